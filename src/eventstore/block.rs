@@ -1,0 +1,140 @@
+//! Decoded rows: what a scan gives and a kernel reads.
+//!
+//! A [`RowBlock`] holds the rows of one project out of one run or segment (or a range of it), as
+//! columns, sorted by `(person_no, occurred_at, event_id)`. Only the asked properties are there,
+//! in the order in which they were asked. Blocks of one shard overlap in persons and times; a
+//! person is never in two shards.
+
+use std::sync::Arc;
+
+use crate::model::{Millis, PersonNo};
+
+/// The code of an absent value in a [`Dictionary`].
+pub const ABSENT: u32 = u32::MAX;
+
+#[derive(Clone, Debug, Default)]
+pub struct RowBlock {
+    pub person_no: Vec<PersonNo>,
+    pub occurred_at: Vec<Millis>,
+    /// Never [`ABSENT`].
+    pub event: Dictionary,
+    /// One per asked property.
+    pub properties: Vec<PropertyColumn>,
+}
+
+/// Strings as codes into a list of distinct values.
+#[derive(Clone, Debug, Default)]
+pub struct Dictionary {
+    pub codes: Vec<u32>,
+    pub values: Vec<Arc<str>>,
+}
+
+/// A property's values. One row has at most one type; a property whose type changed has several
+/// columns, each as long as the block or absent altogether.
+#[derive(Clone, Debug, Default)]
+pub struct PropertyColumn {
+    pub strings: Option<Dictionary>,
+    pub integers: Option<Numbers<i64>>,
+    pub floats: Option<Numbers<f64>>,
+    pub booleans: Option<Numbers<bool>>,
+    /// Arrays and empty objects as JSON text.
+    pub json: Option<Dictionary>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Numbers<T> {
+    pub values: Vec<T>,
+    /// One bit a row; a row whose bit is not set has no value here.
+    pub present: Bits,
+}
+
+/// One bit a row.
+#[derive(Clone, Debug, Default)]
+pub struct Bits {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bits {
+    pub fn zeros(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)], len }
+    }
+
+    pub fn set(&mut self, index: usize) {
+        debug_assert!(index < self.len);
+        self.words[index / 64] |= 1 << (index % 64);
+    }
+
+    pub fn get(&self, index: usize) -> bool {
+        debug_assert!(index < self.len);
+        self.words[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    pub fn push(&mut self, bit: bool) {
+        if self.len.is_multiple_of(64) {
+            self.words.push(0);
+        }
+        self.len += 1;
+        if bit {
+            self.set(self.len - 1);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// One value of a property.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ValueRef<'a> {
+    String(&'a str),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    Json(&'a str),
+}
+
+impl Dictionary {
+    pub fn get(&self, row: usize) -> Option<&str> {
+        self.values.get(self.codes[row] as usize).map(AsRef::as_ref)
+    }
+}
+
+impl<T: Copy> Numbers<T> {
+    pub fn get(&self, row: usize) -> Option<T> {
+        self.present.get(row).then(|| self.values[row])
+    }
+}
+
+impl PropertyColumn {
+    pub fn value(&self, row: usize) -> Option<ValueRef<'_>> {
+        if let Some(text) = self.strings.as_ref().and_then(|column| column.get(row)) {
+            return Some(ValueRef::String(text));
+        }
+        if let Some(number) = self.integers.as_ref().and_then(|column| column.get(row)) {
+            return Some(ValueRef::Integer(number));
+        }
+        if let Some(number) = self.floats.as_ref().and_then(|column| column.get(row)) {
+            return Some(ValueRef::Float(number));
+        }
+        if let Some(flag) = self.booleans.as_ref().and_then(|column| column.get(row)) {
+            return Some(ValueRef::Bool(flag));
+        }
+        self.json.as_ref().and_then(|column| column.get(row)).map(ValueRef::Json)
+    }
+}
+
+impl RowBlock {
+    pub fn len(&self) -> usize {
+        self.person_no.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.person_no.is_empty()
+    }
+}

@@ -1,0 +1,5 @@
+//! The event store: journal → runs → segments.
+
+mod block;
+
+pub use block::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock, ValueRef};

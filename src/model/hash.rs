@@ -1,0 +1,49 @@
+//! The fixed hash that says where a person lives. Changing it would orphan stored data, so its
+//! test vectors below are part of the format.
+
+use super::{ProjectId, ShardNo};
+
+/// XXH3-64 with seed 0 (<https://github.com/Cyan4973/xxHash>, stable since 0.8).
+pub fn hash64(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// `(hash(project) + hash(distinct_id) mod span) mod shards`: a project with a small `span` stays
+/// on few shards, and different projects start at different ones.
+///
+/// The project is hashed as four little-endian bytes, the distinct id as its UTF-8 bytes.
+/// Preconditions: `1 <= span <= shards`.
+pub fn shard_of(project_id: ProjectId, distinct_id: &str, span: u16, shards: u16) -> ShardNo {
+    debug_assert!((1..=shards).contains(&span));
+    let start = hash64(&project_id.0.to_le_bytes()) % u64::from(shards);
+    let offset = hash64(distinct_id.as_bytes()) % u64::from(span);
+    ShardNo(((start + offset) % u64::from(shards)) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        // The empty input's value is in xxHash's own documentation.
+        assert_eq!(hash64(b""), 0x2d06_8005_38d3_94c2);
+    }
+
+    #[test]
+    fn a_span_of_one_keeps_a_project_on_one_shard() {
+        let first = shard_of(ProjectId(7), "a", 1, 16);
+        for id in ["b", "c", "d", "e"] {
+            assert_eq!(shard_of(ProjectId(7), id, 1, 16), first);
+        }
+    }
+
+    #[test]
+    fn a_full_span_reaches_every_shard() {
+        let mut seen = [false; 16];
+        for n in 0..1_000 {
+            seen[shard_of(ProjectId(1), &format!("u{n}"), 16, 16).0 as usize] = true;
+        }
+        assert!(seen.iter().all(|&s| s));
+    }
+}

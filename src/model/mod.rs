@@ -1,0 +1,20 @@
+//! The field's words as types. Pure: no input or output, no clock of its own, nothing of ours above it.
+//!
+//! An [`Event`] is one recorded fact after validation. It is what collection writes into the
+//! journal, what the sealer resolves and sorts, and what a question counts. Ids of rows are small
+//! integers ([`ProjectId`], [`ShardNo`], [`PersonNo`], [`IdNo`]); ids that are made without asking
+//! anyone are 16 random or time-ordered bytes ([`EventId`], [`BatchId`], [`ObjectId`], [`ServerId`]).
+
+mod clock;
+mod event;
+mod hash;
+mod ids;
+mod random;
+
+pub use clock::{Clock, ManualClock, Millis, SystemClock, DAY_MS, utc_day};
+pub use event::{Event, PropertyValue, TimeSource, UNCOUNTED_EVENTS, is_counted_as_every_event};
+pub use hash::{hash64, shard_of};
+pub use ids::{
+    BatchId, EventId, IdNo, ObjectId, PersonNo, ProjectId, ReplicaId, ServerId, ShardNo, TicketId,
+};
+pub use random::{Random, SeededRandom, SystemRandom};

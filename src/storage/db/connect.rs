@@ -1,0 +1,126 @@
+//! Where a database is, and how its connections are set up.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Executor};
+
+use super::{Db, Pools};
+use crate::storage::StorageError;
+
+/// Where one database is: `mysql://user:password@host:port/database`, or a file.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Dsn {
+    MySql(String),
+    Sqlite(PathBuf),
+}
+
+/// Never shows the password.
+impl std::fmt::Debug for Dsn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Dsn {
+    /// Host, port and database of a server, or the file: what logs and `doctor` may show.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::MySql(url) => match MySqlConnectOptions::from_str(url) {
+                Ok(options) => format!(
+                    "mysql://{}:{}/{}",
+                    options.get_host(),
+                    options.get_port(),
+                    options.get_database().unwrap_or_default()
+                ),
+                Err(_) => "mysql://(unreadable)".to_owned(),
+            },
+            Self::Sqlite(path) => path.display().to_string(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PoolOptions {
+    pub connections_max: u32,
+    /// How long a caller waits for a free connection. Shorter than any client waits for an answer.
+    pub acquire_timeout: Duration,
+}
+
+impl Db {
+    /// Sets up the pool without connecting: a server that is away must not keep weir from starting.
+    pub fn open(dsn: &Dsn, options: PoolOptions) -> Result<Self, StorageError> {
+        let pools = match dsn {
+            Dsn::MySql(url) => open_mysql(url, options)?,
+            Dsn::Sqlite(path) => open_sqlite(path, options),
+        };
+        Ok(Self { pools })
+    }
+}
+
+fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
+    let connect = MySqlConnectOptions::from_str(url)
+        .map_err(|error| StorageError::Refused(format!("the database URL cannot be read: {error}")))?
+        .charset("utf8mb4")
+        .statement_cache_capacity(128)
+        .disable_statement_logging();
+    let pool = MySqlPoolOptions::new()
+        .max_connections(options.connections_max)
+        .min_connections(0)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(Duration::from_secs(300))
+        .max_lifetime(Duration::from_secs(1800))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // READ COMMITTED: an empty claim must not lock the gap that producers insert into.
+                // A lock wait of three seconds is an error that callers handle, fifty are an outage.
+                connection
+                    .execute(
+                        "SET SESSION transaction_isolation = 'READ-COMMITTED', \
+                         innodb_lock_wait_timeout = 3, lock_wait_timeout = 5, \
+                         sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION'",
+                    )
+                    .await?;
+                Ok(())
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // A begin that was cancelled leaves its transaction open, and the next borrower's
+                // insert would vanish with it.
+                connection.execute("ROLLBACK").await?;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(connect);
+    Ok(Pools::MySql(pool))
+}
+
+fn open_sqlite(path: &std::path::Path, options: PoolOptions) -> Pools {
+    let connect = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL: an answer of 200 means on disk, also when the power fails.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(10))
+        .foreign_keys(false)
+        .disable_statement_logging();
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        // The embedded writer is shared by everything in this process, and each wait is short.
+        .acquire_timeout(options.acquire_timeout.max(Duration::from_secs(10)))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(connect.clone());
+    let read = SqlitePoolOptions::new()
+        .max_connections(options.connections_max.clamp(1, 4))
+        .acquire_timeout(options.acquire_timeout.max(Duration::from_secs(10)))
+        .idle_timeout(Duration::from_secs(60))
+        .max_lifetime(None)
+        .connect_lazy_with(connect);
+    Pools::Sqlite { write, read }
+}

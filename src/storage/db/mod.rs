@@ -1,0 +1,214 @@
+//! One database, MySQL or SQLite, behind named statements.
+//!
+//! * A [`Statement`] carries its name and its text for both dialects; [`statement!`] writes it once
+//!   when both understand the same words. Binds are [`Value`]s, answers are [`Row`]s read by index.
+//! * **Every call runs in a task of its own.** actix drops a handler's future when its client
+//!   disconnects, and a dropped sqlx future can leave a connection inside a transaction or out of
+//!   step with its server (seen); here only the waiting is dropped, never the database future.
+//! * [`Db::transaction`] begins (IMMEDIATE on SQLite, READ COMMITTED on MySQL), runs the closure,
+//!   commits, and runs it again after a deadlock; any error rolls back. [`Db::snapshot`] gives
+//!   several reads one point in time.
+
+mod connect;
+mod row;
+mod statement;
+mod transaction;
+
+use std::time::Duration;
+
+pub use connect::{Dsn, PoolOptions};
+pub use row::{Row, Value};
+pub use statement::{Sql, Statement};
+pub(crate) use statement::statement;
+pub use transaction::Tx;
+
+use futures_util::future::BoxFuture;
+use sqlx::{MySqlPool, SqlitePool};
+
+use super::StorageError;
+use super::error::{Class, classify};
+
+/// How often a transaction that met a deadlock is run in all.
+const TRANSACTION_ATTEMPTS: u32 = 4;
+
+#[derive(Clone)]
+pub struct Db {
+    pools: Pools,
+}
+
+#[derive(Clone)]
+enum Pools {
+    MySql(MySqlPool),
+    /// SQLite takes one writer at a time: the queue in front of it is the pool of one connection.
+    Sqlite { write: SqlitePool, read: SqlitePool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    MySql,
+    Sqlite,
+}
+
+impl Db {
+    pub fn dialect(&self) -> Dialect {
+        match &self.pools {
+            Pools::MySql(_) => Dialect::MySql,
+            Pools::Sqlite { .. } => Dialect::Sqlite,
+        }
+    }
+
+    /// Runs one autocommit statement; the number of rows it changed (on MySQL: matched).
+    pub async fn execute(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
+        let sql = sql.into();
+        let pools = self.pools.clone();
+        in_task(async move {
+            let name = sql.name;
+            match &pools {
+                Pools::MySql(pool) => row::mysql_query(&sql, values)
+                    .execute(pool)
+                    .await
+                    .map(|done| done.rows_affected()),
+                Pools::Sqlite { write, .. } => row::sqlite_query(&sql, values)
+                    .execute(write)
+                    .await
+                    .map(|done| done.rows_affected()),
+            }
+            .map_err(|error| StorageError::from_sqlx(name, error))
+        })
+        .await
+    }
+
+    /// Inserts into a table with an AUTO_INCREMENT key; the key.
+    pub async fn insert(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
+        let sql = sql.into();
+        let pools = self.pools.clone();
+        in_task(async move {
+            let name = sql.name;
+            match &pools {
+                Pools::MySql(pool) => row::mysql_query(&sql, values)
+                    .execute(pool)
+                    .await
+                    .map(|done| done.last_insert_id()),
+                Pools::Sqlite { write, .. } => row::sqlite_query(&sql, values)
+                    .execute(write)
+                    .await
+                    .map(|done| done.last_insert_rowid() as u64),
+            }
+            .map_err(|error| StorageError::from_sqlx(name, error))
+        })
+        .await
+    }
+
+    pub async fn fetch_all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StorageError> {
+        let sql = sql.into();
+        let pools = self.pools.clone();
+        in_task(async move {
+            let name = sql.name;
+            match &pools {
+                Pools::MySql(pool) => row::mysql_query(&sql, values)
+                    .fetch_all(pool)
+                    .await
+                    .map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect()),
+                Pools::Sqlite { read, .. } => row::sqlite_query(&sql, values)
+                    .fetch_all(read)
+                    .await
+                    .map(|rows| rows.into_iter().map(|row| Row::sqlite(name, row)).collect()),
+            }
+            .map_err(|error| StorageError::from_sqlx(name, error))
+        })
+        .await
+    }
+
+    pub async fn fetch_optional(
+        &self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, StorageError> {
+        Ok(self.fetch_all(sql, values).await?.into_iter().next())
+    }
+
+    /// Runs `work` in a transaction, again after a deadlock (so it must not change anything outside).
+    ///
+    /// ```ignore
+    /// db.transaction(move |tx| Box::pin(async move { tx.execute(&INSERT, values![1]).await })).await?
+    /// ```
+    pub async fn transaction<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + AsStorageError + Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
+    {
+        let db = self.clone();
+        in_task(async move {
+            let mut attempt = 1;
+            loop {
+                let error = match transaction::attempt(&db.pools, &work).await {
+                    Ok(done) => return Ok(done),
+                    Err(error) => error,
+                };
+                let again = error.as_storage_error().is_some_and(is_retry);
+                if !again || attempt == TRANSACTION_ATTEMPTS {
+                    return Err(error);
+                }
+                // Two transactions that met once would meet again without jitter.
+                let jitter_ms = rand::Rng::random_range(&mut jitter(), 1..=20 * u64::from(attempt));
+                tokio::time::sleep(Duration::from_millis(jitter_ms)).await;
+                attempt += 1;
+            }
+        })
+        .await
+    }
+
+    /// Runs reads that belong together at one point in time.
+    pub async fn snapshot<T, F>(&self, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StorageError>> + Send + 'static,
+    {
+        let db = self.clone();
+        in_task(async move { transaction::snapshot(&db.pools, work).await }).await
+    }
+
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::MySql(pool) => pool.close().await,
+            Pools::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+/// Lets [`Db::transaction`] see whether a caller's own error is a deadlock underneath.
+pub trait AsStorageError {
+    fn as_storage_error(&self) -> Option<&StorageError>;
+}
+
+impl AsStorageError for StorageError {
+    fn as_storage_error(&self) -> Option<&StorageError> {
+        Some(self)
+    }
+}
+
+fn is_retry(error: &StorageError) -> bool {
+    match error {
+        StorageError::Unavailable { source, .. } => classify(source) == Class::Retry,
+        _ => false,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a pause's length needs no seed: nothing is decided by it")]
+fn jitter() -> impl rand::Rng {
+    rand::rng()
+}
+
+/// Runs a database future to its end even when the caller stops waiting.
+async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only when the runtime itself is shutting down: nobody is left to hear an answer.
+        Err(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,226 @@
+//! Values in, rows out, the same for both drivers.
+
+use sqlx::mysql::MySqlRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{MySql, Sqlite};
+
+use super::{Dialect, Sql};
+use crate::storage::StorageError;
+
+/// A bind. Numbers are 64-bit integers everywhere; times are milliseconds; flags are 0 and 1.
+#[derive(Clone, Debug)]
+pub enum Value {
+    Null,
+    Integer(i64),
+    Text(String),
+    Bytes(bytes::Bytes),
+}
+
+macro_rules! integer_values {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Value {
+            fn from(number: $type) -> Self {
+                Self::Integer(i64::from(number))
+            }
+        }
+    )*};
+}
+integer_values!(i64, i32, u32, u16, u8, bool);
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::Integer(number as i64)
+    }
+}
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Integer(number as i64)
+    }
+}
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+impl From<bytes::Bytes> for Value {
+    fn from(bytes: bytes::Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(bytes::Bytes::copy_from_slice(bytes))
+    }
+}
+impl<const N: usize> From<[u8; N]> for Value {
+    fn from(bytes: [u8; N]) -> Self {
+        Self::Bytes(bytes::Bytes::copy_from_slice(&bytes))
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+use crate::model::{BatchId, EventId, ObjectId, ProjectId, ReplicaId, ServerId, ShardNo, TicketId};
+
+macro_rules! id_values {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Value {
+            fn from(id: $type) -> Self {
+                id.0.into()
+            }
+        }
+    )*};
+}
+id_values!(BatchId, EventId, ObjectId, ReplicaId, ServerId, TicketId, ProjectId, ShardNo);
+
+/// `values![a, b]` is a `Vec<Value>` of anything that converts.
+#[macro_export]
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::storage::Value::from($value)),*] };
+}
+
+pub struct Row {
+    name: &'static str,
+    inner: Inner,
+}
+
+enum Inner {
+    MySql(MySqlRow),
+    Sqlite(SqliteRow),
+}
+
+impl Row {
+    pub(super) fn mysql(name: &'static str, row: MySqlRow) -> Self {
+        Self { name, inner: Inner::MySql(row) }
+    }
+
+    pub(super) fn sqlite(name: &'static str, row: SqliteRow) -> Self {
+        Self { name, inner: Inner::Sqlite(row) }
+    }
+
+    pub fn i64(&self, index: usize) -> Result<i64, StorageError> {
+        self.opt_i64(index)?.ok_or_else(|| self.missing(index))
+    }
+
+    /// SUM() is a DECIMAL on MySQL: wrap it in `CAST(… AS SIGNED)`, which both dialects take.
+    pub fn opt_i64(&self, index: usize) -> Result<Option<i64>, StorageError> {
+        self.get(index, |row| try_get(row, index), |row| try_get(row, index))
+    }
+
+    pub fn u64(&self, index: usize) -> Result<u64, StorageError> {
+        self.number(index)
+    }
+    pub fn u32(&self, index: usize) -> Result<u32, StorageError> {
+        self.number(index)
+    }
+    pub fn u16(&self, index: usize) -> Result<u16, StorageError> {
+        self.number(index)
+    }
+    pub fn bool(&self, index: usize) -> Result<bool, StorageError> {
+        Ok(self.i64(index)? != 0)
+    }
+
+    pub fn text(&self, index: usize) -> Result<String, StorageError> {
+        self.opt_text(index)?.ok_or_else(|| self.missing(index))
+    }
+    pub fn opt_text(&self, index: usize) -> Result<Option<String>, StorageError> {
+        self.get(index, |row| try_get(row, index), |row| try_get(row, index))
+    }
+
+    pub fn bytes(&self, index: usize) -> Result<Vec<u8>, StorageError> {
+        self.opt_bytes(index)?.ok_or_else(|| self.missing(index))
+    }
+    pub fn opt_bytes(&self, index: usize) -> Result<Option<Vec<u8>>, StorageError> {
+        self.get(index, |row| try_get(row, index), |row| try_get(row, index))
+    }
+
+    pub fn array<const N: usize>(&self, index: usize) -> Result<[u8; N], StorageError> {
+        let bytes = self.bytes(index)?;
+        bytes.as_slice().try_into().map_err(|_| {
+            StorageError::corrupt(
+                self.name,
+                "binary id",
+                format!("column {index} has {} bytes, {N} expected", bytes.len()),
+            )
+        })
+    }
+
+    fn number<T: TryFrom<i64>>(&self, index: usize) -> Result<T, StorageError> {
+        let number = self.i64(index)?;
+        number.try_into().map_err(|_| {
+            StorageError::corrupt(self.name, "number", format!("column {index} holds {number}"))
+        })
+    }
+
+    fn get<T>(
+        &self,
+        index: usize,
+        mysql: impl FnOnce(&MySqlRow) -> Result<Option<T>, sqlx::Error>,
+        sqlite: impl FnOnce(&SqliteRow) -> Result<Option<T>, sqlx::Error>,
+    ) -> Result<Option<T>, StorageError> {
+        match &self.inner {
+            Inner::MySql(row) => mysql(row),
+            Inner::Sqlite(row) => sqlite(row),
+        }
+        .map_err(|error| StorageError::corrupt(self.name, "row", format!("column {index}: {error}")))
+    }
+
+    fn missing(&self, index: usize) -> StorageError {
+        StorageError::corrupt(self.name, "row", format!("column {index} is null"))
+    }
+}
+
+fn try_get<'r, R, T>(row: &'r R, index: usize) -> Result<Option<T>, sqlx::Error>
+where
+    R: sqlx::Row,
+    usize: sqlx::ColumnIndex<R>,
+    Option<T>: sqlx::Decode<'r, R::Database>,
+{
+    // Unchecked, since the drivers' type checks are stricter than the conversion is: an INT column
+    // reads as i64, a VARBINARY as text, and every mismatch that matters still fails to decode.
+    row.try_get_unchecked(index)
+}
+
+pub(super) type MySqlQuery = sqlx::query::Query<'static, MySql, sqlx::mysql::MySqlArguments>;
+pub(super) type SqliteQuery = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments>;
+
+pub(super) fn mysql_query(sql: &Sql, values: Vec<Value>) -> MySqlQuery {
+    let (text, keep) = sql.text(Dialect::MySql);
+    let mut query = sqlx::query(text).persistent(keep);
+    for value in values {
+        query = match value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Integer(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(Vec::from(bytes)),
+        };
+    }
+    query
+}
+
+pub(super) fn sqlite_query(sql: &Sql, values: Vec<Value>) -> SqliteQuery {
+    let (text, keep) = sql.text(Dialect::Sqlite);
+    let mut query = sqlx::query(text).persistent(keep);
+    for value in values {
+        query = match value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Integer(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(Vec::from(bytes)),
+        };
+    }
+    query
+}
