@@ -11,7 +11,7 @@ mod hash;
 mod ids;
 mod random;
 
-pub use clock::{Clock, ManualClock, Millis, SystemClock, DAY_MS, utc_day};
+pub use clock::{Clock, DAY_MS, ManualClock, Millis, SystemClock, utc_day};
 pub use event::{Event, PropertyValue, TimeSource, UNCOUNTED_EVENTS, is_counted_as_every_event};
 pub use hash::{hash64, shard_of};
 pub use ids::{

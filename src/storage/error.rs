@@ -68,8 +68,21 @@ pub(super) fn classify(error: &sqlx::Error) -> Class {
                     // Lock wait timeout, deadlock, and a row changed since the snapshot (MariaDB).
                     1205 | 1213 | 1020 => Class::Retry,
                     // Shutdown, too many connections, killed, read-only, disk full, aborted.
-                    1053 | 1040 | 1203 | 1317 | 1290 | 1836 | 1021 | 1114 | 1152 | 1158..=1161
-                    | 1184 | 1927 | 3024 | 1969 | 4031 => Class::Unavailable,
+                    1053
+                    | 1040
+                    | 1203
+                    | 1317
+                    | 1290
+                    | 1836
+                    | 1021
+                    | 1114
+                    | 1152
+                    | 1158..=1161
+                    | 1184
+                    | 1927
+                    | 3024
+                    | 1969
+                    | 4031 => Class::Unavailable,
                     _ => Class::Other,
                 };
             }

@@ -3,6 +3,7 @@
 
 mod db;
 mod error;
+pub mod schema;
 
 pub use db::{AsStorageError, Db, Dialect, Dsn, PoolOptions, Row, Sql, Statement, Tx, Value};
 pub use error::StorageError;

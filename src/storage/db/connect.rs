@@ -26,6 +26,31 @@ impl std::fmt::Debug for Dsn {
 }
 
 impl Dsn {
+    /// `mysql://…` (`mariadb://…` is the same), or `sqlite:FILE`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Some(file) = text.strip_prefix("sqlite:") {
+            return Ok(Self::Sqlite(PathBuf::from(file.strip_prefix("//").unwrap_or(file))));
+        }
+        let url = match text.strip_prefix("mariadb://") {
+            Some(rest) => format!("mysql://{rest}"),
+            None => text.to_owned(),
+        };
+        if !url.starts_with("mysql://") {
+            return Err("expected mysql://user:password@host:port/database or sqlite:FILE".to_owned());
+        }
+        match MySqlConnectOptions::from_str(&url) {
+            Ok(options) if options.get_database().is_none_or(str::is_empty) => {
+                Err("the URL names no database: add it after the port, as in …:3306/weir".to_owned())
+            }
+            Ok(_) => Ok(Self::MySql(url)),
+            // The driver's own words may repeat the URL and its password.
+            Err(_) => Err("the URL cannot be read: special characters in the password must be \
+                           percent-encoded"
+                .to_owned()),
+        }
+    }
+
     /// Host, port and database of a server, or the file: what logs and `doctor` may show.
     pub fn shown(&self) -> String {
         match self {

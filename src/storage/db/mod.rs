@@ -18,8 +18,8 @@ use std::time::Duration;
 
 pub use connect::{Dsn, PoolOptions};
 pub use row::{Row, Value};
-pub use statement::{Sql, Statement};
 pub(crate) use statement::statement;
+pub use statement::{Sql, Statement};
 pub use transaction::Tx;
 
 use futures_util::future::BoxFuture;
@@ -27,6 +27,13 @@ use sqlx::{MySqlPool, SqlitePool};
 
 use super::StorageError;
 use super::error::{Class, classify};
+use crate::model::Millis;
+
+static NOW: Statement = statement!(
+    "clock.now",
+    mysql: "SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+    sqlite: "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+);
 
 /// How often a transaction that met a deadlock is run in all.
 const TRANSACTION_ATTEMPTS: u32 = 4;
@@ -37,10 +44,13 @@ pub struct Db {
 }
 
 #[derive(Clone)]
-enum Pools {
+pub(super) enum Pools {
     MySql(MySqlPool),
     /// SQLite takes one writer at a time: the queue in front of it is the pool of one connection.
-    Sqlite { write: SqlitePool, read: SqlitePool },
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,14 +74,12 @@ impl Db {
         in_task(async move {
             let name = sql.name;
             match &pools {
-                Pools::MySql(pool) => row::mysql_query(&sql, values)
-                    .execute(pool)
-                    .await
-                    .map(|done| done.rows_affected()),
-                Pools::Sqlite { write, .. } => row::sqlite_query(&sql, values)
-                    .execute(write)
-                    .await
-                    .map(|done| done.rows_affected()),
+                Pools::MySql(pool) => {
+                    row::mysql_query(&sql, values).execute(pool).await.map(|done| done.rows_affected())
+                }
+                Pools::Sqlite { write, .. } => {
+                    row::sqlite_query(&sql, values).execute(write).await.map(|done| done.rows_affected())
+                }
             }
             .map_err(|error| StorageError::from_sqlx(name, error))
         })
@@ -85,10 +93,9 @@ impl Db {
         in_task(async move {
             let name = sql.name;
             match &pools {
-                Pools::MySql(pool) => row::mysql_query(&sql, values)
-                    .execute(pool)
-                    .await
-                    .map(|done| done.last_insert_id()),
+                Pools::MySql(pool) => {
+                    row::mysql_query(&sql, values).execute(pool).await.map(|done| done.last_insert_id())
+                }
                 Pools::Sqlite { write, .. } => row::sqlite_query(&sql, values)
                     .execute(write)
                     .await
@@ -167,6 +174,16 @@ impl Db {
     {
         let db = self.clone();
         in_task(async move { transaction::snapshot(&db.pools, work).await }).await
+    }
+
+    /// The database's own clock, in milliseconds: leases and freshness are judged by it.
+    pub async fn now_ms(&self) -> Result<Millis, StorageError> {
+        let row = self.fetch_optional(&NOW, vec![]).await?;
+        row.ok_or_else(|| StorageError::corrupt("clock", "now", "no row"))?.i64(0)
+    }
+
+    pub(super) fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     pub async fn close(&self) {

@@ -160,9 +160,9 @@ impl Row {
 
     fn number<T: TryFrom<i64>>(&self, index: usize) -> Result<T, StorageError> {
         let number = self.i64(index)?;
-        number.try_into().map_err(|_| {
-            StorageError::corrupt(self.name, "number", format!("column {index} holds {number}"))
-        })
+        number
+            .try_into()
+            .map_err(|_| StorageError::corrupt(self.name, "number", format!("column {index} holds {number}")))
     }
 
     fn get<T>(

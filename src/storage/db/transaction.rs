@@ -45,7 +45,11 @@ impl Tx {
         .map_err(|error| StorageError::from_sqlx(sql.name, error))
     }
 
-    pub async fn fetch_all(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StorageError> {
+    pub async fn fetch_all(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, StorageError> {
         let sql = sql.into();
         let name = sql.name;
         match &mut self.inner {
@@ -73,9 +77,7 @@ impl Tx {
         let inner = match pools {
             Pools::MySql(pool) => pool.begin().await.map(Inner::MySql),
             // IMMEDIATE: a transaction that reads first and writes later would get BUSY at once.
-            Pools::Sqlite { write, .. } => {
-                write.begin_with("BEGIN IMMEDIATE").await.map(Inner::Sqlite)
-            }
+            Pools::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Inner::Sqlite),
         };
         Ok(Self { inner: inner.map_err(|error| StorageError::from_sqlx("transaction.begin", error))? })
     }

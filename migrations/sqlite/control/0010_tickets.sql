@@ -1,0 +1,38 @@
+CREATE TABLE IF NOT EXISTS tickets (
+    ticket_id BLOB NOT NULL,
+    project_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    body BLOB NOT NULL,
+    body_hash BLOB NOT NULL,
+    data_version BLOB NULL,
+    idempotency_key TEXT NULL,
+    created_by TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    attempts_max INTEGER NOT NULL,
+    runner_deaths INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    leased_by BLOB NULL,
+    lease_until INTEGER NULL,
+    run_after INTEGER NOT NULL,
+    shards_done INTEGER NOT NULL,
+    shards_total INTEGER NOT NULL,
+    rows_done INTEGER NOT NULL,
+    rows_total INTEGER NOT NULL,
+    as_of INTEGER NULL,
+    partial INTEGER NOT NULL,
+    error_code TEXT NULL,
+    error_detail TEXT NULL,
+    result_bytes INTEGER NULL,
+    result_parts INTEGER NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER NULL,
+    finished_at INTEGER NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (ticket_id)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS tickets_idempotency ON tickets (project_id, idempotency_key);
+CREATE INDEX IF NOT EXISTS tickets_queue ON tickets (state, run_after, ticket_id);
+CREATE INDEX IF NOT EXISTS tickets_project ON tickets (project_id, ticket_id);
+CREATE INDEX IF NOT EXISTS tickets_same ON tickets (project_id, body_hash, state);
+CREATE INDEX IF NOT EXISTS tickets_expiry ON tickets (expires_at);
