@@ -101,11 +101,12 @@ fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // READ COMMITTED: an empty claim must not lock the gap that producers insert into.
+                // In these words, since the variable's name differs between MySQL and MariaDB.
+                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
                 // A lock wait of three seconds is an error that callers handle, fifty are an outage.
                 connection
                     .execute(
-                        "SET SESSION transaction_isolation = 'READ-COMMITTED', \
-                         innodb_lock_wait_timeout = 3, lock_wait_timeout = 5, \
+                        "SET SESSION innodb_lock_wait_timeout = 3, lock_wait_timeout = 5, \
                          sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION'",
                     )
                     .await?;
