@@ -1,9 +1,11 @@
 //! The only SQL. [`Db`] runs named statements on MySQL or SQLite; `control` and `server` hold the
 //! statements of the two schemas; [`Shards`] knows which server holds which shard.
 
+pub mod batch;
 mod db;
 mod error;
 pub mod schema;
+pub mod server;
 mod shards;
 
 #[cfg(test)]

@@ -39,11 +39,16 @@ impl Statement {
     /// The statement with its `{rows}` replaced by `count` copies of `row`, such as `"(?, ?)"` or
     /// `"?"`, separated by commas. Keep `count` times the binds of a row at or below 10,000.
     pub fn with_rows(&'static self, row: &str, count: usize) -> Sql {
+        self.with_joined_rows(row, ",", count)
+    }
+
+    /// The same with another separator, such as `" UNION ALL "` between `"SELECT ?"`.
+    pub fn with_joined_rows(&'static self, row: &str, separator: &str, count: usize) -> Sql {
         debug_assert!(count > 0 && self.mysql.contains("{rows}"), "{}", self.name);
-        let mut rows = String::with_capacity((row.len() + 1) * count);
+        let mut rows = String::with_capacity((row.len() + separator.len()) * count);
         for n in 0..count {
             if n > 0 {
-                rows.push(',');
+                rows.push_str(separator);
             }
             rows.push_str(row);
         }

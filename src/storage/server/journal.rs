@@ -1,0 +1,224 @@
+//! The journal: batches between their commit and their sealing.
+//!
+//! Collection inserts, the sealer lists, reads and deletes exactly what it read. Ids are ordered by
+//! the time of the app that made them, so a smaller id may still appear after a larger one was
+//! seen: nothing here deletes by range.
+
+use std::sync::LazyLock;
+
+use crate::model::{BatchId, Millis, ShardNo};
+use crate::storage::batch::EncodedBatch;
+use crate::storage::db::statement;
+use crate::storage::{Db, Dialect, Row, Statement, StorageError, Tx, Value};
+use crate::values;
+
+/// Rows of one [`insert`]: each count is a prepared statement of its own, and these few fit beside
+/// all others in every connection's cache.
+pub const INSERT_ROWS_MAX: usize = 32;
+
+/// Bytes of the bodies of one [`insert`]: far below `max_allowed_packet` (16 MiB by default), beyond
+/// which the server closes the connection and looks as if it were away.
+pub const INSERT_BYTES_MAX: usize = 4 << 20;
+
+/// Ids in one statement. SQLite takes at most 500 parts of a compound SELECT.
+const IDS_PER_STATEMENT: usize = 200;
+
+/// A batch on its way in.
+#[derive(Clone, Debug)]
+pub struct NewBatch {
+    pub shard_no: ShardNo,
+    pub batch_id: BatchId,
+    pub batch: EncodedBatch,
+}
+
+/// A batch in the journal, without its body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalEntry {
+    pub batch_id: BatchId,
+    pub events: u32,
+    /// Size of the content once inflated.
+    pub inflated_bytes: u32,
+    /// By the clock of the server that holds it.
+    pub inserted_at: Millis,
+}
+
+/// A batch in the journal. Its body is read by [`crate::storage::batch::BatchDecoder`].
+#[derive(Clone, Debug)]
+pub struct JournalBatch {
+    pub entry: JournalEntry,
+    pub body: Vec<u8>,
+}
+
+/// What waits for the sealer in one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalBacklog {
+    pub shard_no: ShardNo,
+    pub batches: u64,
+    pub events: u64,
+    pub oldest_inserted_at: Millis,
+}
+
+/// The same statement for 1 to [`INSERT_ROWS_MAX`] rows, each worth keeping prepared: this is the
+/// one statement every event waits for.
+static INSERT: LazyLock<Vec<Statement>> = LazyLock::new(|| {
+    let kept = |text: String| -> &'static str { text.leak() };
+    let columns = "INSERT INTO journal (shard_no, batch_id, events, bytes, inserted_at, body) VALUES ";
+    (1..=INSERT_ROWS_MAX)
+        .map(|count| {
+            let rows = |now: &str| vec![format!("(?, ?, ?, ?, {now}, ?)"); count].join(", ");
+            let mysql = rows("CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)");
+            let sqlite = rows("CAST(unixepoch('subsec') * 1000 AS INTEGER)");
+            Statement {
+                name: "journal.insert",
+                // A batch that is already there stays as it is. Not INSERT IGNORE, which would also
+                // swallow a body cut short.
+                mysql: kept(format!(
+                    "/* journal.insert */ {columns}{mysql} ON DUPLICATE KEY UPDATE shard_no = VALUES(shard_no)"
+                )),
+                sqlite: kept(format!("/* journal.insert */ {columns}{sqlite} ON CONFLICT DO NOTHING")),
+            }
+        })
+        .collect()
+});
+
+/// Commits batches in one autocommit statement; again with the same ids changes nothing.
+///
+/// Precondition: 1 to [`INSERT_ROWS_MAX`] batches of [`INSERT_BYTES_MAX`] in all.
+pub async fn insert(db: &Db, batches: Vec<NewBatch>) -> Result<(), StorageError> {
+    debug_assert!((1..=INSERT_ROWS_MAX).contains(&batches.len()));
+    let statement = &INSERT[batches.len() - 1];
+    let mut binds = Vec::with_capacity(batches.len() * 5);
+    for NewBatch { shard_no, batch_id, batch } in batches {
+        binds.extend(values![shard_no, batch_id, batch.events, batch.inflated_bytes, batch.body]);
+    }
+    db.execute(statement, binds).await?;
+    Ok(())
+}
+
+static NOW: Statement = statement!(
+    "journal.now",
+    mysql: "SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
+    sqlite: "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+);
+
+/// The clock that `inserted_at` is taken from.
+pub async fn database_now(db: &Db) -> Result<Millis, StorageError> {
+    match db.fetch_optional(&NOW, vec![]).await? {
+        Some(row) => row.i64(0),
+        None => Err(StorageError::corrupt("journal", "now", "the server does not tell its time")),
+    }
+}
+
+static LIST_OLDEST: Statement = statement!(
+    "journal.list_oldest",
+    "SELECT batch_id, events, bytes, inserted_at FROM journal \
+     WHERE shard_no = ? ORDER BY batch_id LIMIT ?"
+);
+
+/// The batches of a shard, oldest id first.
+pub async fn list_oldest(
+    db: &Db,
+    shard_no: ShardNo,
+    limit: usize,
+) -> Result<Vec<JournalEntry>, StorageError> {
+    let rows = db.fetch_all(&LIST_OLDEST, values![shard_no, limit]).await?;
+    rows.iter().map(entry).collect()
+}
+
+static LIST_LATEST: Statement = statement!(
+    "journal.list_latest",
+    "SELECT batch_id, events, bytes, inserted_at, body FROM journal \
+     WHERE shard_no = ? ORDER BY batch_id DESC LIMIT ?"
+);
+
+/// The newest batches of a shard, newest first: what the live page looks at.
+pub async fn list_latest(
+    db: &Db,
+    shard_no: ShardNo,
+    limit: usize,
+) -> Result<Vec<JournalBatch>, StorageError> {
+    let rows = db.fetch_all(&LIST_LATEST, values![shard_no, limit]).await?;
+    rows.iter().map(batch).collect()
+}
+
+static READ: Statement = statement!(
+    "journal.read",
+    "SELECT batch_id, events, bytes, inserted_at, body FROM journal \
+     WHERE shard_no = ? AND batch_id IN ({rows})"
+);
+
+/// The named batches, in order of their ids. One that is gone is not an error here: the delete of
+/// the closing transaction counts.
+pub async fn read(
+    db: &Db,
+    shard_no: ShardNo,
+    batch_ids: &[BatchId],
+) -> Result<Vec<JournalBatch>, StorageError> {
+    let mut batches = Vec::with_capacity(batch_ids.len());
+    for ids in batch_ids.chunks(IDS_PER_STATEMENT) {
+        let mut binds = values![shard_no];
+        binds.extend(ids.iter().map(|&id| Value::from(id)));
+        let rows = db.fetch_all(READ.with_rows("?", ids.len()), binds).await?;
+        for row in &rows {
+            batches.push(batch(row)?);
+        }
+    }
+    batches.sort_unstable_by_key(|batch| batch.entry.batch_id);
+    Ok(batches)
+}
+
+// Joined with the list of ids, never `IN (…)`: from about a hundred ids on, MariaDB scans the table for
+// an IN in a DELETE and waits behind every insert that is still open. STRAIGHT_JOIN keeps the list
+// in front, so that each id is one look-up by the primary key.
+static DELETE: Statement = statement!(
+    "journal.delete",
+    mysql: "DELETE journal FROM (SELECT * FROM ({rows}) AS listed) AS done STRAIGHT_JOIN journal \
+            ON journal.shard_no = ? AND journal.batch_id = done.batch_id",
+    sqlite: "DELETE FROM journal WHERE batch_id IN ({rows}) AND shard_no = ?",
+);
+
+/// Deletes exactly these batches; how many were there. The sealer requires all of them.
+pub async fn delete(tx: &mut Tx, shard_no: ShardNo, batch_ids: &[BatchId]) -> Result<u64, StorageError> {
+    let mut deleted = 0;
+    for ids in batch_ids.chunks(IDS_PER_STATEMENT) {
+        let mut binds: Vec<Value> = ids.iter().map(|&id| id.into()).collect();
+        binds.push(shard_no.into());
+        let one = "SELECT ? AS batch_id";
+        deleted += tx.execute(DELETE.with_joined_rows(one, " UNION ALL ", ids.len()), binds).await?;
+    }
+    Ok(deleted)
+}
+
+static BACKLOG: Statement = statement!(
+    "journal.backlog",
+    "SELECT shard_no, COUNT(*), CAST(SUM(events) AS SIGNED), MIN(inserted_at) FROM journal \
+     GROUP BY shard_no ORDER BY shard_no LIMIT 65536"
+);
+
+/// What waits on one server, by shard.
+pub async fn backlog(db: &Db) -> Result<Vec<JournalBacklog>, StorageError> {
+    let rows = db.fetch_all(&BACKLOG, vec![]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(JournalBacklog {
+                shard_no: ShardNo(row.u16(0)?),
+                batches: row.u64(1)?,
+                events: row.u64(2)?,
+                oldest_inserted_at: row.i64(3)?,
+            })
+        })
+        .collect()
+}
+
+fn entry(row: &Row) -> Result<JournalEntry, StorageError> {
+    Ok(JournalEntry {
+        batch_id: BatchId(row.array(0)?),
+        events: row.u32(1)?,
+        inflated_bytes: row.u32(2)?,
+        inserted_at: row.i64(3)?,
+    })
+}
+
+fn batch(row: &Row) -> Result<JournalBatch, StorageError> {
+    Ok(JournalBatch { entry: entry(row)?, body: row.bytes(4)? })
+}

@@ -1,0 +1,3 @@
+//! Statements of the server schema, one file a table.
+
+pub mod journal;
