@@ -1,6 +1,8 @@
 #![doc = include_str!("README.md")]
 
 pub mod commands;
+pub mod config;
 pub mod eventstore;
 pub mod model;
 pub mod storage;
+pub mod telemetry;

@@ -1,1 +1,53 @@
-fn main() {}
+//! `weir`: reads the command line and hands over to [`weir::commands`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use weir::commands::{self, Context};
+
+/// Product analytics on the MySQL and Redis you already run.
+#[derive(Parser)]
+#[command(name = "weir", version, propagate_version = true)]
+struct Cli {
+    /// The configuration file; config/weir.toml when it exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Apply the schemas to the control database and to every server, and end.
+    Migrate,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match commands::read_config(cli.config.as_ref()) {
+        Ok(config) => config,
+        Err(error) => return failed(&error),
+    };
+    weir::telemetry::start_logging(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ran = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli.command, Context::new(config))),
+        Err(error) => Err(error.into()),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
+    match command {
+        Some(Command::Migrate) | None => commands::migrate::run(&context).await,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("weir: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,6 +1,6 @@
 //! The event store: journal → runs → segments.
 
 mod block;
-pub mod failpoint;
+pub use crate::telemetry::failpoint;
 
 pub use block::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock, ValueRef};

@@ -33,7 +33,7 @@ async fn ids(db: &Db, shard_no: u16) -> Vec<u8> {
 async fn delete(db: &Db, shard_no: u16, ids: Vec<BatchId>) -> u64 {
     db.transaction(move |tx| {
         let ids = ids.clone();
-        Box::pin(async move { Ok::<_, StorageError>(journal::delete(tx, ShardNo(shard_no), &ids).await?) })
+        Box::pin(async move { journal::delete(tx, ShardNo(shard_no), &ids).await })
     })
     .await
     .unwrap()

@@ -20,12 +20,12 @@ pub const POOL: PoolOptions = PoolOptions { connections_max: 8, acquire_timeout:
 /// A fresh database that goes away with this value: a temporary folder, or a database on the server.
 pub struct TestDatabase {
     pub dsn: Dsn,
-    folder: Option<tempfile::TempDir>,
+    _folder: Option<tempfile::TempDir>,
 }
 
 pub fn fresh_sqlite() -> TestDatabase {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    TestDatabase { dsn: Dsn::Sqlite(folder.path().join("test.db")), folder: Some(folder) }
+    TestDatabase { dsn: Dsn::Sqlite(folder.path().join("test.db")), _folder: Some(folder) }
 }
 
 pub async fn fresh_mysql() -> TestDatabase {
@@ -37,7 +37,7 @@ pub async fn fresh_mysql() -> TestDatabase {
     sqlx::Executor::execute(&mut connection, sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
         .await
         .expect("a database can be created");
-    TestDatabase { dsn: Dsn::MySql(format!("{}/{name}", server.trim_end_matches('/'))), folder: None }
+    TestDatabase { dsn: Dsn::MySql(format!("{}/{name}", server.trim_end_matches('/'))), _folder: None }
 }
 
 impl TestDatabase {
@@ -51,10 +51,6 @@ impl TestDatabase {
         super::schema::apply(&db, super::schema::Schema::Control).await.expect("the control schema applies");
         super::schema::apply(&db, super::schema::Schema::Server).await.expect("the server schema applies");
         db
-    }
-
-    pub fn is_sqlite(&self) -> bool {
-        self.folder.is_some()
     }
 }
 

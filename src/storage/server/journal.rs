@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::model::{BatchId, Millis, ShardNo};
 use crate::storage::batch::EncodedBatch;
 use crate::storage::db::statement;
-use crate::storage::{Db, Dialect, Row, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Rows of one [`insert`]: each count is a prepared statement of its own, and these few fit beside

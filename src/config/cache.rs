@@ -1,0 +1,43 @@
+//! `[cache]`: Redis, or memory.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, Secret, check_range};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// `redis://host:port`. Empty: each process caches in its own memory.
+    pub redis: Secret,
+    pub redis_connections_max: u32,
+    /// How long one call to Redis may take before it counts as a miss.
+    pub redis_timeout_ms: u32,
+    /// Memory for cached answers in this process.
+    pub memory_bytes_max: u32,
+    /// Memory for decoded columns in this process.
+    pub columns_bytes_max: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            redis: Secret::default(),
+            redis_connections_max: 8,
+            redis_timeout_ms: 250,
+            memory_bytes_max: 16 << 20,
+            columns_bytes_max: 256 << 20,
+        }
+    }
+}
+
+impl CacheConfig {
+    pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
+        let url = self.redis.reveal();
+        if !url.is_empty() && !["redis://", "rediss://", "unix://"].iter().any(|start| url.starts_with(start))
+        {
+            problems.push(Problem::new("cache.redis", "", "begin it with redis://"));
+        }
+        check_range(problems, "cache.redis_connections_max", self.redis_connections_max.into(), 1, 1000);
+        check_range(problems, "cache.redis_timeout_ms", self.redis_timeout_ms.into(), 10, 5_000);
+    }
+}

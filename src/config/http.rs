@@ -1,0 +1,83 @@
+//! `[http]`: where weir listens and what it trusts.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, check_range};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Collection, API and pages.
+    pub bind: String,
+    /// Metrics and health, for the operator only.
+    pub ops_bind: String,
+    /// How people reach weir; `https` here means Secure cookies. Empty: `http://` + bind.
+    pub public_url: String,
+    /// Addresses of load balancers whose X-Forwarded-For is believed. None by default.
+    pub trusted_proxies: Vec<String>,
+    /// Worker threads for HTTP; 0 means one per core.
+    pub workers: u16,
+    /// How long an idle connection stays open. Several SDKs flush every 10 s and lose a batch when
+    /// a close races with it.
+    pub keep_alive_secs: u16,
+    /// The longest any request may take, long polls included; a common gateway cuts at 30 s.
+    pub request_secs_max: u16,
+    /// The longest body of an API request that is not collection.
+    pub api_body_bytes_max: u32,
+    /// At a stop, how long readiness fails before connections are drained.
+    pub drain_wait_secs: u16,
+    /// At a stop, how long open requests may take to end.
+    pub drain_secs_max: u16,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            bind: "127.0.0.1:8080".into(),
+            ops_bind: "127.0.0.1:8081".into(),
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            workers: 0,
+            keep_alive_secs: 75,
+            request_secs_max: 25,
+            api_body_bytes_max: 1024 * 1024,
+            drain_wait_secs: 0,
+            drain_secs_max: 30,
+        }
+    }
+}
+
+impl HttpConfig {
+    pub fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+
+    /// The address that pages and snippets show, without a slash at its end.
+    pub fn shown_url(&self) -> String {
+        match self.public_url.trim_end_matches('/') {
+            "" => format!("http://{}", self.bind),
+            url => url.to_owned(),
+        }
+    }
+
+    pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
+        for (key, value) in [("http.bind", &self.bind), ("http.ops_bind", &self.ops_bind)] {
+            if value.parse::<std::net::SocketAddr>().is_err() {
+                problems.push(Problem::new(key, value, "give an address and a port, as in 127.0.0.1:8080"));
+            }
+        }
+        let url = &self.public_url;
+        if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+            problems.push(Problem::new("http.public_url", url, "begin it with https:// or http://"));
+        }
+        for proxy in &self.trusted_proxies {
+            if proxy.parse::<std::net::IpAddr>().is_err() {
+                problems.push(Problem::new("http.trusted_proxies", proxy, "give IP addresses"));
+            }
+        }
+        check_range(problems, "http.request_secs_max", self.request_secs_max.into(), 1, 300);
+        check_range(problems, "http.keep_alive_secs", self.keep_alive_secs.into(), 1, 3600);
+        check_range(problems, "http.workers", self.workers.into(), 0, 1024);
+        check_range(problems, "http.api_body_bytes_max", self.api_body_bytes_max.into(), 1024, 16 << 20);
+    }
+}

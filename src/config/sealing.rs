@@ -1,0 +1,61 @@
+//! `[sealing]`: how the journal becomes runs and segments.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, check_range};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealingConfig {
+    /// How long a shard's worker rests after a pass that found nothing.
+    pub idle_ms: u32,
+    /// Inflated bytes that one pass takes from the journal.
+    pub pass_bytes_max: u32,
+    /// How long a lease lasts without renewal.
+    pub lease_secs: u32,
+    /// Shards that this process seals at the same time.
+    pub parallel_shards: u32,
+    /// Rows of one project in a pass or a merge from which it gets a segment of its own.
+    pub segment_rows_min: u32,
+    /// Rows that a segment grows towards.
+    pub segment_rows_max: u32,
+    /// How often compaction looks for something to merge.
+    pub compact_every_ms: u32,
+    /// How long a retired run or segment stays for those who are still reading it.
+    pub retired_grace_secs: u32,
+    /// Memory for the numbers of known distinct ids in this process.
+    pub persons_cache_entries_max: u32,
+}
+
+impl Default for SealingConfig {
+    fn default() -> Self {
+        Self {
+            idle_ms: 1_000,
+            pass_bytes_max: 32 << 20,
+            lease_secs: 15,
+            parallel_shards: 2,
+            segment_rows_min: 8_192,
+            segment_rows_max: 1_000_000,
+            compact_every_ms: 5_000,
+            retired_grace_secs: 120,
+            persons_cache_entries_max: 200_000,
+        }
+    }
+}
+
+impl SealingConfig {
+    pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
+        let mut check = |key: &str, value: u32, low: u64, high: u64| {
+            check_range(problems, &format!("sealing.{key}"), value.into(), low, high);
+        };
+        check("idle_ms", self.idle_ms, 10, 60_000);
+        check("pass_bytes_max", self.pass_bytes_max, 1 << 20, 512 << 20);
+        check("lease_secs", self.lease_secs, 2, 300);
+        check("parallel_shards", self.parallel_shards, 1, 256);
+        check("segment_rows_min", self.segment_rows_min, 1, 1_000_000);
+        check("segment_rows_max", self.segment_rows_max, 8_192, 10_000_000);
+        check("compact_every_ms", self.compact_every_ms, 50, 3_600_000);
+        check("retired_grace_secs", self.retired_grace_secs, 1, 86_400);
+        check("persons_cache_entries_max", self.persons_cache_entries_max, 1_000, 100_000_000);
+    }
+}
