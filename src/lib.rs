@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod config;
 pub mod eventstore;
+pub mod http;
 pub mod model;
 pub mod storage;
 pub mod telemetry;

@@ -1,0 +1,3 @@
+//! What weir says over HTTP.
+
+pub mod web;

@@ -1,0 +1,6 @@
+//! The pages: accounts, projects, questions and answers as HTML, made on the server and readable
+//! without JavaScript.
+
+pub mod assets;
+pub mod format;
+pub mod views;

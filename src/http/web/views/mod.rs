@@ -1,0 +1,176 @@
+//! What each page shows, as plain structs that render themselves (askama, `templates/`). Handlers
+//! fill them; nothing here reads a store. Every page carries a [`Frame`]: who is signed in, which
+//! project, what is selected in the navigation, the form token and how fresh the data is.
+//!
+//! Texts are escaped by askama; the few `|safe` in templates take SVG made by `chart` and `icon`
+//! and `<time>` elements made here, which escape on their own.
+
+use std::borrow::Borrow;
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use askama::Template;
+use jiff::tz::TimeZone;
+
+use crate::{
+    http::web::format,
+    model::{Millis, ProjectId},
+};
+
+pub mod icon;
+
+mod error;
+mod keys;
+mod live;
+mod login;
+mod projects;
+mod rejected;
+mod start;
+
+pub use error::ErrorPage;
+pub use keys::{CreatedKey, KeyKind, KeyRow, KeysPage};
+pub use live::{LiveFilter, LivePage, LiveRow};
+pub use login::LoginPage;
+pub use projects::{ProjectForm, ProjectRow, ProjectsPage, SettingsPage, time_zone_names};
+pub use rejected::{ReasonCount, RejectedPage, RejectedRow};
+pub use start::StartPage;
+
+/// The selected entry of the navigation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nav {
+    Overview,
+    Ask,
+    Live,
+    Tickets,
+    Start,
+    Rejected,
+    Keys,
+    Settings,
+    Projects,
+    None,
+}
+
+/// A project as the switcher shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProjectLink {
+    pub id: ProjectId,
+    pub name: String,
+}
+
+/// What surrounds every page of a signed-in account.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The page's name, for the browser's tab.
+    pub title: String,
+    pub nav: Nav,
+    /// `None`: nobody is signed in, and the page has no navigation.
+    pub account_email: Option<String>,
+    /// The token that every form posts back as `csrf`.
+    pub csrf: String,
+    pub project: Option<ProjectLink>,
+    /// All projects of the account, for the switcher.
+    pub projects: Vec<ProjectLink>,
+    /// The current project's zone, in which every time of the page is written.
+    pub time_zone: TimeZone,
+    /// The data on the page is complete up to here.
+    pub as_of: Option<Millis>,
+    pub now: Millis,
+}
+
+impl Frame {
+    /// The frame of a page that needs no account: log-in and errors.
+    pub fn signed_out(title: &str, csrf: &str, now: Millis) -> Self {
+        Self {
+            title: title.to_owned(),
+            nav: Nav::None,
+            account_email: None,
+            csrf: csrf.to_owned(),
+            project: None,
+            projects: Vec::new(),
+            time_zone: TimeZone::UTC,
+            as_of: None,
+            now,
+        }
+    }
+
+    /// The address of a page of the current project; `/projects` when there is none.
+    pub fn href(&self, page: &str) -> String {
+        match &self.project {
+            Some(project) => format!("/p/{}/{page}", project.id),
+            None => "/projects".to_owned(),
+        }
+    }
+
+    pub fn asset(&self, name: &str) -> &'static str {
+        crate::http::web::assets::url(name)
+    }
+
+    /// The address of the same kind of page in another project.
+    pub fn switch_href(&self, project: &ProjectLink) -> String {
+        let page = match self.nav {
+            Nav::Ask => "ask",
+            Nav::Live => "live",
+            Nav::Tickets => "tickets",
+            Nav::Start => "start",
+            Nav::Rejected => "rejected",
+            Nav::Keys => "keys",
+            Nav::Settings => "settings",
+            Nav::Overview | Nav::Projects | Nav::None => "overview",
+        };
+        format!("/p/{}/{page}", project.id)
+    }
+
+    pub fn is_current(&self, project: &ProjectLink) -> bool {
+        self.project.as_ref().is_some_and(|current| current.id == project.id)
+    }
+
+    pub fn is_settings(&self) -> bool {
+        matches!(self.nav, Nav::Settings | Nav::Keys | Nav::Rejected)
+    }
+
+    pub fn zone_name(&self) -> &str {
+        self.time_zone.iana_name().unwrap_or("UTC")
+    }
+
+    /// A time element: "3 min ago", the exact time on hover.
+    pub fn ago(&self, at: impl Borrow<Millis>) -> String {
+        let at = *at.borrow();
+        self.time_element(at, &format::relative(at, self.now))
+    }
+
+    /// A time element with the full local time.
+    pub fn at(&self, at: impl Borrow<Millis>) -> String {
+        let at = *at.borrow();
+        self.time_element(at, &format::date_time(at, &self.time_zone))
+    }
+
+    /// A time element with the time of day; the day on hover.
+    pub fn clock(&self, at: impl Borrow<Millis>) -> String {
+        let at = *at.borrow();
+        self.time_element(at, &format::clock_time(at, &self.time_zone))
+    }
+
+    fn time_element(&self, at: Millis, shown: &str) -> String {
+        let zoned = format::zoned(at, &self.time_zone);
+        let exact = format::date_time(at, &self.time_zone);
+        format!(
+            r#"<time datetime="{}" title="{exact} {}">{shown}</time>"#,
+            zoned.timestamp(),
+            self.zone_name()
+        )
+    }
+}
+
+/// The page as an answer. Pages hold private data, so nothing on the way may keep them.
+pub fn respond(status: StatusCode, page: &impl Template) -> Result<HttpResponse, askama::Error> {
+    let body = page.render()?;
+    Ok(HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(body))
+}
+
+#[cfg(test)]
+mod tests;

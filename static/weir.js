@@ -1,0 +1,253 @@
+// What pages do beyond links and forms. Everything here is an addition: without it pages still
+// read, forms still send, and charts carry their values in <title> and in the table below them.
+(function () {
+  "use strict";
+  var root = document.documentElement;
+
+  function each(selector, action, within) {
+    Array.prototype.forEach.call((within || document).querySelectorAll(selector), action);
+  }
+
+  // ---- theme: system, light, dark ---------------------------------------------------------
+
+  var THEMES = ["system", "light", "dark"];
+  function theme() { return root.dataset.theme || "system"; }
+  function nameTheme() {
+    each("[data-theme-name]", function (label) { label.textContent = "Theme: " + theme(); });
+  }
+  function switchTheme() {
+    var next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
+    if (next === "system") delete root.dataset.theme; else root.dataset.theme = next;
+    try {
+      if (next === "system") localStorage.removeItem("weir-theme");
+      else localStorage.setItem("weir-theme", next);
+    } catch (_) { /* then it holds for this page only */ }
+    nameTheme();
+  }
+
+  // ---- copying ------------------------------------------------------------------------------
+
+  function copy(button) {
+    var said = button.textContent;
+    function done(word) {
+      button.textContent = word;
+      setTimeout(function () { button.textContent = said; }, 1500);
+    }
+    if (navigator.clipboard) {
+      navigator.clipboard.writeText(button.dataset.copy).then(
+        function () { done("Copied"); }, function () { done("Not allowed"); });
+      return;
+    }
+    // Without https there is no clipboard interface.
+    var area = document.createElement("textarea");
+    area.value = button.dataset.copy;
+    area.className = "sr";
+    document.body.appendChild(area);
+    area.select();
+    done(document.execCommand("copy") ? "Copied" : "Not allowed");
+    area.remove();
+    button.focus();
+  }
+
+  // ---- menus --------------------------------------------------------------------------------
+
+  function closeMenus(except) {
+    each("details.menu[open]", function (menu) {
+      if (menu !== except && !menu.contains(except)) menu.open = false;
+    });
+  }
+  document.addEventListener("toggle", function (event) {
+    if (event.target.open && event.target.matches("details.menu")) closeMenus(event.target);
+  }, true);
+  document.addEventListener("keydown", function (event) {
+    if (event.key === "Escape") {
+      var open = document.querySelector("details.menu[open]");
+      if (open) { open.open = false; open.querySelector("summary").focus(); }
+      var nav = document.getElementById("nav-open");
+      if (nav && nav.checked) { nav.checked = false; nav.focus(); }
+      hideTip();
+    }
+  });
+  document.addEventListener("click", function (event) {
+    var target = event.target;
+    if (!(target instanceof Element)) return;
+    var menu = target.closest("details.menu");
+    closeMenus(menu);
+    var button = target.closest("button");
+    if (!button) return;
+    if (button.dataset.copy !== undefined) copy(button);
+    if (button.hasAttribute("data-theme-switch")) switchTheme();
+    if (button.hasAttribute("data-pause")) pause(button);
+  });
+
+  // ---- parts that bring themselves up to date -----------------------------------------------
+  // <div id="x" data-refresh="2">: every 2 s the page is fetched again and the element of that id
+  // takes the fresh one's place, until the fresh one no longer asks for it. Open rows stay open.
+
+  var paused = false, failures = 0, timer = 0;
+  function pause(button) {
+    paused = !paused;
+    button.setAttribute("aria-pressed", String(paused));
+    button.textContent = paused ? "Resume" : "Pause";
+    if (!paused) refresh();
+  }
+  function plan() {
+    clearTimeout(timer);
+    var part = document.querySelector("[data-refresh]");
+    if (!part) return;
+    var seconds = Number(part.dataset.refresh) || 2;
+    timer = setTimeout(refresh, seconds * 1000 * Math.pow(2, Math.min(failures, 5)));
+  }
+  function refresh() {
+    clearTimeout(timer);
+    if (paused) return;
+    if (document.hidden) return plan();
+    fetch(location.href, { headers: { "X-Requested-With": "weir" } }).then(function (response) {
+      if (response.redirected && new URL(response.url).pathname !== location.pathname) {
+        location.href = response.url;
+        return null;
+      }
+      if (response.status >= 500) throw new Error("status " + response.status);
+      return response.text();
+    }).then(function (text) {
+      if (text === null) return;
+      failures = 0;
+      swap(new DOMParser().parseFromString(text, "text/html"));
+      plan();
+    }).catch(function () { failures += 1; plan(); });
+  }
+  function swap(fresh) {
+    if (paused) return;
+    each("[data-refresh]", function (part) {
+      var next = fresh.getElementById(part.id);
+      if (!next || part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) return;
+      var focus = part.contains(document.activeElement) ? document.activeElement.closest("[id]") : null;
+      each("details[open][id]", function (row) {
+        var same = next.querySelector("#" + CSS.escape(row.id));
+        if (same) same.open = true;
+      }, part);
+      hideTip();
+      part.replaceWith(document.adoptNode(next));
+      if (focus) {
+        var again = document.getElementById(focus.id);
+        if (again) (again.querySelector("summary") || again).focus();
+      }
+      prepare(next);
+    });
+    var end = document.querySelector(".bar-end span"), freshEnd = fresh.querySelector(".bar-end span");
+    if (end && freshEnd) end.replaceWith(document.adoptNode(freshEnd));
+  }
+  document.addEventListener("visibilitychange", function () {
+    if (!document.hidden && document.querySelector("[data-refresh]")) refresh();
+  });
+
+  // ---- forms --------------------------------------------------------------------------------
+
+  document.addEventListener("change", function (event) {
+    var field = event.target;
+    if (!(field instanceof Element)) return;
+    needs(field.form);
+    if (field.matches("select, input[type=search], input[list], input[type=date]") && field.form
+        && field.form.hasAttribute("data-autosubmit") && field.form.checkValidity()) {
+      field.form.requestSubmit();
+    }
+  });
+  document.addEventListener("submit", function (event) {
+    var form = event.target;
+    if (form.method !== "get") return;
+    // Empty fields would only make the address longer.
+    each("input, select, textarea", function (field) {
+      if (!field.value && field.name && !field.hasAttribute("data-keep")) field.disabled = true;
+    }, form);
+    each("[data-answer]", function (answer) { answer.classList.add("dim"); answer.setAttribute("aria-busy", "true"); });
+    setTimeout(function () { each("input, select, textarea", function (f) { f.disabled = false; }, form); }, 0);
+  });
+  window.addEventListener("pageshow", function () {
+    each("[data-answer]", function (answer) { answer.classList.remove("dim"); answer.removeAttribute("aria-busy"); });
+  });
+  // A field that only some choices of another one need: data-needs="s0.measure=sum avg".
+  function needs(form) {
+    if (!form) return;
+    each("[data-needs]", function (part) {
+      var rule = part.dataset.needs.split("=");
+      var field = form.elements[rule[0]];
+      if (field) part.hidden = rule[1].split(" ").indexOf(field.value) < 0;
+    }, form);
+  }
+
+  // ---- charts: one line across the series and a small table of values ------------------------
+
+  var tip = null, cursor = null, shown = null;
+  function hideTip() {
+    if (tip) tip.remove();
+    if (cursor) cursor.remove();
+    tip = cursor = shown = null;
+  }
+  function text(hit) {
+    var title = hit.querySelector("title");
+    if (title) { hit.dataset.text = title.textContent; title.remove(); }
+    return hit.dataset.text || "";
+  }
+  function showTip(hit) {
+    if (hit === shown) return;
+    hideTip();
+    shown = hit;
+    var svg = hit.closest(".chart-svg"), chart = hit.closest(".chart");
+    var lines = text(hit).split("\n"), keys = (svg.dataset.keys || "").split(" ");
+    tip = document.createElement("div");
+    tip.className = "chart-tip";
+    tip.setAttribute("role", "status");
+    var head = document.createElement("b");
+    head.textContent = lines[0];
+    tip.appendChild(head);
+    lines.slice(1).forEach(function (line, index) {
+      var at = line.lastIndexOf(": "), row = document.createElement("div");
+      var key = document.createElement("i"), name = document.createElement("span"), value = document.createElement("span");
+      key.className = "key " + (keys[index] || "");
+      name.textContent = line.slice(0, at);
+      value.textContent = line.slice(at + 2);
+      row.append(key, name, value);
+      tip.appendChild(row);
+    });
+    chart.appendChild(tip);
+    var box = svg.getBoundingClientRect(), outer = chart.getBoundingClientRect();
+    var x = box.left - outer.left + box.width * Number(hit.dataset.x) / 100;
+    var left = x + 12;
+    if (left + tip.offsetWidth > outer.width) left = Math.max(0, x - 12 - tip.offsetWidth);
+    tip.style.left = left + "px";
+    tip.style.top = "8px";
+    cursor = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    cursor.setAttribute("class", "cursor");
+    cursor.setAttribute("x1", hit.dataset.x + "%");
+    cursor.setAttribute("x2", hit.dataset.x + "%");
+    cursor.setAttribute("y1", svg.dataset.top);
+    cursor.setAttribute("y2", svg.dataset.bottom);
+    svg.appendChild(cursor);
+  }
+  document.addEventListener("pointerover", function (event) {
+    var hit = event.target instanceof Element && event.target.closest(".chart-svg .hit");
+    if (hit) showTip(hit); else hideTip();
+  });
+  document.addEventListener("keydown", function (event) {
+    var svg = event.target instanceof Element && event.target.closest(".chart-svg");
+    if (!svg || ["ArrowLeft", "ArrowRight", "Home", "End"].indexOf(event.key) < 0) return;
+    var hits = svg.querySelectorAll(".hit");
+    if (!hits.length) return;
+    event.preventDefault();
+    var now = Array.prototype.indexOf.call(hits, shown);
+    var next = event.key === "Home" ? 0 : event.key === "End" ? hits.length - 1
+      : event.key === "ArrowLeft" ? (now < 0 ? hits.length - 1 : Math.max(0, now - 1))
+      : Math.min(hits.length - 1, now + 1);
+    showTip(hits[next]);
+  });
+  document.addEventListener("focusout", function (event) {
+    if (event.target instanceof Element && event.target.closest(".chart-svg")) hideTip();
+  });
+
+  function prepare(within) {
+    each("form", needs, within);
+  }
+  nameTheme();
+  prepare(document);
+  plan();
+})();
