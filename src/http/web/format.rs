@@ -102,7 +102,7 @@ pub fn percent(part: f64, whole: f64) -> String {
     // Rounding must not claim that everybody or nobody did it.
     let text = match share {
         s if s > 0.0 && s < 0.05 => "< 0.1".to_owned(),
-        s if s < 100.0 && s >= 99.95 => "> 99.9".to_owned(),
+        s if (99.95..100.0).contains(&s) => "> 99.9".to_owned(),
         s => trimmed(s, 1),
     };
     format!("{}{THIN}%", text.replace(' ', "\u{a0}"))
