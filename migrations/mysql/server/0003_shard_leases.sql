@@ -8,6 +8,5 @@ CREATE TABLE IF NOT EXISTS shard_leases (
     expires_at BIGINT NOT NULL,
     moved_to BINARY(16) NULL,
     map_version BIGINT NOT NULL,
-    as_of BIGINT NOT NULL,
     PRIMARY KEY (shard_no, task)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;

@@ -8,6 +8,5 @@ CREATE TABLE IF NOT EXISTS shard_leases (
     expires_at INTEGER NOT NULL,
     moved_to BLOB NULL,
     map_version INTEGER NOT NULL,
-    as_of INTEGER NOT NULL,
     PRIMARY KEY (shard_no, task)
 ) WITHOUT ROWID;

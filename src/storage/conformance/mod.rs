@@ -8,6 +8,7 @@
 //! MySQL half fails, it is never left out.
 
 mod journal;
+mod leases;
 mod schema;
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
 //! Statements of the server schema, one file a table.
 
 pub mod journal;
+pub mod leases;
+pub mod persons;

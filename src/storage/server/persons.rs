@@ -1,0 +1,151 @@
+//! Numbers of persons and distinct ids within a shard and project, and their counters.
+
+use crate::model::{IdNo, Millis, PersonNo, ProjectId, ShardNo};
+use crate::storage::db::statement;
+use crate::storage::{Db, Statement, StorageError, Tx, Value};
+use crate::values;
+
+/// Rows of one insert: at most six binds each, below 10,000 placeholders.
+const INSERT_ROWS_MAX: usize = 1_000;
+/// Ids of one look-up.
+const FIND_IDS_MAX: usize = 1_000;
+
+/// A distinct id with its numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownId {
+    pub distinct_id: String,
+    pub id_no: IdNo,
+    pub person_no: PersonNo,
+}
+
+/// The next free numbers of a project in a shard, and its versions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ProjectCounters {
+    pub next_person_no: PersonNo,
+    pub next_id_no: IdNo,
+    pub data_version: i64,
+    pub mask_version: i64,
+}
+
+static READ_COUNTERS: Statement = statement!(
+    "project_shards.read",
+    "SELECT next_person_no, next_id_no, data_version, mask_version FROM project_shards \
+     WHERE shard_no = ? AND project_id = ?"
+);
+
+/// All zero for a project that has nothing here yet.
+pub async fn get_counters(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+) -> Result<ProjectCounters, StorageError> {
+    match db.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await? {
+        None => Ok(ProjectCounters::default()),
+        Some(row) => Ok(ProjectCounters {
+            next_person_no: row.u32(0)?,
+            next_id_no: row.u32(1)?,
+            data_version: row.i64(2)?,
+            mask_version: row.i64(3)?,
+        }),
+    }
+}
+
+static FIND_IDS: Statement = statement!(
+    "distinct_ids.find",
+    "SELECT distinct_id, id_no, person_no FROM distinct_ids \
+     WHERE shard_no = ? AND project_id = ? AND distinct_id IN ({rows})"
+);
+
+/// Those of the ids that have numbers already, in any order.
+pub async fn find_ids(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    distinct_ids: &[String],
+) -> Result<Vec<KnownId>, StorageError> {
+    let mut known = Vec::new();
+    for ids in distinct_ids.chunks(FIND_IDS_MAX) {
+        let mut binds = values![shard_no, project_id];
+        binds.extend(ids.iter().map(|id| Value::from(id.as_str())));
+        for row in db.fetch_all(FIND_IDS.with_rows("?", ids.len()), binds).await? {
+            known.push(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? });
+        }
+    }
+    Ok(known)
+}
+
+static INSERT_IDS: Statement = statement!(
+    "distinct_ids.insert",
+    "INSERT INTO distinct_ids (shard_no, project_id, distinct_id, id_no, person_no) VALUES {rows}"
+);
+static INSERT_PERSONS: Statement = statement!(
+    "persons.insert",
+    "INSERT INTO persons (shard_no, project_id, person_no, created_at, first_day, last_day, traits) VALUES {rows}"
+);
+
+/// Writes new ids, each with a person of its own.
+pub async fn insert_new(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    new: &[KnownId],
+    now: Millis,
+) -> Result<(), StorageError> {
+    for ids in new.chunks(INSERT_ROWS_MAX) {
+        let mut id_binds = Vec::with_capacity(ids.len() * 5);
+        let mut person_binds = Vec::with_capacity(ids.len() * 4);
+        for KnownId { distinct_id, id_no, person_no } in ids {
+            id_binds.extend(values![shard_no, project_id, distinct_id.as_str(), *id_no, *person_no]);
+            person_binds.extend(values![shard_no, project_id, *person_no, now]);
+        }
+        tx.execute(INSERT_IDS.with_rows("(?, ?, ?, ?, ?)", ids.len()), id_binds).await?;
+        let persons = INSERT_PERSONS.with_rows("(?, ?, ?, ?, NULL, NULL, NULL)", ids.len());
+        tx.execute(persons, person_binds).await?;
+    }
+    Ok(())
+}
+
+static RAISE: Statement = statement!(
+    "project_shards.raise",
+    mysql: "INSERT INTO project_shards (shard_no, project_id, next_person_no, next_id_no, data_version, \
+            mask_version, erasure_epoch) VALUES (?, ?, ?, ?, 1, 0, 0) ON DUPLICATE KEY UPDATE \
+            next_person_no = VALUES(next_person_no), next_id_no = VALUES(next_id_no), \
+            data_version = data_version + 1",
+    sqlite: "INSERT INTO project_shards (shard_no, project_id, next_person_no, next_id_no, data_version, \
+             mask_version, erasure_epoch) VALUES (?, ?, ?, ?, 1, 0, 0) ON CONFLICT DO UPDATE SET \
+             next_person_no = excluded.next_person_no, next_id_no = excluded.next_id_no, \
+             data_version = data_version + 1",
+);
+
+/// Sets the counters after a pass and raises the data version: answers may differ from now on.
+pub async fn raise_counters(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    next_person_no: PersonNo,
+    next_id_no: IdNo,
+) -> Result<(), StorageError> {
+    tx.execute(&RAISE, values![shard_no, project_id, next_person_no, next_id_no]).await?;
+    Ok(())
+}
+
+static INSERT_LINK: Statement = statement!(
+    "links.insert",
+    mysql: "INSERT INTO links (shard_no, project_id, distinct_id, target_id, state, moving_after, linked_at) \
+            VALUES (?, ?, ?, ?, 'recorded', NULL, ?) ON DUPLICATE KEY UPDATE shard_no = VALUES(shard_no)",
+    sqlite: "INSERT INTO links (shard_no, project_id, distinct_id, target_id, state, moving_after, linked_at) \
+             VALUES (?, ?, ?, ?, 'recorded', NULL, ?) ON CONFLICT DO NOTHING",
+);
+
+/// Records that a distinct id belongs to another one; the first link of an id stays.
+pub async fn insert_link(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    distinct_id: &str,
+    target_id: &str,
+    linked_at: Millis,
+) -> Result<(), StorageError> {
+    tx.execute(&INSERT_LINK, values![shard_no, project_id, distinct_id, target_id, linked_at]).await?;
+    Ok(())
+}
