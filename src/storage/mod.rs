@@ -2,6 +2,8 @@
 //! statements of the two schemas; [`Shards`] knows which server holds which shard.
 
 pub mod batch;
+mod clock;
+pub mod control;
 mod db;
 mod error;
 pub mod schema;
@@ -9,8 +11,9 @@ pub mod server;
 mod shards;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
+pub use clock::DatabaseClock;
 pub use db::{AsStorageError, Db, Dialect, Dsn, PoolOptions, Row, Sql, Statement, Tx, Value};
 pub use error::StorageError;
 pub use shards::{Server, Shards, Storage, StorageSettings};

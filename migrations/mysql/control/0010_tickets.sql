@@ -1,3 +1,6 @@
+-- Equal questions share a result: result_ticket and result_fence say whose parts hold it.
+-- A ticket with waits_for is not run before the equal ticket it waits for has ended.
+-- sweep_at is the next time maintenance must look: no state is without a deadline.
 CREATE TABLE IF NOT EXISTS tickets (
     ticket_id BINARY(16) NOT NULL,
     project_id BIGINT NOT NULL,
@@ -25,14 +28,19 @@ CREATE TABLE IF NOT EXISTS tickets (
     error_detail VARCHAR(1000) NULL,
     result_bytes BIGINT NULL,
     result_parts INT NULL,
+    result_ticket BINARY(16) NULL,
+    result_fence BIGINT NULL,
+    waits_for BINARY(16) NULL,
     created_at BIGINT NOT NULL,
     started_at BIGINT NULL,
     finished_at BIGINT NULL,
     expires_at BIGINT NOT NULL,
+    sweep_at BIGINT NOT NULL,
     PRIMARY KEY (ticket_id),
     UNIQUE KEY tickets_idempotency (project_id, idempotency_key),
-    KEY tickets_queue (state, run_after, ticket_id),
+    KEY tickets_queue (state, run_after, ticket_id, kind),
     KEY tickets_project (project_id, ticket_id),
     KEY tickets_same (project_id, body_hash, state),
-    KEY tickets_expiry (expires_at)
+    KEY tickets_waiting (waits_for),
+    KEY tickets_sweep (sweep_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;

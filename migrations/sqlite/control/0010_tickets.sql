@@ -1,3 +1,6 @@
+-- Equal questions share a result: result_ticket and result_fence say whose parts hold it.
+-- A ticket with waits_for is not run before the equal ticket it waits for has ended.
+-- sweep_at is the next time maintenance must look: no state is without a deadline.
 CREATE TABLE IF NOT EXISTS tickets (
     ticket_id BLOB NOT NULL,
     project_id INTEGER NOT NULL,
@@ -25,14 +28,19 @@ CREATE TABLE IF NOT EXISTS tickets (
     error_detail TEXT NULL,
     result_bytes INTEGER NULL,
     result_parts INTEGER NULL,
+    result_ticket BLOB NULL,
+    result_fence INTEGER NULL,
+    waits_for BLOB NULL,
     created_at INTEGER NOT NULL,
     started_at INTEGER NULL,
     finished_at INTEGER NULL,
     expires_at INTEGER NOT NULL,
+    sweep_at INTEGER NOT NULL,
     PRIMARY KEY (ticket_id)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS tickets_idempotency ON tickets (project_id, idempotency_key);
-CREATE INDEX IF NOT EXISTS tickets_queue ON tickets (state, run_after, ticket_id);
+CREATE INDEX IF NOT EXISTS tickets_queue ON tickets (state, run_after, ticket_id, kind);
 CREATE INDEX IF NOT EXISTS tickets_project ON tickets (project_id, ticket_id);
 CREATE INDEX IF NOT EXISTS tickets_same ON tickets (project_id, body_hash, state);
-CREATE INDEX IF NOT EXISTS tickets_expiry ON tickets (expires_at);
+CREATE INDEX IF NOT EXISTS tickets_waiting ON tickets (waits_for);
+CREATE INDEX IF NOT EXISTS tickets_sweep ON tickets (sweep_at);
