@@ -9,6 +9,7 @@
 
 mod journal;
 mod leases;
+mod objects;
 mod schema;
 
 use std::time::Duration;

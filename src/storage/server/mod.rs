@@ -2,4 +2,5 @@
 
 pub mod journal;
 pub mod leases;
+pub mod objects;
 pub mod persons;

@@ -1,0 +1,98 @@
+//! The life of an object: building, live, retired, gone.
+
+use bytes::Bytes;
+
+use super::on_both;
+use crate::model::{ObjectId, ProjectId, ShardNo};
+use crate::storage::server::objects::{self, NewObject, ObjectKind};
+use crate::storage::{Db, StorageError};
+
+const SHARD: ShardNo = ShardNo(2);
+const PROJECT: ProjectId = ProjectId(7);
+
+fn segment(n: u8, parts: Vec<Bytes>) -> NewObject {
+    NewObject {
+        object_id: ObjectId([n; 16]),
+        shard_no: SHARD,
+        project_id: Some(PROJECT),
+        events: 10,
+        min_at: 1_000,
+        max_at: 2_000,
+        day_from: 0,
+        day_to: 0,
+        tier: 1,
+        mask_version: 3,
+        facts: Bytes::from_static(b"facts"),
+        parts,
+    }
+}
+
+async fn change(db: &Db, made_live: u8, retired: u8) -> bool {
+    let changed: Result<(), StorageError> = db
+        .transaction(move |tx| {
+            Box::pin(async move {
+                let live = ObjectId([made_live; 16]);
+                let gone = ObjectId([retired; 16]);
+                let ok = objects::make_live(tx, ObjectKind::Segment, SHARD, live).await?
+                    && (retired == 0 || objects::retire(tx, ObjectKind::Segment, SHARD, gone, 5_000).await?);
+                if ok { Ok(()) } else { Err(StorageError::Conflict { name: "test" }) }
+            })
+        })
+        .await;
+    changed.is_ok()
+}
+
+async fn listed(db: &Db, from: i64, to: i64) -> Vec<u8> {
+    let rows = objects::list_segments(db, SHARD, PROJECT, from, to).await.unwrap();
+    rows.iter().map(|row| row.object_id.0[0]).collect()
+}
+
+on_both! {
+    async fn an_object_counts_from_its_closing_transaction_to_its_replacement(db: Db) {
+        objects::upload(&db, segment(1, vec![Bytes::from_static(b"one")]), 100).await.unwrap();
+        assert!(listed(&db, 0, 9_000).await.is_empty(), "building");
+        assert!(change(&db, 1, 0).await);
+        assert!(!change(&db, 1, 0).await, "only once");
+        assert_eq!(listed(&db, 0, 9_000).await, [1]);
+        assert_eq!(listed(&db, 2_001, 9_000).await, [] as [u8; 0], "after its last row");
+        assert_eq!(listed(&db, 0, 1_000).await, [] as [u8; 0], "before its first row");
+        assert_eq!(listed(&db, 2_000, 2_001).await, [1]);
+
+        objects::upload(&db, segment(2, vec![Bytes::from_static(b"two")]), 100).await.unwrap();
+        assert!(change(&db, 2, 1).await);
+        assert!(!change(&db, 1, 2).await, "a retired object does not come back");
+        assert_eq!(listed(&db, 0, 9_000).await, [2]);
+        let parts = objects::find_parts(&db, ObjectId([1; 16]), &[0]).await.unwrap();
+        assert_eq!(parts.unwrap()[0].1, "one", "still there for those who listed it before");
+        assert_eq!(objects::delete_retired(&db, SHARD, 5_000).await.unwrap(), 0, "within the grace period");
+        assert_eq!(objects::delete_retired(&db, SHARD, 5_001).await.unwrap(), 1);
+        assert!(objects::find_parts(&db, ObjectId([1; 16]), &[0]).await.unwrap().is_none());
+        assert_eq!(listed(&db, 0, 9_000).await, [2]);
+    }
+}
+
+on_both! {
+    async fn what_a_dead_builder_left_is_given_up_and_cannot_become_live(db: Db) {
+        objects::upload(&db, segment(1, vec![Bytes::from_static(b"x")]), 100).await.unwrap();
+        assert_eq!(objects::abandon(&db, SHARD, 100, 200).await.unwrap(), 0);
+        assert_eq!(objects::abandon(&db, SHARD, 101, 200).await.unwrap(), 1);
+        assert!(!change(&db, 1, 0).await);
+        assert_eq!(objects::delete_retired(&db, SHARD, 201).await.unwrap(), 1);
+    }
+}
+
+on_both! {
+    async fn many_large_parts_come_back_as_they_were(db: Db) {
+        let parts: Vec<Bytes> =
+            (0..11_u8).map(|n| Bytes::from(vec![n; if n % 3 == 0 { 1 << 20 } else { 10 }])).collect();
+        let mut run = segment(1, parts.clone());
+        run.project_id = None;
+        objects::upload(&db, run, 100).await.unwrap();
+        let wanted: Vec<u32> = (0..11).rev().collect();
+        let read = objects::find_parts(&db, ObjectId([1; 16]), &wanted).await.unwrap().unwrap();
+        for (part_no, part) in read {
+            assert_eq!(part, parts[part_no as usize]);
+        }
+        assert!(objects::find_parts(&db, ObjectId([1; 16]), &[3, 11]).await.unwrap().is_none());
+    }
+}
