@@ -77,7 +77,7 @@ pub fn compact(value: f64) -> String {
         if size >= unit * 0.99995 {
             let scaled = size / unit;
             if scaled >= 1e4 {
-                return format!("{sign}{scaled:.1e}{THIN}{name}");
+                return format!("{value:.1e}").replace('-', "−");
             }
             return format!("{sign}{}{THIN}{name}", trimmed(scaled, if scaled < 100.0 { 2 } else { 1 }));
         }
@@ -243,6 +243,7 @@ mod tests {
             (12_400.0, "12.4\u{202f}k"),
             (999_999.0, "1\u{202f}M"),
             (-2_500_000.0, "−2.5\u{202f}M"),
+            (-2.5e30, "−2.5e30"),
             (0.25, "0.25"),
             (0.0001, "1e−4"),
         ] {

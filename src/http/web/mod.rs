@@ -2,5 +2,6 @@
 //! without JavaScript.
 
 pub mod assets;
+pub mod chart;
 pub mod format;
 pub mod views;
