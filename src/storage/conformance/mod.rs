@@ -8,6 +8,7 @@
 //! MySQL half fails, it is never left out.
 
 mod journal;
+mod failed_events;
 mod leases;
 mod objects;
 mod schema;

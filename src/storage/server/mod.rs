@@ -1,5 +1,6 @@
 //! Statements of the server schema, one file a table.
 
+pub mod failed_events;
 pub mod journal;
 pub mod leases;
 pub mod objects;

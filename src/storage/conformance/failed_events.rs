@@ -1,0 +1,41 @@
+//! Failed events are listed newest first and capped.
+
+use super::on_both;
+use crate::model::{BatchId, ProjectId};
+use crate::storage::Db;
+use crate::storage::server::failed_events::{self, FailedEvent, Stage};
+
+fn failed(n: u8, project: u32) -> FailedEvent {
+    FailedEvent {
+        failed_id: BatchId([n; 16]),
+        project_id: ProjectId(project),
+        stage: Stage::Collect,
+        reason: "event_name".into(),
+        detail: "x".repeat(5),
+        body: bytes::Bytes::from_static(b"{\"event\":null}"),
+        failed_at: n.into(),
+    }
+}
+
+on_both! {
+    async fn the_newest_are_kept_for_each_project(db: Db) {
+        let all: Vec<_> = (1..=9).map(|n| failed(n, 1)).chain([failed(100, 2)]).collect();
+        failed_events::insert(&db, &all).await.unwrap();
+        let listed = failed_events::list_latest(&db, ProjectId(1), 3).await.unwrap();
+        assert_eq!(listed, [failed(9, 1), failed(8, 1), failed(7, 1)]);
+        assert_eq!(failed_events::delete_beyond(&db, ProjectId(1), 9).await.unwrap(), 0);
+        assert_eq!(failed_events::delete_beyond(&db, ProjectId(1), 4).await.unwrap(), 5);
+        assert_eq!(failed_events::list_latest(&db, ProjectId(1), 100).await.unwrap().len(), 4);
+        assert_eq!(failed_events::list_latest(&db, ProjectId(2), 100).await.unwrap().len(), 1);
+    }
+}
+
+on_both! {
+    async fn a_long_detail_is_cut_to_what_the_column_holds(db: Db) {
+        let mut event = failed(1, 1);
+        event.detail = "é".repeat(3_000);
+        failed_events::insert(&db, &[event]).await.unwrap();
+        let listed = failed_events::list_latest(&db, ProjectId(1), 1).await.unwrap();
+        assert_eq!(listed[0].detail.chars().count(), 1_000);
+    }
+}
