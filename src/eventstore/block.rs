@@ -60,6 +60,19 @@ impl Bits {
         Self { words: vec![0; len.div_ceil(64)], len }
     }
 
+    pub fn ones(len: usize) -> Self {
+        Self::from_words(vec![u64::MAX; len.div_ceil(64)], len)
+    }
+
+    /// Bit n is bit `n % 64` of word `n / 64`; bits beyond `len` are cleared.
+    pub fn from_words(mut words: Vec<u64>, len: usize) -> Self {
+        words.resize(len.div_ceil(64), 0);
+        if let (Some(last), true) = (words.last_mut(), !len.is_multiple_of(64)) {
+            *last &= (1 << (len % 64)) - 1;
+        }
+        Self { words, len }
+    }
+
     pub fn set(&mut self, index: usize) {
         debug_assert!(index < self.len);
         self.words[index / 64] |= 1 << (index % 64);
@@ -105,7 +118,24 @@ impl Dictionary {
     }
 }
 
+impl Dictionary {
+    fn gather(&mut self, rows: &[u32]) {
+        self.codes = rows.iter().map(|&row| self.codes[row as usize]).collect();
+    }
+}
+
 impl<T: Copy> Numbers<T> {
+    fn gather(&mut self, rows: &[u32]) {
+        self.values = rows.iter().map(|&row| self.values[row as usize]).collect();
+        let mut present = Bits::zeros(rows.len());
+        for (to, &from) in rows.iter().enumerate() {
+            if self.present.get(from as usize) {
+                present.set(to);
+            }
+        }
+        self.present = present;
+    }
+
     pub fn get(&self, row: usize) -> Option<T> {
         self.present.get(row).then(|| self.values[row])
     }
@@ -129,7 +159,55 @@ impl PropertyColumn {
     }
 }
 
+impl PropertyColumn {
+    fn gather(&mut self, rows: &[u32]) {
+        for column in [&mut self.strings, &mut self.json].into_iter().flatten() {
+            column.gather(rows);
+        }
+        if let Some(column) = &mut self.integers {
+            column.gather(rows);
+        }
+        if let Some(column) = &mut self.floats {
+            column.gather(rows);
+        }
+        if let Some(column) = &mut self.booleans {
+            column.gather(rows);
+        }
+    }
+}
+
 impl RowBlock {
+    /// Keeps these rows, in this order.
+    pub fn gather(&mut self, rows: &[u32]) {
+        self.person_no = rows.iter().map(|&row| self.person_no[row as usize]).collect();
+        self.occurred_at = rows.iter().map(|&row| self.occurred_at[row as usize]).collect();
+        self.event.gather(rows);
+        for property in &mut self.properties {
+            property.gather(rows);
+        }
+    }
+
+    /// Keeps the rows for which `keep(person_no, occurred_at)` holds.
+    pub fn retain(&mut self, keep: impl Fn(PersonNo, Millis) -> bool) {
+        let rows = self.person_no.iter().zip(&self.occurred_at).enumerate();
+        let kept: Vec<u32> =
+            rows.filter(|(_, (person, at))| keep(**person, **at)).map(|(row, _)| row as u32).collect();
+        if kept.len() < self.len() {
+            self.gather(&kept);
+        }
+    }
+
+    /// Stable: rows of one person and time keep their order.
+    pub fn sort_by_person_and_time(&mut self) {
+        let key = |row: u32| (self.person_no[row as usize], self.occurred_at[row as usize]);
+        let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+        if rows.is_sorted_by_key(|&row| key(row)) {
+            return;
+        }
+        rows.sort_by_key(|&row| key(row));
+        self.gather(&rows);
+    }
+
     pub fn len(&self) -> usize {
         self.person_no.len()
     }

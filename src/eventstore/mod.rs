@@ -1,6 +1,7 @@
 //! The event store: journal → runs → segments.
 
 mod block;
-pub use crate::telemetry::failpoint;
+pub mod format;
 
+pub use crate::telemetry::failpoint;
 pub use block::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock, ValueRef};

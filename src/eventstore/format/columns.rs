@@ -1,0 +1,251 @@
+//! Which columns an object has, in which order, and how each is encoded.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
+use parquet::schema::types::ColumnPath;
+use serde::{Deserialize, Serialize};
+
+use super::FormatError;
+use super::header::ObjectKind;
+use crate::model::PropertyValue;
+
+/// The type of a property's value. The numbers are part of the format.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PropertyKind {
+    String,
+    Integer,
+    Float,
+    Boolean,
+    Json,
+}
+
+impl PropertyKind {
+    pub const ALL: [Self; 5] = [Self::String, Self::Integer, Self::Float, Self::Boolean, Self::Json];
+
+    pub fn of(value: &PropertyValue) -> Self {
+        match value {
+            PropertyValue::String(_) => Self::String,
+            PropertyValue::Integer(_) => Self::Integer,
+            PropertyValue::Float(_) => Self::Float,
+            PropertyValue::Bool(_) => Self::Boolean,
+            PropertyValue::Json(_) => Self::Json,
+        }
+    }
+
+    fn data_type(self, access: Access) -> DataType {
+        match self {
+            Self::String | Self::Json => access.text(),
+            Self::Integer => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::Boolean => DataType::Boolean,
+        }
+    }
+}
+
+/// The columns that every row has. Those that every question reads come first and share a part when
+/// they are small.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fixed {
+    PersonNo,
+    OccurredAt,
+    Event,
+    IdNo,
+    ReceivedAt,
+    TimeSource,
+    EventId,
+    /// Runs only.
+    ProjectId,
+}
+
+const SEGMENT_FIXED: [Fixed; 7] = [
+    Fixed::PersonNo,
+    Fixed::OccurredAt,
+    Fixed::Event,
+    Fixed::IdNo,
+    Fixed::ReceivedAt,
+    Fixed::TimeSource,
+    Fixed::EventId,
+];
+const RUN_FIXED: [Fixed; 8] = [
+    Fixed::PersonNo,
+    Fixed::OccurredAt,
+    Fixed::Event,
+    Fixed::IdNo,
+    Fixed::ReceivedAt,
+    Fixed::TimeSource,
+    Fixed::EventId,
+    Fixed::ProjectId,
+];
+
+impl Fixed {
+    fn name(self) -> &'static str {
+        match self {
+            Self::PersonNo => "person_no",
+            Self::OccurredAt => "occurred_at",
+            Self::Event => "event",
+            Self::IdNo => "id_no",
+            Self::ReceivedAt => "received_at",
+            Self::TimeSource => "time_source",
+            Self::EventId => "event_id",
+            Self::ProjectId => "project_id",
+        }
+    }
+
+    fn data_type(self, access: Access) -> DataType {
+        match self {
+            Self::PersonNo | Self::IdNo | Self::ProjectId => DataType::UInt32,
+            Self::OccurredAt | Self::ReceivedAt => DataType::Int64,
+            Self::Event => access.text(),
+            Self::TimeSource => DataType::UInt8,
+            Self::EventId => DataType::FixedSizeBinary(16),
+        }
+    }
+}
+
+/// Text is written as text, and read as codes into a dictionary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Write,
+    Read,
+}
+
+impl Access {
+    fn text(self) -> DataType {
+        match self {
+            Self::Write => DataType::Utf8,
+            Self::Read => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        }
+    }
+}
+
+/// All columns of an object in the order of the file: fixed ones, one per (property, type) sorted by
+/// name and type, and the JSON column with the properties that have no column of their own.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub kind: ObjectKind,
+    pub properties: Vec<(String, PropertyKind)>,
+}
+
+impl Layout {
+    pub fn fixed(&self) -> &'static [Fixed] {
+        match self.kind {
+            ObjectKind::Run => &RUN_FIXED,
+            ObjectKind::Segment => &SEGMENT_FIXED,
+        }
+    }
+
+    pub fn fixed_index(&self, column: Fixed) -> Result<usize, FormatError> {
+        let index = self.fixed().iter().position(|&c| c == column);
+        index.ok_or_else(|| FormatError::corrupt(format!("no column {}", column.name())))
+    }
+
+    pub fn property_index(&self, property: usize) -> usize {
+        self.fixed().len() + property
+    }
+
+    pub fn rest_index(&self) -> usize {
+        self.fixed().len() + self.properties.len()
+    }
+
+    pub fn len(&self) -> usize {
+        self.rest_index() + 1
+    }
+
+    /// The indices of a property's own columns, at most one per type.
+    pub fn columns_of(&self, name: &str) -> impl Iterator<Item = (PropertyKind, usize)> + use<'_> {
+        let first = self.properties.partition_point(|(n, _)| n.as_str() < name);
+        let owned = name.to_owned();
+        let same = self.properties[first..].iter().take_while(move |(n, _)| *n == owned);
+        same.enumerate().map(move |(n, (_, kind))| (*kind, self.property_index(first + n)))
+    }
+
+    /// Column names are for people who look into a file with other tools; readers go by position.
+    pub fn schema(&self, access: Access) -> Arc<Schema> {
+        let mut fields = Vec::with_capacity(self.len());
+        for column in self.fixed() {
+            fields.push(Field::new(column.name(), column.data_type(access), false));
+        }
+        for (name, kind) in &self.properties {
+            fields.push(Field::new(property_column(name, *kind), kind.data_type(access), true));
+        }
+        fields.push(Field::new(REST, DataType::Utf8, true));
+        Arc::new(Schema::new(fields))
+    }
+
+    pub fn writer_properties(
+        &self,
+        page_rows: usize,
+        zstd_level: i32,
+    ) -> Result<WriterProperties, FormatError> {
+        let zstd = Compression::ZSTD(ZstdLevel::try_new(zstd_level)?);
+        let mut properties = WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_2_0)
+            .set_created_by("weir".to_owned())
+            .set_compression(zstd)
+            .set_max_row_group_row_count(None)
+            // The rows alone decide where a page ends, so that all columns are cut alike.
+            .set_write_batch_size(page_rows)
+            .set_data_page_row_count_limit(page_rows)
+            .set_data_page_size_limit(usize::MAX)
+            // Far above Parquet's usual 1 MiB: codes decode at once, while a column that gave up its
+            // dictionary has to be hashed again by every reader.
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+            // The catalogue has the facts that a scan prunes by.
+            .set_statistics_enabled(EnabledStatistics::None);
+        for column in self.fixed() {
+            properties = fixed_encoding(properties, *column);
+        }
+        for (name, kind) in &self.properties {
+            let path = ColumnPath::new(vec![property_column(name, *kind)]);
+            properties = match kind {
+                PropertyKind::Integer => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+                PropertyKind::String | PropertyKind::Json | PropertyKind::Float => {
+                    properties.set_column_encoding(path, Encoding::PLAIN)
+                }
+                PropertyKind::Boolean => properties.set_column_dictionary_enabled(path, false),
+            };
+        }
+        let rest = ColumnPath::new(vec![REST.to_owned()]);
+        Ok(properties
+            .set_column_dictionary_enabled(rest.clone(), false)
+            .set_column_encoding(rest, Encoding::PLAIN)
+            .build())
+    }
+}
+
+const DICTIONARY_BYTES_MAX: usize = 4 << 20;
+const REST: &str = "properties";
+
+fn property_column(name: &str, kind: PropertyKind) -> String {
+    let prefix = match kind {
+        PropertyKind::String => "string",
+        PropertyKind::Integer => "integer",
+        PropertyKind::Float => "float",
+        PropertyKind::Boolean => "boolean",
+        PropertyKind::Json => "json",
+    };
+    format!("{prefix}:{name}")
+}
+
+fn fixed_encoding(properties: WriterPropertiesBuilder, column: Fixed) -> WriterPropertiesBuilder {
+    let path = ColumnPath::new(vec![column.name().to_owned()]);
+    match column {
+        Fixed::PersonNo | Fixed::IdNo | Fixed::OccurredAt => properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        // Events that came in one request share it.
+        Fixed::ReceivedAt => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        Fixed::Event | Fixed::TimeSource | Fixed::ProjectId => properties,
+        // Random bytes: compressing them costs time and gains nothing.
+        Fixed::EventId => properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path.clone(), Encoding::PLAIN)
+            .set_column_compression(path, Compression::UNCOMPRESSED),
+    }
+}

@@ -1,0 +1,131 @@
+//! Part 0: everything a reader has to know before it reads anything else.
+//!
+//! `WEIR`, a version byte, and then, in zstd: the length of a JSON description (u32), the
+//! description, the first person of each page (u32 each), and the end of the Parquet file from
+//! behind its last column chunk (offset index and footer).
+
+use bytes::{Buf, Bytes};
+use serde::{Deserialize, Serialize};
+
+use super::FormatError;
+use super::columns::{Layout, PropertyKind};
+use super::parts::PartTable;
+use crate::model::{PersonNo, ProjectId};
+
+const MAGIC: &[u8; 4] = b"WEIR";
+pub(super) const FORMAT_VERSION: u8 = 1;
+const ZSTD_LEVEL: i32 = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    Run,
+    Segment,
+}
+
+pub(super) struct Header {
+    pub layout: Layout,
+    /// A segment's; a run's rows each have their own.
+    pub project_id: Option<ProjectId>,
+    pub rows: u64,
+    /// All pages but the last have exactly this many rows.
+    pub page_rows: u64,
+    /// Properties that live in the JSON column only. In a run that is all of them, and the catalogue
+    /// lists them by project.
+    pub rest: Vec<String>,
+    /// Empty in a run, whose directory says where a project's rows lie.
+    pub page_first_persons: Vec<PersonNo>,
+    pub table: PartTable,
+    /// The Parquet file behind the last data part.
+    pub tail: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Description {
+    kind: ObjectKind,
+    project_id: Option<ProjectId>,
+    rows: u64,
+    page_rows: u64,
+    properties: Vec<(String, PropertyKind)>,
+    rest: Vec<String>,
+    pages: usize,
+    filter_parts: u32,
+    /// Where each data part ends in the Parquet file; the first begins at 0.
+    part_ends: Vec<u64>,
+}
+
+impl Header {
+    /// Whether the JSON column may have values of this property.
+    pub fn is_in_rest(&self, name: &str) -> bool {
+        match self.layout.kind {
+            ObjectKind::Run => true,
+            ObjectKind::Segment => self.rest.binary_search_by(|rest| rest.as_str().cmp(name)).is_ok(),
+        }
+    }
+
+    pub fn to_bytes(&self) -> Bytes {
+        let description = Description {
+            kind: self.layout.kind,
+            project_id: self.project_id,
+            rows: self.rows,
+            page_rows: self.page_rows,
+            properties: self.layout.properties.clone(),
+            rest: self.rest.clone(),
+            pages: self.page_first_persons.len(),
+            filter_parts: self.table.filter_parts,
+            part_ends: self.table.ends.clone(),
+        };
+        let json = serde_json::to_vec(&description).expect("a description is plain data");
+        let mut body = Vec::with_capacity(json.len() + self.tail.len() + 64);
+        body.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        body.extend_from_slice(&json);
+        for person in &self.page_first_persons {
+            body.extend_from_slice(&person.to_le_bytes());
+        }
+        body.extend_from_slice(&self.tail);
+        let packed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("memory is the only thing zstd can lack");
+        let mut bytes = Vec::with_capacity(packed.len() + 5);
+        bytes.extend_from_slice(MAGIC);
+        bytes.push(FORMAT_VERSION);
+        bytes.extend_from_slice(&packed);
+        bytes.into()
+    }
+
+    pub fn parse(part: &[u8]) -> Result<Self, FormatError> {
+        let cut = || FormatError::corrupt("part 0 ends early");
+        let (magic, rest) = part.split_first_chunk::<4>().ok_or_else(cut)?;
+        if magic != MAGIC {
+            return Err(FormatError::corrupt("part 0 does not begin with WEIR"));
+        }
+        let (&version, packed) = rest.split_first().ok_or_else(cut)?;
+        if version != FORMAT_VERSION {
+            return Err(FormatError::UnknownVersion(version));
+        }
+        let body = zstd::decode_all(packed).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
+        let mut body = Bytes::from(body);
+        let json_bytes = body.try_get_u32_le().map_err(|_| cut())? as usize;
+        if body.len() < json_bytes {
+            return Err(cut());
+        }
+        let json = body.split_to(json_bytes);
+        let description: Description =
+            serde_json::from_slice(&json).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
+        let mut page_first_persons = Vec::with_capacity(description.pages.min(body.len() / 4));
+        for _ in 0..description.pages {
+            page_first_persons.push(body.try_get_u32_le().map_err(|_| cut())?);
+        }
+        if description.page_rows == 0 {
+            return Err(FormatError::corrupt("pages of no rows"));
+        }
+        Ok(Self {
+            layout: Layout { kind: description.kind, properties: description.properties },
+            project_id: description.project_id,
+            rows: description.rows,
+            page_rows: description.page_rows,
+            rest: description.rest,
+            page_first_persons,
+            table: PartTable { filter_parts: description.filter_parts, ends: description.part_ends },
+            tail: body,
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! The two kinds of stored objects, as bytes. Pure: no database, no clock.
+//!
+//! A **segment** holds rows of one project, sorted by `(person_no, occurred_at, event_id)`, with one
+//! nullable column per `(property, type)`; the rarest properties beyond [`WriteOptions::columns_max`]
+//! share one JSON column. A **run** holds rows of many projects, sorted by `(project, day, person,
+//! time)`, with all properties in one JSON column: 10,000 small projects are then one object and not
+//! 10,000 files.
+//!
+//! Both are Parquet files of one row group, cut into **parts** that are stored and read one by one:
+//!
+//! ```text
+//! part 0            format version, columns, where every part lies, first person of each page,
+//!                   the Parquet footer and offset index
+//! parts 1 … f       the duplicate filter
+//! parts f+1 …       column chunks: small neighbours share a part, big ones are cut, between pages if they can be
+//! ```
+//!
+//! So a reader fetches part 0, asks [`ObjectReader::parts_for`] which others hold what it wants, and
+//! reads only those. Pages of all columns are cut at the same rows: what one person did lies in few
+//! pages of every column. [`ObjectFacts`] goes into the catalogue row beside the parts: it lets a scan
+//! leave out whole objects, and tells menus which events and properties there are.
+//!
+//! The way in is [`write_segment`], [`write_run`] or, for rows that come one by one, [`SegmentWriter`];
+//! the way out is [`ObjectReader`], to blocks for a question or to rows for compaction.
+
+mod columns;
+mod error;
+mod facts;
+mod filter;
+mod header;
+mod json;
+mod parts;
+mod read;
+mod read_columns;
+mod read_rows;
+mod row;
+mod write;
+mod write_columns;
+
+#[cfg(test)]
+mod tests;
+
+pub use columns::PropertyKind;
+pub use error::FormatError;
+pub use facts::{EventFact, NumberRange, ObjectFacts, PropertyFact, SliceFacts};
+pub use filter::{Filter, identity_hash};
+pub use header::ObjectKind;
+pub use parts::{HEADER_PART, PartSet};
+pub use read::{Columns, IdentityBlock, ObjectReader, RowRanges, Want};
+pub use read_rows::RowBatches;
+pub use row::StoredRow;
+pub use write::{ObjectBytes, RunWriter, SegmentPlan, SegmentWriter, WriteOptions, write_run, write_segment};

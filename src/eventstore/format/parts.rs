@@ -1,0 +1,273 @@
+//! Where a Parquet file is cut, and how a reader sees it through the parts that it fetched.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::FormatError;
+
+/// The number of the part to read first.
+pub const HEADER_PART: u32 = 0;
+/// No data or filter part is larger.
+pub(super) const PART_BYTES_MAX: usize = 1 << 20;
+/// Neighbouring column chunks share a part up to this size: a question that wants one of them then
+/// reads little for nothing, and an object of small columns is a few parts and not hundreds.
+const SHARED_PART_BYTES_MAX: u64 = 128 << 10;
+
+/// Which part holds which bytes of the Parquet file.
+#[derive(Clone, Debug)]
+pub(super) struct PartTable {
+    pub filter_parts: u32,
+    /// Ascending; data part n holds the bytes from the end before it to its own.
+    pub ends: Vec<u64>,
+}
+
+impl PartTable {
+    fn first_data_part(&self) -> u32 {
+        HEADER_PART + 1 + self.filter_parts
+    }
+
+    pub fn parts(&self) -> u32 {
+        self.first_data_part() + self.ends.len() as u32
+    }
+
+    /// The index into `ends` of the part that holds this byte.
+    fn at(&self, offset: u64) -> usize {
+        self.ends.partition_point(|&end| end <= offset)
+    }
+
+    pub fn covering(&self, bytes: Range<u64>) -> Range<u32> {
+        if bytes.is_empty() {
+            return 0..0;
+        }
+        let first = self.first_data_part();
+        first + self.at(bytes.start) as u32..first + self.at(bytes.end - 1) as u32 + 1
+    }
+
+    fn range(&self, index: usize) -> Range<u64> {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        start..self.ends[index]
+    }
+}
+
+/// Cuts the data of a file. `chunks` are its column chunks in order, each as the ends of its pages
+/// (a dictionary page first); the last end of a chunk is the end of the chunk.
+pub(super) fn cut(chunks: &[Vec<u64>]) -> Vec<u64> {
+    let mut ends = Vec::new();
+    let mut part_start = 0;
+    let mut chunk_start = 0;
+    for pages in chunks {
+        let Some(&chunk_end) = pages.last() else { continue };
+        if chunk_end - part_start > SHARED_PART_BYTES_MAX && chunk_start > part_start {
+            ends.push(chunk_start);
+            part_start = chunk_start;
+        }
+        let mut page_start = chunk_start;
+        for &page_end in pages {
+            if page_end - part_start > PART_BYTES_MAX as u64 && page_start > part_start {
+                ends.push(page_start);
+                part_start = page_start;
+            }
+            // A page that is too big by itself (8,192 long random texts) is cut where it must be: a
+            // packet that the server refuses would stop the shard for ever.
+            while page_end - part_start > PART_BYTES_MAX as u64 {
+                part_start += PART_BYTES_MAX as u64;
+                ends.push(part_start);
+            }
+            page_start = page_end;
+        }
+        chunk_start = chunk_end;
+    }
+    if chunk_start > part_start {
+        ends.push(chunk_start);
+    }
+    ends
+}
+
+/// The parts of one object that a reader has fetched.
+#[derive(Clone, Debug, Default)]
+pub struct PartSet {
+    parts: BTreeMap<u32, Bytes>,
+}
+
+impl PartSet {
+    pub fn insert(&mut self, part_no: u32, bytes: Bytes) {
+        self.parts.insert(part_no, bytes);
+    }
+
+    pub fn get(&self, part_no: u32) -> Result<&Bytes, FormatError> {
+        self.parts.get(&part_no).ok_or(FormatError::MissingPart { part_no })
+    }
+
+    pub fn contains(&self, part_no: u32) -> bool {
+        self.parts.contains_key(&part_no)
+    }
+
+    /// The bytes of all parts together.
+    pub fn bytes(&self) -> usize {
+        self.parts.values().map(Bytes::len).sum()
+    }
+}
+
+impl FromIterator<(u32, Bytes)> for PartSet {
+    fn from_iter<I: IntoIterator<Item = (u32, Bytes)>>(parts: I) -> Self {
+        Self { parts: parts.into_iter().collect() }
+    }
+}
+
+/// A Parquet file of which only some ranges are there.
+#[derive(Clone)]
+pub(super) struct SparseFile {
+    table: PartTable,
+    parts: PartSet,
+    tail_start: u64,
+    tail: Bytes,
+}
+
+impl SparseFile {
+    pub fn new(table: PartTable, parts: PartSet, tail: Bytes) -> Result<Self, FormatError> {
+        let first = table.first_data_part();
+        for (&part_no, bytes) in parts.parts.range(first..) {
+            let index = (part_no - first) as usize;
+            if index >= table.ends.len() {
+                return Err(FormatError::corrupt(format!("part {part_no} is one too many")));
+            }
+            let range = table.range(index);
+            if bytes.len() as u64 != range.end - range.start {
+                return Err(FormatError::corrupt(format!(
+                    "part {part_no} has {} bytes, {} expected",
+                    bytes.len(),
+                    range.end - range.start
+                )));
+            }
+        }
+        Ok(Self { tail_start: table.ends.last().copied().unwrap_or(0), table, parts, tail })
+    }
+
+    /// What is there from this offset to the end of its part.
+    fn piece(&self, offset: u64) -> Result<Bytes, ParquetError> {
+        if offset >= self.tail_start {
+            let start = (offset - self.tail_start).min(self.tail.len() as u64);
+            return Ok(self.tail.slice(start as usize..));
+        }
+        let index = self.table.at(offset);
+        let part_no = self.table.first_data_part() + index as u32;
+        let part = self.parts.get(part_no).map_err(|error| ParquetError::External(Box::new(error)))?;
+        Ok(part.slice((offset - self.table.range(index).start) as usize..))
+    }
+}
+
+impl Length for SparseFile {
+    fn len(&self) -> u64 {
+        self.tail_start + self.tail.len() as u64
+    }
+}
+
+impl ChunkReader for SparseFile {
+    type T = SparseRead;
+
+    fn get_read(&self, start: u64) -> Result<SparseRead, ParquetError> {
+        Ok(SparseRead { piece: self.piece(start)?, next: start, file: self.clone() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut piece = self.piece(start)?;
+        if piece.len() >= length {
+            piece.truncate(length);
+            return Ok(piece);
+        }
+        let mut bytes = BytesMut::with_capacity(length);
+        while bytes.len() < length {
+            let piece = self.piece(start + bytes.len() as u64)?;
+            if piece.is_empty() {
+                return Err(ParquetError::EOF("a range beyond the end of the object".to_owned()));
+            }
+            bytes.extend_from_slice(&piece[..piece.len().min(length - bytes.len())]);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+/// Reads on from one part to the next.
+pub(super) struct SparseRead {
+    file: SparseFile,
+    /// Where `piece` begins.
+    next: u64,
+    piece: Bytes,
+}
+
+impl Read for SparseRead {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = self.file.piece(self.next).map_err(std::io::Error::other)?;
+        }
+        let taken = self.piece.split_to(self.piece.len().min(buffer.len()));
+        buffer[..taken.len()].copy_from_slice(&taken);
+        self.next += taken.len() as u64;
+        Ok(taken.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: u64 = 1 << 10;
+
+    #[test]
+    fn cuts_at_chunks_and_inside_big_chunks_at_pages() {
+        type Case = (&'static str, &'static [&'static [u64]], &'static [u64]);
+        let cases: [Case; 5] = [
+            ("nothing", &[], &[]),
+            ("small ones share", &[&[10 * KIB], &[30 * KIB], &[100 * KIB]], &[100 * KIB]),
+            ("a shared part ends in time", &[&[100 * KIB], &[140 * KIB]], &[100 * KIB, 140 * KIB]),
+            (
+                "a big one is alone",
+                &[&[10 * KIB], &[600 * KIB], &[610 * KIB]],
+                &[10 * KIB, 600 * KIB, 610 * KIB],
+            ),
+            (
+                "a huge one is cut between pages, and a huge page inside",
+                &[&[10 * KIB], &[700 * KIB, 1_000 * KIB, 1_800 * KIB, 4_000 * KIB]],
+                &[10 * KIB, 1_000 * KIB, 1_800 * KIB, 2_824 * KIB, 3_848 * KIB, 4_000 * KIB],
+            ),
+        ];
+        for (name, chunks, expected) in cases {
+            let chunks: Vec<Vec<u64>> = chunks.iter().map(|pages| pages.to_vec()).collect();
+            assert_eq!(cut(&chunks), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn reads_across_parts_and_names_a_missing_one() {
+        let table = PartTable { filter_parts: 1, ends: vec![3, 5, 9] };
+        assert_eq!(table.covering(2..6), 2..5);
+        assert_eq!(table.covering(3..5), 3..4);
+        let all: PartSet = [
+            (2, Bytes::from_static(b"abc")),
+            (3, Bytes::from_static(b"de")),
+            (4, Bytes::from_static(b"fghi")),
+        ]
+        .into_iter()
+        .collect();
+        let tail = Bytes::from_static(b"jk");
+        let file = SparseFile::new(table.clone(), all, tail.clone()).unwrap();
+        assert_eq!(file.len(), 11);
+        assert_eq!(file.get_bytes(1, 9).unwrap(), "bcdefghij");
+        let mut text = String::new();
+        file.get_read(4).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "efghijk");
+
+        let some = [(3, Bytes::from_static(b"de"))].into_iter().collect();
+        let file = SparseFile::new(table.clone(), some, tail).unwrap();
+        assert_eq!(file.get_bytes(3, 2).unwrap(), "de");
+        assert!(file.get_bytes(4, 2).unwrap_err().to_string().contains("part 4 is missing"));
+
+        let short = [(2, Bytes::from_static(b"a"))].into_iter().collect();
+        assert!(SparseFile::new(table, short, Bytes::new()).is_err());
+    }
+}

@@ -1,0 +1,345 @@
+//! Parts into rows: which parts a wish needs, and the way through Parquet to arrays.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type};
+use bytes::BytesMut;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection, RowSelectionPolicy,
+};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+
+use super::columns::{Access, Fixed};
+use super::filter::Filter;
+use super::header::{Header, ObjectKind};
+use super::parts::{HEADER_PART, PartSet, SparseFile};
+use super::read_columns;
+use super::read_rows::RowBatches;
+use super::{FormatError, SliceFacts};
+use crate::eventstore::RowBlock;
+use crate::model::{EventId, Millis, PersonNo, ProjectId};
+
+/// Rows of an object by number, ascending and apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RowRanges {
+    All,
+    Some(Vec<Range<u64>>),
+}
+
+impl RowRanges {
+    pub fn one(range: Range<u64>) -> Self {
+        Self::Some(if range.is_empty() { Vec::new() } else { Vec::from([range]) })
+    }
+
+    /// Where a project's rows lie in a run.
+    pub fn of_slice(slice: &SliceFacts) -> Self {
+        Self::one(slice.first_row..slice.first_row + slice.rows)
+    }
+
+    /// Where a project's rows of these days (inclusive) lie in a run.
+    pub fn of_days(slice: &SliceFacts, day_from: i32, day_to: i32) -> Self {
+        let before =
+            |day: i32| -> u64 { slice.days.iter().take_while(|(d, _)| *d < day).map(|(_, rows)| rows).sum() };
+        let start = slice.first_row + before(day_from);
+        let end = slice.first_row + before(day_to.saturating_add(1));
+        Self::one(start..end)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Columns {
+    /// For a question: persons, times, events, and these properties by their literal names.
+    Block {
+        properties: Vec<String>,
+    },
+    /// For duplicates: persons, times and event ids.
+    Identity,
+    All,
+}
+
+/// What somebody wants to read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Want {
+    pub columns: Columns,
+    pub rows: RowRanges,
+}
+
+/// The identities of rows, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityBlock {
+    pub person_no: Vec<PersonNo>,
+    pub occurred_at: Vec<Millis>,
+    pub event_id: Vec<EventId>,
+}
+
+/// An object whose part 0 has been read. Cheap to clone.
+#[derive(Clone)]
+pub struct ObjectReader {
+    header: Arc<Header>,
+    metadata: ArrowReaderMetadata,
+    /// With the offset index, which only reads of single pages need.
+    metadata_of_pages: Arc<std::sync::OnceLock<ArrowReaderMetadata>>,
+}
+
+impl ObjectReader {
+    pub fn open(part_0: &[u8]) -> Result<Self, FormatError> {
+        let header = Header::parse(part_0)?;
+        let metadata = load_metadata(&header, PageIndexPolicy::Skip)?;
+        let file = metadata.metadata();
+        let columns = file.file_metadata().schema_descr().num_columns();
+        if file.num_row_groups() != 1
+            || columns != header.layout.len()
+            || file.row_group(0).num_rows() as u64 != header.rows
+        {
+            return Err(FormatError::corrupt("part 0 and its Parquet footer disagree"));
+        }
+        Ok(Self { header: Arc::new(header), metadata, metadata_of_pages: Arc::default() })
+    }
+
+    pub fn kind(&self) -> ObjectKind {
+        self.header.layout.kind
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.header.rows
+    }
+
+    /// Part 0 included.
+    pub fn part_count(&self) -> u32 {
+        self.header.table.parts()
+    }
+
+    /// The parts to fetch beside part 0 before [`Self::read_block`] and its like, ascending.
+    pub fn parts_for(&self, want: &Want) -> Result<Vec<u32>, FormatError> {
+        let mut parts = Vec::new();
+        for column in self.column_indices(&want.columns)? {
+            match &want.rows {
+                RowRanges::All => {
+                    let (start, bytes) = self.metadata.metadata().row_group(0).column(column).byte_range();
+                    parts.extend(self.header.table.covering(start..start + bytes));
+                }
+                RowRanges::Some(ranges) => self.parts_of_pages(column, ranges, &mut parts)?,
+            }
+        }
+        parts.sort_unstable();
+        parts.dedup();
+        Ok(parts)
+    }
+
+    fn parts_of_pages(
+        &self,
+        column: usize,
+        ranges: &[Range<u64>],
+        parts: &mut Vec<u32>,
+    ) -> Result<(), FormatError> {
+        let metadata = self.metadata_of_pages()?.metadata();
+        let index = metadata.page_index_for_row_group(0);
+        let pages = index
+            .offset_index(column)
+            .ok_or_else(|| FormatError::corrupt("a column without an offset index"))?
+            .page_locations();
+        let (start, _) = metadata.row_group(0).column(column).byte_range();
+        let first_page = pages.first().map_or(start, |page| page.offset as u64);
+        if ranges.iter().any(|range| !range.is_empty()) {
+            // The dictionary.
+            parts.extend(self.header.table.covering(start..first_page));
+        }
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            // By the page's own first row and not by `page_rows`: where a column's dictionary grew too
+            // big, its writer ends one page early.
+            let from = pages.partition_point(|page| page.first_row_index as u64 <= range.start);
+            let to = pages.partition_point(|page| (page.first_row_index as u64) < range.end);
+            if from == 0 || range.end > self.header.rows {
+                return Err(FormatError::corrupt(format!("no page has the rows {range:?}")));
+            }
+            for page in &pages[from - 1..to] {
+                let end = page.offset + i64::from(page.compressed_page_size);
+                parts.extend(self.header.table.covering(page.offset as u64..end as u64));
+            }
+        }
+        Ok(())
+    }
+
+    /// The pages of a segment that hold these persons, if it has them at all. `persons` ascending.
+    pub fn rows_of_persons(&self, persons: &[PersonNo]) -> RowRanges {
+        let firsts = &self.header.page_first_persons;
+        let page_rows = self.header.page_rows;
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for &person in persons {
+            // A person may begin in the page before the first that begins with them.
+            let from = firsts.partition_point(|&first| first < person).saturating_sub(1);
+            let to = firsts.partition_point(|&first| first <= person);
+            if to <= from {
+                continue;
+            }
+            let start = from as u64 * page_rows;
+            let end = (to as u64 * page_rows).min(self.header.rows);
+            match ranges.last_mut() {
+                Some(last) if last.end >= start => last.end = last.end.max(end),
+                _ => ranges.push(start..end),
+            }
+        }
+        RowRanges::Some(ranges)
+    }
+
+    /// The parts that hold the duplicate filter.
+    pub fn filter_parts(&self) -> Range<u32> {
+        HEADER_PART + 1..HEADER_PART + 1 + self.header.table.filter_parts
+    }
+
+    pub fn read_filter(&self, parts: &PartSet) -> Result<Filter, FormatError> {
+        let mut whole = BytesMut::new();
+        let range = self.filter_parts();
+        if range.len() == 1 {
+            return Filter::from_bytes(parts.get(range.start)?.clone());
+        }
+        for part_no in range {
+            whole.extend_from_slice(parts.get(part_no)?);
+        }
+        Filter::from_bytes(whole.freeze())
+    }
+
+    /// The asked rows as one block. In a run, `rows` are those of one project: the block is sorted by
+    /// person across its days.
+    pub fn read_block(&self, want: &Want, parts: &PartSet) -> Result<RowBlock, FormatError> {
+        let Columns::Block { properties } = &want.columns else {
+            return Err(FormatError::corrupt("a block is read with the columns of a block"));
+        };
+        let mut block = RowBlock::default();
+        if let Some(batch) = self.only_batch(want, parts)? {
+            block =
+                read_columns::block(&self.header, properties, &self.column_indices(&want.columns)?, batch)?;
+        }
+        if self.kind() == ObjectKind::Run {
+            // Days lie one after the other; a stable sort keeps the order of event ids, since equal
+            // times are on one day.
+            block.sort_by_person_and_time();
+        }
+        Ok(block)
+    }
+
+    pub fn read_identities(&self, want: &Want, parts: &PartSet) -> Result<IdentityBlock, FormatError> {
+        let Some(batch) = self.only_batch(want, parts)? else { return Ok(IdentityBlock::default()) };
+        let ids = batch.column(2).as_fixed_size_binary();
+        Ok(IdentityBlock {
+            person_no: batch.column(0).as_primitive::<UInt32Type>().values().to_vec(),
+            occurred_at: batch.column(1).as_primitive::<Int64Type>().values().to_vec(),
+            event_id: ids.value_data().as_chunks::<16>().0.iter().map(|id| EventId(*id)).collect(),
+        })
+    }
+
+    /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`].
+    pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
+        let batches = self.batches(want, parts, self.header.page_rows as usize)?;
+        Ok(RowBatches::new(self.header.clone(), batches))
+    }
+
+    pub fn project_id(&self) -> Option<ProjectId> {
+        self.header.project_id
+    }
+
+    /// Ascending.
+    fn column_indices(&self, columns: &Columns) -> Result<Vec<usize>, FormatError> {
+        let layout = &self.header.layout;
+        match columns {
+            Columns::All => Ok((0..layout.len()).collect()),
+            Columns::Identity => Ok(vec![
+                layout.fixed_index(Fixed::PersonNo)?,
+                layout.fixed_index(Fixed::OccurredAt)?,
+                layout.fixed_index(Fixed::EventId)?,
+            ]),
+            Columns::Block { properties } => {
+                let mut indices = vec![
+                    layout.fixed_index(Fixed::PersonNo)?,
+                    layout.fixed_index(Fixed::OccurredAt)?,
+                    layout.fixed_index(Fixed::Event)?,
+                ];
+                for name in properties {
+                    indices.extend(layout.columns_of(name).map(|(_, index)| index));
+                }
+                if properties.iter().any(|name| self.header.is_in_rest(name)) {
+                    indices.push(layout.rest_index());
+                }
+                indices.sort_unstable();
+                indices.dedup();
+                Ok(indices)
+            }
+        }
+    }
+
+    /// All asked rows at once; `None` when no rows were asked for.
+    fn only_batch(&self, want: &Want, parts: &PartSet) -> Result<Option<RecordBatch>, FormatError> {
+        let expected = match &want.rows {
+            RowRanges::All => self.header.rows,
+            RowRanges::Some(ranges) => ranges.iter().map(|range| range.end - range.start).sum(),
+        };
+        if expected == 0 {
+            return Ok(None);
+        }
+        let batch = self.batches(want, parts, expected as usize)?.next().transpose()?;
+        match batch {
+            Some(batch) if batch.num_rows() as u64 == expected => Ok(Some(batch)),
+            _ => Err(FormatError::corrupt(format!("fewer rows than the {expected} asked for"))),
+        }
+    }
+
+    fn batches(
+        &self,
+        want: &Want,
+        parts: &PartSet,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader, FormatError> {
+        for part_no in self.parts_for(want)? {
+            parts.get(part_no)?;
+        }
+        let file = SparseFile::new(self.header.table.clone(), parts.clone(), self.header.tail.clone())?;
+        let metadata = match want.rows {
+            RowRanges::All => self.metadata.clone(),
+            RowRanges::Some(_) => self.metadata_of_pages()?.clone(),
+        };
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), self.column_indices(&want.columns)?);
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_projection(mask)
+            .with_batch_size(batch_rows.max(1));
+        if let RowRanges::Some(ranges) = &want.rows {
+            let ranges = ranges.iter().map(|range| range.start as usize..range.end as usize);
+            builder = builder
+                .with_row_selection(RowSelection::from_consecutive_ranges(ranges, self.header.rows as usize))
+                .with_row_selection_policy(RowSelectionPolicy::Selectors);
+        }
+        Ok(builder.build()?)
+    }
+
+    /// Per column the first row of each page.
+    #[cfg(test)]
+    pub(super) fn page_starts(&self) -> Result<Vec<Vec<i64>>, FormatError> {
+        let index = self.metadata_of_pages()?.metadata().page_index_for_row_group(0);
+        let columns = (0..self.header.layout.len()).filter_map(|column| index.offset_index(column));
+        Ok(columns
+            .map(|pages| pages.page_locations().iter().map(|page| page.first_row_index).collect())
+            .collect())
+    }
+
+    fn metadata_of_pages(&self) -> Result<&ArrowReaderMetadata, FormatError> {
+        if let Some(metadata) = self.metadata_of_pages.get() {
+            return Ok(metadata);
+        }
+        let loaded = load_metadata(&self.header, PageIndexPolicy::Required)?;
+        Ok(self.metadata_of_pages.get_or_init(|| loaded))
+    }
+}
+
+fn load_metadata(header: &Header, offsets: PageIndexPolicy) -> Result<ArrowReaderMetadata, FormatError> {
+    let footer = SparseFile::new(header.table.clone(), PartSet::default(), header.tail.clone())?;
+    let metadata = ParquetMetaDataReader::new()
+        .with_column_index_policy(PageIndexPolicy::Skip)
+        .with_offset_index_policy(offsets)
+        .parse_and_finish(&footer)?;
+    let options = ArrowReaderOptions::new().with_schema(header.layout.schema(Access::Read));
+    Ok(ArrowReaderMetadata::try_new(Arc::new(metadata), options)?)
+}

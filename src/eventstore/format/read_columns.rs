@@ -1,0 +1,191 @@
+//! Arrays into the columns of a block: whole vectors at a time, nothing allocated per row.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+
+use super::columns::{Fixed, PropertyKind};
+use super::header::Header;
+use super::{FormatError, json};
+use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
+use crate::model::PropertyValue;
+
+/// The block of a batch that has exactly the columns `indices` (ascending) of the file.
+pub(super) fn block(
+    header: &Header,
+    asked: &[String],
+    indices: &[usize],
+    batch: RecordBatch,
+) -> Result<RowBlock, FormatError> {
+    let rows = batch.num_rows();
+    let columns = Decoded { header, indices, batch };
+    let mut block = RowBlock {
+        person_no: values_of::<UInt32Type>(columns.fixed(Fixed::PersonNo)?),
+        occurred_at: values_of::<Int64Type>(columns.fixed(Fixed::OccurredAt)?),
+        event: dictionary(columns.fixed(Fixed::Event)?)?,
+        properties: Vec::with_capacity(asked.len()),
+    };
+    if block.event.codes.contains(&ABSENT) {
+        return Err(FormatError::corrupt("an event without a name"));
+    }
+    for name in asked {
+        let mut property = PropertyColumn::default();
+        for (kind, index) in header.layout.columns_of(name) {
+            let array = columns.at(index)?;
+            match kind {
+                PropertyKind::String => property.strings = Some(dictionary(array)?),
+                PropertyKind::Json => property.json = Some(dictionary(array)?),
+                PropertyKind::Integer => property.integers = Some(numbers::<Int64Type>(array)),
+                PropertyKind::Float => property.floats = Some(numbers::<Float64Type>(array)),
+                PropertyKind::Boolean => property.booleans = Some(booleans(array.as_boolean())),
+            }
+        }
+        block.properties.push(property);
+    }
+    if asked.iter().any(|name| header.is_in_rest(name)) {
+        let rest = columns.at(header.layout.rest_index())?;
+        add_rest(asked, rest.as_string::<i32>(), rows, &mut block.properties)?;
+    }
+    Ok(block)
+}
+
+/// The arrays of a batch by their index in the file.
+struct Decoded<'a> {
+    header: &'a Header,
+    indices: &'a [usize],
+    batch: RecordBatch,
+}
+
+impl Decoded<'_> {
+    fn fixed(&self, column: Fixed) -> Result<&ArrayRef, FormatError> {
+        self.at(self.header.layout.fixed_index(column)?)
+    }
+
+    fn at(&self, index: usize) -> Result<&ArrayRef, FormatError> {
+        let found = self.indices.binary_search(&index);
+        found
+            .map(|position| self.batch.column(position))
+            .map_err(|_| FormatError::corrupt(format!("column {index} was not decoded")))
+    }
+}
+
+fn values_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Vec<T::Native> {
+    array.as_primitive::<T>().values().to_vec()
+}
+
+fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef) -> Numbers<T::Native> {
+    let array: &PrimitiveArray<T> = array.as_primitive();
+    Numbers { values: array.values().to_vec(), present: present(array) }
+}
+
+fn booleans(array: &BooleanArray) -> Numbers<bool> {
+    Numbers { values: array.values().iter().collect(), present: present(array) }
+}
+
+fn present(array: &dyn Array) -> Bits {
+    match array.nulls() {
+        None => Bits::ones(array.len()),
+        Some(nulls) => {
+            let chunks = nulls.inner().bit_chunks();
+            let words = chunks.iter().chain(std::iter::once(chunks.remainder_bits())).collect();
+            Bits::from_words(words, array.len())
+        }
+    }
+}
+
+fn dictionary(array: &ArrayRef) -> Result<Dictionary, FormatError> {
+    let array: &DictionaryArray<Int32Type> = array.as_dictionary();
+    let texts: &StringArray = array
+        .values()
+        .as_string_opt::<i32>()
+        .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
+    let mut codes: Vec<u32> = array.keys().values().iter().map(|&code| code as u32).collect();
+    if let Some(nulls) = array.nulls() {
+        for (code, present) in codes.iter_mut().zip(nulls.iter()) {
+            if !present {
+                *code = ABSENT;
+            }
+        }
+    }
+    Ok(Dictionary { codes, values: (0..texts.len()).map(|n| Arc::from(texts.value(n))).collect() })
+}
+
+/// Adds the values that live in the JSON column.
+fn add_rest(
+    asked: &[String],
+    texts: &StringArray,
+    rows: usize,
+    properties: &mut [PropertyColumn],
+) -> Result<(), FormatError> {
+    let mut found: Vec<RestColumn> = asked.iter().map(|_| RestColumn::default()).collect();
+    for (row, text) in texts.iter().enumerate() {
+        let Some(text) = text else { continue };
+        // The first of equal names: the others are copied from it below.
+        let wanted = |name: &str| asked.iter().position(|asked| asked == name);
+        json::read(text, wanted, |property, value| found[property].set(row, rows, value))?;
+    }
+    for (index, name) in asked.iter().enumerate() {
+        let first = asked.iter().position(|asked| asked == name).unwrap_or(index);
+        let rest = found[first].column.clone();
+        let property = &mut properties[index];
+        // A type has its own column or lives in the JSON column, never both.
+        property.strings = property.strings.take().or(rest.strings);
+        property.integers = property.integers.take().or(rest.integers);
+        property.floats = property.floats.take().or(rest.floats);
+        property.booleans = property.booleans.take().or(rest.booleans);
+        property.json = property.json.take().or(rest.json);
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct RestColumn {
+    column: PropertyColumn,
+    codes_of_strings: HashMap<String, u32>,
+    codes_of_json: HashMap<String, u32>,
+}
+
+impl RestColumn {
+    fn set(&mut self, row: usize, rows: usize, value: PropertyValue) {
+        match value {
+            PropertyValue::String(text) => {
+                set_text(&mut self.column.strings, &mut self.codes_of_strings, row, rows, text);
+            }
+            PropertyValue::Json(text) => {
+                set_text(&mut self.column.json, &mut self.codes_of_json, row, rows, text);
+            }
+            PropertyValue::Integer(number) => set_number(&mut self.column.integers, row, rows, number),
+            PropertyValue::Float(number) => set_number(&mut self.column.floats, row, rows, number),
+            PropertyValue::Bool(flag) => set_number(&mut self.column.booleans, row, rows, flag),
+        }
+    }
+}
+
+fn set_text(
+    column: &mut Option<Dictionary>,
+    codes: &mut HashMap<String, u32>,
+    row: usize,
+    rows: usize,
+    text: String,
+) {
+    let column = column.get_or_insert_with(|| Dictionary { codes: vec![ABSENT; rows], values: Vec::new() });
+    column.codes[row] = match codes.get(&text) {
+        Some(&code) => code,
+        None => {
+            let code = column.values.len() as u32;
+            column.values.push(Arc::from(text.as_str()));
+            codes.insert(text, code);
+            code
+        }
+    };
+}
+
+fn set_number<T: Copy + Default>(column: &mut Option<Numbers<T>>, row: usize, rows: usize, value: T) {
+    let column = column
+        .get_or_insert_with(|| Numbers { values: vec![T::default(); rows], present: Bits::zeros(rows) });
+    column.values[row] = value;
+    column.present.set(row);
+}

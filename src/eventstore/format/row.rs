@@ -1,0 +1,44 @@
+//! An event as it is kept: its person and its distinct id are numbers.
+
+use crate::model::{EventId, IdNo, Millis, PersonNo, ProjectId, PropertyValue, TimeSource, utc_day};
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredRow {
+    pub project_id: ProjectId,
+    pub person_no: PersonNo,
+    pub id_no: IdNo,
+    pub occurred_at: Millis,
+    pub received_at: Millis,
+    pub event: String,
+    pub event_id: EventId,
+    pub time_source: TimeSource,
+    /// Sorted by name, names unique, as in [`crate::model::Event`].
+    pub properties: Vec<(String, PropertyValue)>,
+}
+
+impl StoredRow {
+    /// The order of rows in a segment.
+    pub fn segment_key(&self) -> (PersonNo, Millis, EventId) {
+        (self.person_no, self.occurred_at, self.event_id)
+    }
+
+    /// The order of rows in a run.
+    pub fn run_key(&self) -> (ProjectId, i32, PersonNo, Millis, EventId) {
+        (self.project_id, utc_day(self.occurred_at), self.person_no, self.occurred_at, self.event_id)
+    }
+
+    /// About how many bytes the row takes when it is not compressed: what objects are sized by.
+    pub fn raw_bytes(&self) -> u64 {
+        const FIXED: usize = 4 + 4 + 8 + 8 + 16 + 1;
+        let properties = self.properties.iter().map(|(name, value)| {
+            // Names are not stored per row in a segment, but they are in a run.
+            name.len() / 4
+                + match value {
+                    PropertyValue::String(text) | PropertyValue::Json(text) => text.len() + 4,
+                    PropertyValue::Integer(_) | PropertyValue::Float(_) => 8,
+                    PropertyValue::Bool(_) => 1,
+                }
+        });
+        (FIXED + self.event.len() + properties.sum::<usize>()) as u64
+    }
+}

@@ -1,0 +1,349 @@
+//! Sorted rows into an object: pages, parts, filter and facts.
+
+use std::collections::BTreeMap;
+
+use arrow_schema::Schema;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::columns::{Access, Layout, PropertyKind};
+use super::facts::SliceCount;
+use super::filter::{Filter, identity_hash};
+use super::header::{Header, ObjectKind};
+use super::parts::{PART_BYTES_MAX, PartTable, cut};
+use super::write_columns::PageBuffer;
+use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
+use crate::model::{PersonNo, ProjectId, utc_day};
+
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// Rows of a page, in objects whose rows are of ordinary size.
+    pub page_rows: usize,
+    /// How many (property, type) pairs get a column of their own; the rarest others share one.
+    pub columns_max: usize,
+    pub zstd_level: i32,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        // 8,192 rows of a column are some 10 to 100 KB: enough to compress well, little to read for
+        // one person.
+        Self { page_rows: 8_192, columns_max: 500, zstd_level: 3 }
+    }
+}
+
+/// A page's rows are fewer when they are big, so that a page stays about this small in memory.
+const PAGE_RAW_BYTES_MAX: u64 = 8 << 20;
+const PAGE_ROWS_MIN: usize = 16;
+
+impl WriteOptions {
+    fn page_rows_for(&self, rows: u64, raw_bytes: u64) -> usize {
+        let row_bytes = (raw_bytes / rows.max(1)).max(1);
+        let mut page_rows = self.page_rows;
+        while page_rows > PAGE_ROWS_MIN && page_rows as u64 * row_bytes > PAGE_RAW_BYTES_MAX {
+            page_rows /= 2;
+        }
+        page_rows
+    }
+}
+
+/// An object ready to be stored.
+#[derive(Clone, Debug)]
+pub struct ObjectBytes {
+    /// The number of a part is its index.
+    pub parts: Vec<Bytes>,
+    pub facts: ObjectFacts,
+}
+
+/// What has to be known about a segment's rows before the first is written.
+#[derive(Clone, Debug, Default)]
+pub struct SegmentPlan {
+    rows: u64,
+    raw_bytes: u64,
+    /// Rows per property and type.
+    properties: BTreeMap<(String, PropertyKind), u64>,
+}
+
+impl SegmentPlan {
+    pub fn of_rows(rows: &[StoredRow]) -> Self {
+        let mut plan = Self::default();
+        for row in rows {
+            plan.rows += 1;
+            plan.raw_bytes += row.raw_bytes();
+        }
+        let mut count = SliceCount::default();
+        rows.iter().for_each(|row| count.add(row));
+        plan.add_properties(&count.finish(ProjectId(0)));
+        plan
+    }
+
+    /// Adds the rows of a slice of another object; `raw_bytes` are those of the slice, about.
+    pub fn add_slice(&mut self, slice: &SliceFacts, raw_bytes: u64) {
+        self.rows += slice.rows;
+        self.raw_bytes += raw_bytes;
+        self.add_properties(slice);
+    }
+
+    fn add_properties(&mut self, slice: &SliceFacts) {
+        for fact in &slice.properties {
+            *self.properties.entry((fact.name.clone(), fact.kind)).or_default() += fact.rows;
+        }
+    }
+
+    /// The columns, and the names that get none. The most frequent win; equal ones by name.
+    fn choose(self, columns_max: usize) -> (Vec<(String, PropertyKind)>, Vec<String>) {
+        let mut by_rows: Vec<_> = self.properties.into_iter().collect();
+        // Stable, and the map was sorted: equal counts stay in the order of names.
+        by_rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+        let rest = by_rows.split_off(columns_max.min(by_rows.len()));
+        let mut columns: Vec<_> = by_rows.into_iter().map(|(column, _)| column).collect();
+        columns.sort_unstable();
+        let mut rest: Vec<_> = rest.into_iter().map(|((name, _), _)| name).collect();
+        rest.sort_unstable();
+        rest.dedup();
+        (columns, rest)
+    }
+}
+
+/// Writes rows of one project, sorted by [`StoredRow::segment_key`].
+pub fn write_segment(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectBytes, FormatError> {
+    let project_id = rows.first().ok_or(FormatError::Empty)?.project_id;
+    let mut writer = SegmentWriter::new(project_id, SegmentPlan::of_rows(rows), options)?;
+    for row in rows {
+        writer.push(row)?;
+    }
+    writer.finish()
+}
+
+/// Writes rows of any projects and days, sorted by [`StoredRow::run_key`].
+pub fn write_run(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectBytes, FormatError> {
+    let raw_bytes = rows.iter().map(StoredRow::raw_bytes).sum();
+    let mut writer = RunWriter::new(rows.len() as u64, raw_bytes, options)?;
+    for row in rows {
+        writer.push(row)?;
+    }
+    writer.finish()
+}
+
+/// A segment whose rows come one by one. It holds the compressed pages and one page of rows.
+pub struct SegmentWriter {
+    project_id: ProjectId,
+    last: Option<(PersonNo, i64, crate::model::EventId)>,
+    count: SliceCount,
+    writer: ObjectWriter,
+    rest: Vec<String>,
+}
+
+impl SegmentWriter {
+    pub fn new(
+        project_id: ProjectId,
+        plan: SegmentPlan,
+        options: &WriteOptions,
+    ) -> Result<Self, FormatError> {
+        let page_rows = options.page_rows_for(plan.rows, plan.raw_bytes);
+        let (properties, rest) = plan.choose(options.columns_max);
+        let layout = Layout { kind: ObjectKind::Segment, properties };
+        let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
+        Ok(Self { project_id, last: None, count: SliceCount::default(), writer, rest })
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.writer.rows
+    }
+
+    /// Before compression, about.
+    pub fn raw_bytes(&self) -> u64 {
+        self.writer.raw_bytes
+    }
+
+    pub fn push(&mut self, row: &StoredRow) -> Result<(), FormatError> {
+        let key = row.segment_key();
+        if row.project_id != self.project_id || self.last.is_some_and(|last| last > key) {
+            return Err(FormatError::OutOfOrder { row: self.writer.rows });
+        }
+        self.last = Some(key);
+        self.count.add(row);
+        let day = utc_day(row.occurred_at);
+        self.writer.push(row, identity_hash(None, row.person_no, row.event_id, day))
+    }
+
+    pub fn finish(self) -> Result<ObjectBytes, FormatError> {
+        let slices = vec![self.count.finish(self.project_id)];
+        self.writer.finish(Some(self.project_id), self.rest, slices)
+    }
+}
+
+/// A run whose rows come one by one.
+pub struct RunWriter {
+    last: Option<(ProjectId, i32, PersonNo, i64, crate::model::EventId)>,
+    count: SliceCount,
+    slices: Vec<SliceFacts>,
+    writer: ObjectWriter,
+}
+
+impl RunWriter {
+    /// `rows` and `raw_bytes` say, about, what will come.
+    pub fn new(rows: u64, raw_bytes: u64, options: &WriteOptions) -> Result<Self, FormatError> {
+        let layout = Layout { kind: ObjectKind::Run, properties: Vec::new() };
+        let page_rows = options.page_rows_for(rows, raw_bytes);
+        let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
+        Ok(Self { last: None, count: SliceCount::default(), slices: Vec::new(), writer })
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.writer.rows
+    }
+
+    /// Before compression, about.
+    pub fn raw_bytes(&self) -> u64 {
+        self.writer.raw_bytes
+    }
+
+    pub fn push(&mut self, row: &StoredRow) -> Result<(), FormatError> {
+        let key = row.run_key();
+        match self.last {
+            Some(last) if last > key => return Err(FormatError::OutOfOrder { row: self.writer.rows }),
+            Some(last) if last.0 != key.0 => self.end_slice(last.0),
+            _ => {}
+        }
+        self.last = Some(key);
+        self.count.add(row);
+        let day = utc_day(row.occurred_at);
+        self.writer.push(row, identity_hash(Some(row.project_id), row.person_no, row.event_id, day))
+    }
+
+    fn end_slice(&mut self, project_id: ProjectId) {
+        let next = SliceCount::starting_at(self.writer.rows);
+        self.slices.push(std::mem::replace(&mut self.count, next).finish(project_id));
+    }
+
+    pub fn finish(mut self) -> Result<ObjectBytes, FormatError> {
+        if let Some(last) = self.last {
+            self.end_slice(last.0);
+        }
+        self.writer.finish(None, Vec::new(), self.slices)
+    }
+}
+
+/// What both kinds share: pages into a Parquet file, and the file into parts.
+struct ObjectWriter {
+    layout: Layout,
+    page: PageBuffer,
+    page_rows: usize,
+    page_first_persons: Vec<PersonNo>,
+    file: ArrowWriter<Vec<u8>>,
+    hashes: Vec<u64>,
+    rows: u64,
+    raw_bytes: u64,
+}
+
+impl ObjectWriter {
+    fn new(layout: Layout, page_rows: usize, zstd_level: i32) -> Result<Self, FormatError> {
+        let schema = layout.schema(Access::Write);
+        let properties = layout.writer_properties(page_rows, zstd_level)?;
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        Ok(Self {
+            page: PageBuffer::new(&layout, std::sync::Arc::<Schema>::clone(&schema)),
+            file: ArrowWriter::try_new_with_options(Vec::new(), schema, options)?,
+            layout,
+            page_rows,
+            page_first_persons: Vec::new(),
+            hashes: Vec::new(),
+            rows: 0,
+            raw_bytes: 0,
+        })
+    }
+
+    fn push(&mut self, row: &StoredRow, identity: u64) -> Result<(), FormatError> {
+        if self.page.rows() == 0 && self.layout.kind == ObjectKind::Segment {
+            self.page_first_persons.push(row.person_no);
+        }
+        self.page.push(row)?;
+        self.hashes.push(identity);
+        self.rows += 1;
+        self.raw_bytes += row.raw_bytes();
+        if self.page.rows() == self.page_rows {
+            self.file.write(&self.page.take()?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        project_id: Option<ProjectId>,
+        rest: Vec<String>,
+        slices: Vec<SliceFacts>,
+    ) -> Result<ObjectBytes, FormatError> {
+        if self.rows == 0 {
+            return Err(FormatError::Empty);
+        }
+        if self.page.rows() > 0 {
+            self.file.write(&self.page.take()?)?;
+        }
+        let metadata = self.file.finish()?;
+        let file = Bytes::from(std::mem::take(self.file.inner_mut()));
+        let ends = cut(&page_ends(&metadata)?);
+        let data_end = ends.last().copied().unwrap_or(0);
+
+        let filter = Filter::build(self.hashes);
+        let filter_parts: Vec<Bytes> = split(filter.bytes(), PART_BYTES_MAX);
+        let table = PartTable { filter_parts: filter_parts.len() as u32, ends };
+        let header = Header {
+            layout: self.layout,
+            project_id,
+            rows: self.rows,
+            page_rows: self.page_rows as u64,
+            rest,
+            page_first_persons: self.page_first_persons,
+            tail: file.slice(data_end as usize..),
+            table,
+        };
+        let mut parts = vec![header.to_bytes()];
+        parts.extend(filter_parts);
+        let mut start = 0;
+        for &end in &header.table.ends {
+            parts.push(file.slice(start..end as usize));
+            start = end as usize;
+        }
+        let least = slices.iter().map(|slice| slice.occurred_min).min();
+        let greatest = slices.iter().map(|slice| slice.occurred_max).max();
+        let facts = ObjectFacts {
+            rows: self.rows,
+            bytes: parts.iter().map(|part| part.len() as u64).sum(),
+            raw_bytes: self.raw_bytes,
+            parts: parts.len() as u32,
+            filter_parts: header.table.filter_parts,
+            occurred_min: least.unwrap_or_default(),
+            occurred_max: greatest.unwrap_or_default(),
+            slices,
+        };
+        Ok(ObjectBytes { parts, facts })
+    }
+}
+
+/// Per column chunk where its pages end: the dictionary page, if there is one, then the data pages.
+fn page_ends(metadata: &ParquetMetaData) -> Result<Vec<Vec<u64>>, FormatError> {
+    let index = metadata.page_index_for_row_group(0);
+    let mut chunks = Vec::new();
+    for (n, column) in metadata.row_group(0).columns().iter().enumerate() {
+        let pages = index
+            .offset_index(n)
+            .ok_or_else(|| FormatError::corrupt("the writer made no offset index"))?
+            .page_locations();
+        let (start, bytes) = column.byte_range();
+        let mut ends = Vec::with_capacity(pages.len() + 1);
+        ends.extend(pages.first().map(|page| page.offset as u64).filter(|&first| first > start));
+        ends.extend(pages.iter().map(|page| (page.offset + i64::from(page.compressed_page_size)) as u64));
+        if ends.last() != Some(&(start + bytes)) {
+            return Err(FormatError::corrupt("the writer's pages do not fill their column chunk"));
+        }
+        chunks.push(ends);
+    }
+    Ok(chunks)
+}
+
+fn split(bytes: &Bytes, size: usize) -> Vec<Bytes> {
+    (0..bytes.len()).step_by(size).map(|start| bytes.slice(start..(start + size).min(bytes.len()))).collect()
+}

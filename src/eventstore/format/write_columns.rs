@@ -1,0 +1,194 @@
+//! Rows into the arrays of one page.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::{
+    ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, UInt8Array, UInt32Array,
+};
+use arrow_schema::Schema;
+
+use super::columns::{Fixed, Layout, PropertyKind};
+use super::{FormatError, StoredRow, json};
+use crate::model::PropertyValue;
+
+/// The rows of the page that is being filled. Properties are appended where they occur and padded
+/// with absent values at the end, so a row costs what it has and not what the object has.
+pub(super) struct PageBuffer {
+    schema: Arc<Schema>,
+    fixed: &'static [Fixed],
+    rows: usize,
+    person_no: Vec<u32>,
+    occurred_at: Vec<i64>,
+    event: StringBuilder,
+    id_no: Vec<u32>,
+    received_at: Vec<i64>,
+    time_source: Vec<u8>,
+    event_id: Vec<u8>,
+    project_id: Vec<u32>,
+    /// Per name the index of the column of each type.
+    columns_of: HashMap<String, [Option<usize>; 5]>,
+    properties: Vec<PropertyBuffer>,
+    rest: StringBuilder,
+    rest_text: String,
+}
+
+struct PropertyBuffer {
+    /// Rows that it has so far, absent values included.
+    rows: usize,
+    values: Values,
+}
+
+enum Values {
+    Text(StringBuilder),
+    Integers(Int64Builder),
+    Floats(Float64Builder),
+    Booleans(BooleanBuilder),
+}
+
+impl PageBuffer {
+    pub fn new(layout: &Layout, schema: Arc<Schema>) -> Self {
+        let mut columns_of: HashMap<String, [Option<usize>; 5]> = HashMap::new();
+        for (index, (name, kind)) in layout.properties.iter().enumerate() {
+            columns_of.entry(name.clone()).or_default()[*kind as usize] = Some(index);
+        }
+        let buffer_of = |kind: &PropertyKind| match kind {
+            PropertyKind::String | PropertyKind::Json => Values::Text(StringBuilder::new()),
+            PropertyKind::Integer => Values::Integers(Int64Builder::new()),
+            PropertyKind::Float => Values::Floats(Float64Builder::new()),
+            PropertyKind::Boolean => Values::Booleans(BooleanBuilder::new()),
+        };
+        let properties = layout
+            .properties
+            .iter()
+            .map(|(_, kind)| PropertyBuffer { rows: 0, values: buffer_of(kind) })
+            .collect();
+        Self {
+            schema,
+            fixed: layout.fixed(),
+            rows: 0,
+            person_no: Vec::new(),
+            occurred_at: Vec::new(),
+            event: StringBuilder::new(),
+            id_no: Vec::new(),
+            received_at: Vec::new(),
+            time_source: Vec::new(),
+            event_id: Vec::new(),
+            project_id: Vec::new(),
+            columns_of,
+            properties,
+            rest: StringBuilder::new(),
+            rest_text: String::new(),
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn push(&mut self, row: &StoredRow) -> Result<(), FormatError> {
+        self.person_no.push(row.person_no);
+        self.occurred_at.push(row.occurred_at);
+        self.event.append_value(&row.event);
+        self.id_no.push(row.id_no);
+        self.received_at.push(row.received_at);
+        self.time_source.push(row.time_source as u8);
+        self.event_id.extend_from_slice(&row.event_id.0);
+        if self.fixed.contains(&Fixed::ProjectId) {
+            self.project_id.push(row.project_id.0);
+        }
+        let mut has_rest = false;
+        for (name, value) in &row.properties {
+            match column_of(&self.columns_of, name, value) {
+                Some(index) => self.properties[index].set(self.rows, value),
+                None => has_rest = true,
+            }
+        }
+        if has_rest {
+            self.rest_text.clear();
+            let others = row.properties.iter().map(|(name, value)| (name.as_str(), value));
+            let others = others.filter(|(name, value)| column_of(&self.columns_of, name, value).is_none());
+            json::write(&mut self.rest_text, others)?;
+            self.rest.append_value(&self.rest_text);
+        } else {
+            self.rest.append_null();
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The page as arrays; the buffer is empty afterwards.
+    pub fn take(&mut self) -> Result<RecordBatch, FormatError> {
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for column in self.fixed {
+            arrays.push(match column {
+                Fixed::PersonNo => Arc::new(UInt32Array::from(std::mem::take(&mut self.person_no))),
+                Fixed::OccurredAt => Arc::new(Int64Array::from(std::mem::take(&mut self.occurred_at))),
+                Fixed::Event => Arc::new(self.event.finish()) as ArrayRef,
+                Fixed::IdNo => Arc::new(UInt32Array::from(std::mem::take(&mut self.id_no))),
+                Fixed::ReceivedAt => Arc::new(Int64Array::from(std::mem::take(&mut self.received_at))),
+                Fixed::TimeSource => Arc::new(UInt8Array::from(std::mem::take(&mut self.time_source))),
+                Fixed::EventId => {
+                    let bytes = std::mem::take(&mut self.event_id);
+                    Arc::new(FixedSizeBinaryArray::try_new(16, bytes.into(), None)?)
+                }
+                Fixed::ProjectId => Arc::new(UInt32Array::from(std::mem::take(&mut self.project_id))),
+            });
+        }
+        for property in &mut self.properties {
+            arrays.push(property.take(self.rows));
+        }
+        arrays.push(Arc::new(self.rest.finish()) as Arc<StringArray>);
+        self.rows = 0;
+        Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
+    }
+}
+
+fn column_of(
+    columns_of: &HashMap<String, [Option<usize>; 5]>,
+    name: &str,
+    value: &PropertyValue,
+) -> Option<usize> {
+    columns_of.get(name)?[PropertyKind::of(value) as usize]
+}
+
+impl PropertyBuffer {
+    fn set(&mut self, row: usize, value: &PropertyValue) {
+        self.pad(row);
+        match (&mut self.values, value) {
+            (Values::Text(builder), PropertyValue::String(text) | PropertyValue::Json(text)) => {
+                builder.append_value(text);
+            }
+            (Values::Integers(builder), PropertyValue::Integer(number)) => builder.append_value(*number),
+            (Values::Floats(builder), PropertyValue::Float(number)) => builder.append_value(*number),
+            (Values::Booleans(builder), PropertyValue::Bool(flag)) => builder.append_value(*flag),
+            _ => unreachable!("columns are looked up by the value's type"),
+        }
+        self.rows = row + 1;
+    }
+
+    fn pad(&mut self, rows: usize) {
+        let absent = rows - self.rows;
+        if absent > 0 {
+            match &mut self.values {
+                Values::Text(builder) => builder.append_nulls(absent),
+                Values::Integers(builder) => builder.append_nulls(absent),
+                Values::Floats(builder) => builder.append_nulls(absent),
+                Values::Booleans(builder) => builder.append_nulls(absent),
+            }
+        }
+        self.rows = rows;
+    }
+
+    fn take(&mut self, rows: usize) -> ArrayRef {
+        self.pad(rows);
+        self.rows = 0;
+        match &mut self.values {
+            Values::Text(builder) => Arc::new(builder.finish()),
+            Values::Integers(builder) => Arc::new(builder.finish()),
+            Values::Floats(builder) => Arc::new(builder.finish()),
+            Values::Booleans(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
