@@ -5,12 +5,14 @@
 //! integers ([`ProjectId`], [`ShardNo`], [`PersonNo`], [`IdNo`]); ids that are made without asking
 //! anyone are 16 random or time-ordered bytes ([`EventId`], [`BatchId`], [`ObjectId`], [`ServerId`]).
 
+mod access;
 mod clock;
 mod event;
 mod hash;
 mod ids;
 mod random;
 
+pub use access::{AccountId, KeyId, KeyKind, Role};
 pub use clock::{Clock, DAY_MS, ManualClock, Millis, SystemClock, utc_day};
 pub use event::{Event, PropertyValue, TimeSource, UNCOUNTED_EVENTS, is_counted_as_every_event};
 pub use hash::{hash64, shard_of};

@@ -7,6 +7,7 @@
 //! comes from `WEIR_TEST_MYSQL` (`mysql://user:password@host:port`, no database); without it the
 //! MySQL half fails, it is never left out.
 
+mod access;
 mod journal;
 mod failed_events;
 mod leases;

@@ -73,7 +73,9 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-use crate::model::{BatchId, EventId, ObjectId, ProjectId, ReplicaId, ServerId, ShardNo, TicketId};
+use crate::model::{
+    AccountId, BatchId, EventId, KeyId, ObjectId, ProjectId, ReplicaId, ServerId, ShardNo, TicketId,
+};
 
 macro_rules! id_values {
     ($($type:ty),*) => {$(
@@ -84,7 +86,7 @@ macro_rules! id_values {
         }
     )*};
 }
-id_values!(BatchId, EventId, ObjectId, ReplicaId, ServerId, TicketId, ProjectId, ShardNo);
+id_values!(AccountId, KeyId, BatchId, EventId, ObjectId, ReplicaId, ServerId, TicketId, ProjectId, ShardNo);
 
 /// `values![a, b]` is a `Vec<Value>` of anything that converts.
 #[macro_export]

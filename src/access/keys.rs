@@ -1,0 +1,92 @@
+//! Making, finding and revoking keys.
+
+use super::{Access, hash_token, token};
+use crate::model::{AccountId, KeyId, KeyKind, Millis, ProjectId, Random};
+use crate::storage::StorageError;
+use crate::storage::control::keys::{self, ActiveKey, InsertKey, ProjectKey};
+use crate::storage::control::projects::{Project, find_project};
+
+/// A key just made; a secret one is shown now and never again.
+pub struct CreatedKey {
+    pub key_id: KeyId,
+    pub kind: KeyKind,
+    pub key: String,
+}
+
+impl Access {
+    pub async fn create_key(
+        &self,
+        project_id: ProjectId,
+        kind: KeyKind,
+        name: &str,
+        created_by: Option<AccountId>,
+    ) -> Result<CreatedKey, StorageError> {
+        let (key, insert) = make_key(kind, name, created_by, self.clock.now_ms(), &*self.random);
+        let key_id = keys::create_key(&self.storage.control, project_id, insert).await?;
+        Ok(CreatedKey { key_id, kind, key })
+    }
+
+    pub async fn list_keys(&self, project_id: ProjectId) -> Result<Vec<ProjectKey>, StorageError> {
+        keys::list_keys(&self.storage.control, project_id).await
+    }
+
+    /// Whether there was such a key and it was still active.
+    pub async fn revoke_key(&self, project_id: ProjectId, key_id: KeyId) -> Result<bool, StorageError> {
+        let now = self.clock.now_ms();
+        let revoked = keys::revoke_key(&self.storage.control, project_id, key_id, now).await?;
+        self.secret_keys
+            .forget_where(|_, known| known.as_ref().is_some_and(|(active, _)| active.key_id == key_id));
+        Ok(revoked)
+    }
+
+    /// The project of a secret key. A write key leads nowhere here.
+    pub async fn find_secret_key(&self, key: &str) -> Result<Option<(ActiveKey, Project)>, StorageError> {
+        if !key.starts_with(KeyKind::Secret.prefix()) {
+            return Ok(None);
+        }
+        let key_hash = hash_token(key);
+        let now = self.clock.now_ms();
+        if let Some(known) = self.secret_keys.find(&key_hash, now) {
+            return Ok(known);
+        }
+        let active = keys::find_active_key(&self.storage.control, &key_hash).await?;
+        let found = match active.filter(|active| active.kind == KeyKind::Secret) {
+            Some(active) => {
+                let project = find_project(&self.storage.control, active.project_id).await?;
+                project.map(|project| (active, project))
+            }
+            None => None,
+        };
+        self.secret_keys.keep(key_hash, found.clone(), now);
+        Ok(found)
+    }
+}
+
+/// The newest write key that is still active, among keys listed newest first.
+pub fn find_write_key(keys: &[ProjectKey]) -> Option<&ProjectKey> {
+    keys.iter().find(|key| key.kind == KeyKind::Write && key.revoked_at.is_none())
+}
+
+/// The key itself and what is stored of it.
+pub(super) fn make_key(
+    kind: KeyKind,
+    name: &str,
+    created_by: Option<AccountId>,
+    now: Millis,
+    random: &dyn Random,
+) -> (String, InsertKey) {
+    let key = token::make_key(kind, random);
+    let shown = match kind {
+        KeyKind::Write => key.clone(),
+        KeyKind::Secret => format!("sk_…{}", &key[key.len() - 4..]),
+    };
+    let insert = InsertKey {
+        kind,
+        key_hash: hash_token(&key),
+        shown,
+        name: name.to_owned(),
+        created_by,
+        created_at: now,
+    };
+    (key, insert)
+}
