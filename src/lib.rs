@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 
 pub mod access;
+pub mod analysis;
 pub mod commands;
 pub mod config;
 pub mod eventstore;

@@ -1,0 +1,26 @@
+//! Analysis: from a question's JSON to its answer's JSON, over decoded rows.
+//!
+//! [`Question::parse`] turns JSON into a validated [`Question`], or into every problem it has.
+//! A [`Plan`] says which events, properties and times a question reads, and answers it in one or
+//! more rounds: in each, every shard computes a [`Partial`] over its own
+//! [`RowBlock`](crate::eventstore::RowBlock)s, the partials are merged in any order, and the plan
+//! says what comes next. [`Analysis`] drives these rounds over all shards of a project, through
+//! the trait [`ShardBlocks`], and ends in an [`Answer`].
+//!
+//! The same events give the same bytes, however they are spread over shards and blocks: counts are
+//! integers, sums are exact and rounded once (`exact`), ties are broken by value, and a person is
+//! in one shard only, so that unique persons add up.
+
+mod answer;
+mod number;
+mod question;
+mod time;
+
+pub use answer::{Answer, Breakdown, FunnelAnswer, FunnelAnswerStep, TrendsAnswer, TrendsAnswerSeries};
+pub use number::Number;
+pub use question::{
+    BreakdownBy, EventSelector, Filter, FunnelQuestion, FunnelStep, Measure, ProjectSettings,
+    PropertyFunction, Question, QuestionError, QuestionErrorCode, QuestionLimits, Relative, RelativeUnit,
+    Scalar, Series, Test, TimeBound, TrendsBreakdown, TrendsQuestion, When, format_window,
+};
+pub use time::{Buckets, Granularity, TimeRange, find_time_zone};
