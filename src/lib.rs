@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod analysis;
+pub mod cache;
 pub mod commands;
 pub mod config;
 pub mod eventstore;
@@ -9,3 +10,4 @@ pub mod http;
 pub mod model;
 pub mod storage;
 pub mod telemetry;
+pub mod tickets;

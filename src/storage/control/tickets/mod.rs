@@ -65,6 +65,15 @@ static RESULT_PARTS: Statement = statement!(
      ORDER BY part_no LIMIT ?"
 );
 
+/// What makes two tickets equal, and the one that looks.
+#[derive(Clone, Copy, Debug)]
+pub struct EqualTo {
+    pub ticket_id: TicketId,
+    pub project_id: ProjectId,
+    pub body_hash: [u8; 32],
+    pub data_version: [u8; 32],
+}
+
 /// The statements on the tickets of one control database.
 #[derive(Clone)]
 pub struct TicketStore {
@@ -111,9 +120,8 @@ impl TicketStore {
     }
 
     /// Tickets that ask the same of the same data, youngest first: open ones, and answered ones.
-    pub async fn list_equal(&self, to: &NewTicket) -> Result<Vec<TicketRow>, StorageError> {
-        let Some(version) = to.data_version else { return Ok(Vec::new()) };
-        let binds = values![to.project_id, to.body_hash, version, to.ticket_id];
+    pub async fn list_equal(&self, to: &EqualTo) -> Result<Vec<TicketRow>, StorageError> {
+        let binds = values![to.project_id, to.body_hash, to.data_version, to.ticket_id];
         let rows = self.db.fetch_all(&EQUAL, binds).await?;
         rows.iter().map(read).collect()
     }

@@ -430,8 +430,15 @@ on_both! {
         let leader = put(&store, &equal(1), InsertAs::Leased(lease(US, NOW))).await;
         put(&store, &NewTicket { data_version: Some([6; 32]), ..equal(2) }, InsertAs::Queued).await;
         put(&store, &NewTicket { project_id: ProjectId(2), ..equal(3) }, InsertAs::Queued).await;
-        assert_eq!(store.list_equal(&equal(4)).await.unwrap(), std::slice::from_ref(&leader));
-        assert_eq!(store.list_equal(&ticket(4)).await.unwrap(), vec![]);
+        let mut equal_to = EqualTo {
+            ticket_id: id(4),
+            project_id: ProjectId(1),
+            body_hash: [9; 32],
+            data_version: [5; 32],
+        };
+        assert_eq!(store.list_equal(&equal_to).await.unwrap(), std::slice::from_ref(&leader));
+        equal_to.ticket_id = id(1);
+        assert_eq!(store.list_equal(&equal_to).await.unwrap(), vec![]);
         for n in [4, 5] {
             put(&store, &equal(n), InsertAs::Waiting { waits_for: id(1), run_after: NOW + 30_000 }).await;
         }

@@ -1,0 +1,527 @@
+//! The interface of tickets: what handlers and commands call.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::time::Instant;
+
+use super::kind::{PrepareError, StopHandle};
+use super::sharing::{self, Shared, WAITS_AT_MOST};
+use super::{InvalidBody, TicketKind, TicketProgress, TicketState, WAIT_MAX, metrics};
+use crate::cache::{Cache, CacheKey, Wakeup};
+use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, TicketId, hash64};
+use crate::storage::control::tickets::{
+    Failure, InsertAs, Inserted, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef, TicketRow,
+    TicketStore,
+};
+use crate::storage::{Db, StorageError};
+
+/// Bodies are read with every look at a ticket.
+pub const BODY_BYTES_MAX: usize = 256 << 10;
+
+/// A ticket that nothing has ended after a day fails.
+const OVERDUE_MS: Millis = 86_400_000;
+/// For a week an expired ticket is known to be gone.
+const GONE_FOR_MS: Millis = 7 * 86_400_000;
+/// A ticket that killed three runners is not given a fourth.
+const RUNNER_DEATHS_MAX: u32 = 3;
+const RESCUE_DELAY_MS: Millis = 1_000;
+
+/// Results up to this size are copied into the cache.
+const CACHED_RESULT_BYTES_MAX: usize = 1 << 20;
+
+/// Between two looks of one who waits, when nobody wakes it.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+const LOOK_LONGEST: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub struct TicketSettings {
+    /// Runs at the same time in this process; 0 runs none.
+    pub slots: usize,
+    pub lease: Duration,
+    /// How often the queue is looked at when nobody wakes the worker.
+    pub poll: Duration,
+    pub attempts_max: u32,
+    /// How long a result can be fetched.
+    pub kept: Duration,
+    /// Tickets of one project that may wait.
+    pub queued_max: u32,
+    /// The longest one run may take.
+    pub run_max: Duration,
+}
+
+pub struct TicketsParts {
+    pub control: Db,
+    pub cache: Cache,
+    /// The control database's time: [`crate::storage::DatabaseClock`], or a fixed clock in tests.
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub settings: TicketSettings,
+    pub kinds: Vec<Arc<dyn TicketKind>>,
+}
+
+/// Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Tickets {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) store: TicketStore,
+    pub(super) cache: Cache,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) settings: TicketSettings,
+    pub(super) kinds: HashMap<&'static str, Arc<dyn TicketKind>>,
+    pub(super) kind_names: Vec<&'static str>,
+    /// Random per start: a name used twice would let a new process keep a dead one's leases.
+    pub(super) replica: ReplicaId,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) running: Mutex<HashMap<TicketId, StopHandle>>,
+    pub(super) closing: watch::Sender<bool>,
+}
+
+/// What somebody wants done.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    pub project_id: ProjectId,
+    pub kind: String,
+    pub body: Value,
+    pub idempotency_key: Option<String>,
+    /// Who, such as `account:5` or `key:12`; at most 64 characters.
+    pub created_by: String,
+}
+
+/// What a submission became.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Submitted {
+    pub ticket: Ticket,
+    /// How long it will probably take.
+    pub estimate: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("there is no ticket kind {0:?}")]
+    UnknownKind(String),
+    #[error("the ticket's body is not valid: {}", .0.detail)]
+    Invalid(InvalidBody),
+    #[error("this idempotency key was used for another ticket")]
+    IdempotencyKeyReused,
+    #[error("{queued_max} tickets of this project are waiting already")]
+    TooManyQueued { queued_max: u32 },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TicketError {
+    #[error("there is no such ticket")]
+    NotFound,
+    #[error("the ticket has expired")]
+    Gone,
+    #[error("the ticket has no result")]
+    NoResult,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A ticket as its project sees it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ticket {
+    pub ticket_id: TicketId,
+    pub project_id: ProjectId,
+    pub kind: String,
+    pub state: TicketState,
+    /// Canonical JSON text.
+    pub body: Vec<u8>,
+    pub created_by: String,
+    pub attempt: u32,
+    pub progress: TicketProgress,
+    /// 1 is next; only while it is queued.
+    pub queue_position: Option<u32>,
+    pub as_of: Option<Millis>,
+    pub partial: bool,
+    /// Only when it failed.
+    pub error: Option<Failure>,
+    pub result_bytes: Option<u64>,
+    pub created_at: Millis,
+    pub started_at: Option<Millis>,
+    pub finished_at: Option<Millis>,
+    pub expires_at: Millis,
+    pub(super) result: Option<ResultRef>,
+}
+
+/// Tickets of a project, youngest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TicketPage {
+    pub tickets: Vec<Ticket>,
+    /// Hand it in as `before` for the next page; `None` at the end.
+    pub next: Option<TicketId>,
+}
+
+/// What one who waits is waiting for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WaitFor {
+    End,
+    /// Anything that differs from this [`Ticket::version`].
+    Change(u64),
+}
+
+impl Tickets {
+    pub fn new(parts: TicketsParts) -> Self {
+        let kinds: HashMap<_, _> = parts.kinds.into_iter().map(|kind| (kind.name(), kind)).collect();
+        assert!(kinds.len() <= KINDS_MAX, "the lease statement has places for {KINDS_MAX} kinds");
+        let mut kind_names: Vec<_> = kinds.keys().copied().collect();
+        kind_names.sort_unstable();
+        let inner = Inner {
+            store: TicketStore::new(parts.control),
+            cache: parts.cache,
+            clock: parts.clock,
+            replica: ReplicaId::random(parts.random.as_ref()),
+            random: parts.random,
+            slots: Arc::new(Semaphore::new(parts.settings.slots)),
+            settings: parts.settings,
+            kinds,
+            kind_names,
+            running: Mutex::default(),
+            closing: watch::channel(false).0,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes a ticket in; runs it here at once when a slot is free. Does not wait for its end.
+    pub async fn submit(&self, submit: Submit) -> Result<Submitted, SubmitError> {
+        let Some(kind) = self.inner.kinds.get(submit.kind.as_str()).cloned() else {
+            return Err(SubmitError::UnknownKind(submit.kind));
+        };
+        let prepared = match kind.prepare(submit.project_id, &submit.body).await {
+            Ok(prepared) => prepared,
+            Err(PrepareError::Invalid(invalid)) => return Err(SubmitError::Invalid(invalid)),
+            Err(PrepareError::Storage(error)) => return Err(error.into()),
+        };
+        if prepared.body.len() > BODY_BYTES_MAX {
+            let detail = format!(
+                "it has {} bytes as canonical JSON; the limit is {BODY_BYTES_MAX}",
+                prepared.body.len()
+            );
+            return Err(SubmitError::Invalid(InvalidBody { detail, errors: Vec::new() }));
+        }
+        let now = self.inner.clock.now_ms();
+        let ticket = NewTicket {
+            ticket_id: TicketId::time_ordered(self.inner.clock.as_ref(), self.inner.random.as_ref()),
+            project_id: submit.project_id,
+            kind: kind.name(),
+            body_hash: body_hash(kind.name(), &prepared.body),
+            body: prepared.body,
+            data_version: prepared.data_version,
+            idempotency_key: submit.idempotency_key,
+            created_by: submit.created_by.chars().take(64).collect(),
+            attempts_max: self.inner.settings.attempts_max,
+            created_at: now,
+            overdue_at: now + OVERDUE_MS,
+        };
+        // In a task of its own: a ticket that was inserted as leased to us must also be run, even
+        // when the client has gone in between.
+        let inner = self.inner.clone();
+        let taken = tokio::spawn(async move { inner.take_in(ticket).await });
+        let row = match taken.await {
+            Ok(row) => row?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        Ok(Submitted { ticket: self.inner.ticket(row).await?, estimate: prepared.estimate })
+    }
+
+    /// The ticket, if it is this project's.
+    pub async fn get(&self, project: ProjectId, ticket: TicketId) -> Result<Ticket, TicketError> {
+        let row = self.inner.store.find_of_project(project, ticket).await?.ok_or(TicketError::NotFound)?;
+        if row.state.is_final() && row.expires_at <= self.inner.clock.now_ms() {
+            return Err(TicketError::Gone);
+        }
+        Ok(self.inner.ticket(row).await?)
+    }
+
+    /// The ticket when what was waited for has come, or as it is after `wait` (at most
+    /// [`WAIT_MAX`]). Woken in this process or through Redis; polling is the base.
+    pub async fn wait(
+        &self,
+        project: ProjectId,
+        ticket: TicketId,
+        wait_for: WaitFor,
+        wait: Duration,
+    ) -> Result<Ticket, TicketError> {
+        let until = Instant::now() + wait.min(WAIT_MAX);
+        let mut wakeups = self.inner.cache.wakeups().listen();
+        let mut pause = LOOK_FIRST;
+        loop {
+            let now = self.get(project, ticket).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if now.has_come(wait_for) || left.is_zero() {
+                return Ok(now);
+            }
+            tokio::select! {
+                () = changed(&mut wakeups, ticket) => {}
+                () = tokio::time::sleep(pause.min(left)) => pause = LOOK_LONGEST.min(pause * 2),
+            }
+        }
+    }
+
+    /// Asks for its end. A running ticket is `cancelling` until its runner has stopped; one in a
+    /// final state stays as it is.
+    pub async fn cancel(&self, project: ProjectId, ticket: TicketId) -> Result<Ticket, TicketError> {
+        let now = self.inner.clock.now_ms();
+        let expires_at = now + self.inner.kept_ms();
+        let cancelled = self.inner.store.cancel(project, ticket, now, expires_at).await?;
+        let (row, settled) = cancelled.ok_or(TicketError::NotFound)?;
+        if row.state.is_final() && row.expires_at <= now {
+            return Err(TicketError::Gone);
+        }
+        self.inner.wake(ticket, &settled);
+        if row.state == TicketState::Cancelling {
+            self.inner.stop_running(ticket, super::StopReason::Cancelled);
+            self.inner.cache.wakeups().send(Wakeup::TicketCancelling(ticket));
+        }
+        Ok(self.inner.ticket(row).await?)
+    }
+
+    /// The project's tickets, from the one before `before`.
+    pub async fn list(
+        &self,
+        project: ProjectId,
+        before: Option<TicketId>,
+        limit: u32,
+    ) -> Result<TicketPage, StorageError> {
+        let rows = self.inner.store.list(project, before, limit.saturating_add(1)).await?;
+        let more = rows.len() > limit as usize;
+        let next = if more { rows.get(limit as usize - 1).map(|row| row.ticket_id) } else { None };
+        let now = self.inner.clock.now_ms();
+        let tickets = rows
+            .into_iter()
+            .take(limit as usize)
+            .filter(|row| !(row.state.is_final() && row.expires_at <= now))
+            .map(|row| Ticket::from_row(row, None))
+            .collect();
+        Ok(TicketPage { tickets, next })
+    }
+
+    /// The whole result as JSON text.
+    pub async fn result(&self, ticket: &Ticket) -> Result<Bytes, TicketError> {
+        let result = ticket.result.ok_or(TicketError::NoResult)?;
+        let key = ResultKey(result);
+        if let Some(body) = self.inner.cache.get(&key).await {
+            return Ok(body);
+        }
+        // Nothing deletes a result before its ticket expires.
+        let body = self.inner.store.read_result(&result).await?.ok_or(TicketError::Gone)?;
+        let body = Bytes::from(body);
+        self.inner.cache_result(result, &body).await;
+        Ok(body)
+    }
+}
+
+impl Inner {
+    async fn take_in(self: Arc<Self>, ticket: NewTicket) -> Result<TicketRow, SubmitError> {
+        let now = ticket.created_at;
+        let equal = match sharing::equal_to_new(&ticket) {
+            Some(equal_to) => self.store.list_equal(&equal_to).await?,
+            None => Vec::new(),
+        };
+        let shared = sharing::for_submission(&equal, now, self.kept_ms());
+        // Nobody takes a slot from here on but us.
+        let slot = match shared {
+            None if !*self.closing.borrow() => self.slots.clone().try_acquire_owned().ok(),
+            _ => None,
+        };
+        let (r#as, way) = match (&shared, &slot) {
+            (Some(Shared::AnswerOf(by)), _) => (InsertAs::Answered { by }, "answered"),
+            (Some(Shared::Behind(leader)), _) => {
+                let run_after = now + WAITS_AT_MOST.as_millis() as Millis;
+                (InsertAs::Waiting { waits_for: leader.ticket_id, run_after }, "behind")
+            }
+            (None, Some(_)) => (InsertAs::Leased(self.lease(now)), "at_once"),
+            (None, None) => (InsertAs::Queued, "queued"),
+        };
+        if matches!(r#as, InsertAs::Queued | InsertAs::Waiting { .. }) {
+            let queued_max = self.settings.queued_max;
+            if self.store.count_queued(ticket.project_id).await? >= queued_max {
+                return Err(SubmitError::TooManyQueued { queued_max });
+            }
+        }
+        let leased_at = Instant::now();
+        let row = match self.store.insert(&ticket, r#as).await? {
+            Inserted::Ticket(row) => row,
+            Inserted::Earlier(earlier) if earlier.body_hash == ticket.body_hash => return Ok(earlier),
+            Inserted::Earlier(_) => return Err(SubmitError::IdempotencyKeyReused),
+        };
+        metrics::SUBMITTED.with_label_values(&[ticket.kind, way]).inc();
+        match (shared, slot) {
+            (_, Some(slot)) => {
+                tokio::spawn(self.clone().run(row.clone(), leased_at, slot));
+            }
+            (Some(Shared::Behind(leader)), None) => {
+                // It may have ended before we came to wait.
+                let settled = self.store.settle_followers_of(leader.ticket_id, now).await?;
+                self.wake_settled(&settled);
+                if settled.contains(&row.ticket_id)
+                    && let Some(row) = self.store.find(row.ticket_id).await?
+                {
+                    return Ok(row);
+                }
+            }
+            (Some(Shared::AnswerOf(_)), None) => {}
+            (None, None) => self.cache.wakeups().send(Wakeup::TicketQueued),
+        }
+        Ok(row)
+    }
+
+    pub(super) async fn ticket(&self, row: TicketRow) -> Result<Ticket, StorageError> {
+        let position = match row.state {
+            TicketState::Queued => Some(self.store.queue_position(&row).await?),
+            _ => None,
+        };
+        Ok(Ticket::from_row(row, position))
+    }
+
+    pub(super) fn lease(&self, now: Millis) -> LeaseRequest {
+        LeaseRequest { by: self.replica, now, until: now + self.settings.lease.as_millis() as Millis }
+    }
+
+    pub(super) fn kept_ms(&self) -> Millis {
+        self.settings.kept.as_millis() as Millis
+    }
+
+    pub(super) fn rules(&self) -> MaintenanceRules {
+        MaintenanceRules {
+            runner_deaths_max: RUNNER_DEATHS_MAX,
+            rescue_delay_ms: RESCUE_DELAY_MS,
+            result_ttl_ms: self.kept_ms(),
+            gone_for_ms: GONE_FOR_MS,
+        }
+    }
+
+    pub(super) fn stop_running(&self, ticket: TicketId, reason: super::StopReason) {
+        let running = self.running.lock().expect("no holder of this lock can panic");
+        if let Some(handle) = running.get(&ticket) {
+            handle.stop(reason);
+        }
+    }
+
+    /// Tells those who wait for this ticket, and for those that its end settled.
+    pub(super) fn wake(&self, ticket: TicketId, settled: &[TicketId]) {
+        self.cache.wakeups().send(Wakeup::TicketChanged(ticket));
+        self.wake_settled(settled);
+    }
+
+    pub(super) fn wake_settled(&self, settled: &[TicketId]) {
+        for ticket in settled {
+            self.cache.wakeups().send(Wakeup::TicketChanged(*ticket));
+        }
+        if !settled.is_empty() {
+            // Some may have been set free to run.
+            self.cache.wakeups().send(Wakeup::TicketQueued);
+        }
+    }
+
+    pub(super) async fn cache_result(&self, result: ResultRef, body: &Bytes) {
+        if body.len() <= CACHED_RESULT_BYTES_MAX {
+            self.cache.put(&ResultKey(result), body).await;
+        }
+    }
+}
+
+impl Ticket {
+    pub(super) fn from_row(row: TicketRow, queue_position: Option<u32>) -> Self {
+        let error = match row.state {
+            TicketState::Failed => row.error.map(|(code, detail)| Failure { code, detail }),
+            _ => None,
+        };
+        Self {
+            ticket_id: row.ticket_id,
+            project_id: row.project_id,
+            kind: row.kind,
+            state: row.state,
+            body: row.body,
+            created_by: row.created_by,
+            attempt: row.attempt,
+            progress: row.progress,
+            queue_position,
+            as_of: row.as_of,
+            partial: row.partial,
+            error,
+            result_bytes: row.result.map(|result| result.bytes),
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            expires_at: row.expires_at,
+            result: row.result,
+        }
+    }
+
+    /// The same as long as nothing that can be seen has changed.
+    pub fn version(&self) -> u64 {
+        let progress = self.progress;
+        let seen = format!(
+            "{} {} {} {} {} {} {} {:?} {:?} {}",
+            self.ticket_id,
+            self.state.as_str(),
+            self.attempt,
+            progress.shards_done,
+            progress.shards_total,
+            progress.rows_done,
+            progress.rows_total,
+            self.queue_position,
+            self.started_at,
+            self.expires_at,
+        );
+        hash64(seen.as_bytes())
+    }
+
+    fn has_come(&self, wait_for: WaitFor) -> bool {
+        self.state.is_final()
+            || match wait_for {
+                WaitFor::End => false,
+                WaitFor::Change(seen) => self.version() != seen,
+            }
+    }
+}
+
+/// Returns when this ticket may have changed.
+async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: TicketId) {
+    loop {
+        match wakeups.recv().await {
+            Ok(Wakeup::TicketChanged(changed)) if changed == ticket => return,
+            Ok(_) => {}
+            // Messages were lost, maybe this one.
+            Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn body_hash(kind: &str, body: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(kind).chain_update([0]).chain_update(body).finalize().into()
+}
+
+/// A result never changes, and its fence says which run's it is.
+struct ResultKey(ResultRef);
+
+impl CacheKey for ResultKey {
+    type Value = Bytes;
+    const NAME: &'static str = "ticket-result-1";
+    const TTL: Duration = Duration::from_secs(3_600);
+
+    fn id(&self) -> String {
+        format!("{}-{}", self.0.ticket_id, self.0.fence)
+    }
+    fn encode(value: &Bytes) -> Bytes {
+        value.clone()
+    }
+    fn decode(bytes: Bytes) -> Option<Bytes> {
+        Some(bytes)
+    }
+}
