@@ -2,11 +2,11 @@
 
 use super::on_both;
 use crate::model::{AccountId, KeyId, KeyKind, ProjectId, Role};
+use crate::storage::StorageError;
 use crate::storage::control::accounts::{self, InsertAccount};
 use crate::storage::control::keys::{self, InsertKey};
 use crate::storage::control::projects::{self, InsertProject};
 use crate::storage::control::sessions::{self, InsertSession, ThrottleLimit, count_attempt};
-use crate::storage::StorageError;
 
 fn account(email: &str) -> InsertAccount {
     InsertAccount {

@@ -2,7 +2,6 @@
 
 use super::on_both;
 use crate::model::{BatchId, ProjectId};
-use crate::storage::Db;
 use crate::storage::server::failed_events::{self, FailedEvent, Stage};
 
 fn failed(n: u8, project: u32) -> FailedEvent {

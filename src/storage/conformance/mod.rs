@@ -8,8 +8,8 @@
 //! MySQL half fails, it is never left out.
 
 mod access;
-mod journal;
 mod failed_events;
+mod journal;
 mod leases;
 mod objects;
 mod schema;

@@ -100,7 +100,7 @@ impl TimeAxis {
         let count = self.len();
         let stride = self.stride(WIDE_MAX);
         let indexes: Vec<usize> =
-            (0..count).filter(|index| (index + self.shift(stride)) % stride == 0).collect();
+            (0..count).filter(|index| (index + self.shift(stride)).is_multiple_of(stride)).collect();
         let keep_every = indexes.len().div_ceil(NARROW_MAX).max(1);
         let mut ticks = Vec::with_capacity(indexes.len());
         let mut before: Option<&Zoned> = None;

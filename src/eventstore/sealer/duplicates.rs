@@ -1,0 +1,170 @@
+//! Which rows of a pass are stored already.
+//!
+//! An event is identified by its project, person, event id and UTC day; one whose time is not the
+//! client's own is looked for on the neighbouring days too. Every run and segment has a filter over
+//! those identities; on a hit, only the pages that hold the person are read. What the list names is
+//! complete: only the sealer adds rows, and compaction never changes which rows there are.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::SealError;
+use crate::eventstore::format::{
+    Columns, Filter, ObjectFacts, ObjectReader, PartSet, RowRanges, StoredRow, Want, identity_hash,
+};
+use crate::model::{EventId, ObjectId, PersonNo, ProjectId, utc_day};
+use crate::storage::Db;
+use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
+
+/// What identifies an event within its project.
+pub type Identity = (PersonNo, EventId, i32);
+
+/// The days on which an event may already be stored.
+pub fn probed_days(row: &StoredRow) -> RangeInclusive<i32> {
+    let day = utc_day(row.occurred_at);
+    if row.time_source.may_shift() { day - 1..=day + 1 } else { day..=day }
+}
+
+/// An object with what a look-up needs in memory.
+pub struct Opened {
+    facts: ObjectFacts,
+    reader: ObjectReader,
+    filter: Filter,
+}
+
+impl Opened {
+    fn memory_bytes(&self) -> usize {
+        // The reader's metadata grows with the columns; a few kilobytes are near enough.
+        self.filter.bytes().len() + 8 * 1024
+    }
+}
+
+/// Objects that were looked at lately; objects never change, so nothing here can be wrong.
+pub struct OpenedCache {
+    bytes_max: usize,
+    bytes: usize,
+    clock: u64,
+    objects: HashMap<ObjectId, (Arc<Opened>, u64)>,
+}
+
+impl OpenedCache {
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, bytes: 0, clock: 0, objects: HashMap::new() }
+    }
+
+    fn find(&mut self, object_id: ObjectId) -> Option<Arc<Opened>> {
+        self.clock += 1;
+        let (opened, used) = self.objects.get_mut(&object_id)?;
+        *used = self.clock;
+        Some(opened.clone())
+    }
+
+    fn insert(&mut self, object_id: ObjectId, opened: Arc<Opened>) {
+        self.bytes += opened.memory_bytes();
+        self.objects.insert(object_id, (opened, self.clock));
+        while self.bytes > self.bytes_max && self.objects.len() > 1 {
+            let oldest = self.objects.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id);
+            if let Some((gone, _)) = oldest.and_then(|id| self.objects.remove(&id)) {
+                self.bytes -= gone.memory_bytes();
+            }
+        }
+    }
+
+    /// Forgets what is no longer listed.
+    pub fn keep_only(&mut self, listed: &HashSet<ObjectId>) {
+        let bytes = &mut self.bytes;
+        self.objects.retain(|object_id, (opened, _)| {
+            let keep = listed.contains(object_id);
+            if !keep {
+                *bytes -= opened.memory_bytes();
+            }
+            keep
+        });
+    }
+}
+
+/// The identities of `rows` (all of one project) that `object` holds.
+///
+/// `Ok(None)`: the object is gone, list again.
+pub async fn find_stored(
+    db: &Db,
+    cache: &mut OpenedCache,
+    object: &ObjectRow,
+    project_id: ProjectId,
+    rows: &[&StoredRow],
+) -> Result<Option<HashSet<Identity>>, SealError> {
+    let Some(opened) = open(db, cache, object).await? else { return Ok(None) };
+    let Some(slice) = opened.facts.slice_of(project_id) else { return Ok(Some(HashSet::new())) };
+    let in_filter = match object.kind {
+        ObjectKind::Run => Some(project_id),
+        ObjectKind::Segment => None,
+    };
+    let days = opened.facts.day_from()..=opened.facts.day_to();
+    let mut suspects: HashSet<Identity> = HashSet::new();
+    for row in rows {
+        for day in probed_days(row).filter(|day| days.contains(day)) {
+            let hash = identity_hash(in_filter, row.person_no, row.event_id, day);
+            if opened.filter.may_contain(hash) {
+                suspects.insert((row.person_no, row.event_id, day));
+            }
+        }
+    }
+    if suspects.is_empty() {
+        return Ok(Some(suspects));
+    }
+    let wanted_rows = match object.kind {
+        ObjectKind::Run => {
+            let days = suspects.iter().map(|(_, _, day)| *day);
+            let (from, to) =
+                days.fold((i32::MAX, i32::MIN), |(low, high), day| (low.min(day), high.max(day)));
+            RowRanges::of_days(slice, from, to)
+        }
+        ObjectKind::Segment => {
+            let mut persons: Vec<_> = suspects.iter().map(|(person, _, _)| *person).collect();
+            persons.sort_unstable();
+            persons.dedup();
+            opened.reader.rows_of_persons(&persons)
+        }
+    };
+    let want = Want { columns: Columns::Identity, rows: wanted_rows };
+    let part_nos = opened.reader.parts_for(&want)?;
+    let Some(read) = objects::find_parts(db, object.object_id, &part_nos).await? else { return Ok(None) };
+    let found = tokio::task::spawn_blocking(move || -> Result<_, SealError> {
+        let mut parts = PartSet::default();
+        read.into_iter().for_each(|(part_no, bytes)| parts.insert(part_no, bytes));
+        let stored = opened.reader.read_identities(&want, &parts)?;
+        let mut found = HashSet::new();
+        for (n, &person_no) in stored.person_no.iter().enumerate() {
+            let identity = (person_no, stored.event_id[n], utc_day(stored.occurred_at[n]));
+            if suspects.contains(&identity) {
+                found.insert(identity);
+            }
+        }
+        Ok(found)
+    });
+    Ok(Some(found.await.map_err(SealError::from_join)??))
+}
+
+async fn open(
+    db: &Db,
+    cache: &mut OpenedCache,
+    object: &ObjectRow,
+) -> Result<Option<Arc<Opened>>, SealError> {
+    if let Some(opened) = cache.find(object.object_id) {
+        return Ok(Some(opened));
+    }
+    let Some(first) = objects::find_parts(db, object.object_id, &[0]).await? else { return Ok(None) };
+    let reader = ObjectReader::open(&first[0].1)?;
+    let filter_parts: Vec<u32> = reader.filter_parts().collect();
+    let Some(read) = objects::find_parts(db, object.object_id, &filter_parts).await? else {
+        return Ok(None);
+    };
+    let mut parts = PartSet::default();
+    read.into_iter().for_each(|(part_no, bytes)| parts.insert(part_no, bytes));
+    let filter = reader.read_filter(&parts)?;
+    let facts = ObjectFacts::from_bytes(&object.facts)?;
+    let opened = Arc::new(Opened { facts, reader, filter });
+    cache.insert(object.object_id, opened.clone());
+    Ok(Some(opened))
+}

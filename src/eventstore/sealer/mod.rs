@@ -1,0 +1,342 @@
+//! The sealer: journal → runs and segments, one worker a shard.
+//!
+//! One task per server looks every second which of its shards have batches (one statement, nothing
+//! else while nothing happens). For each such shard it takes the lease, if nobody else has it, and
+//! runs passes ([`pass`]) until the journal is empty. Several replicas do this at once: the lease
+//! decides, the fence protects.
+
+mod duplicates;
+mod pass;
+mod persons;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
+
+use crate::eventstore::format::FormatError;
+use crate::model::{Clock, Random, ReplicaId, ShardNo};
+use crate::storage::server::journal;
+use crate::storage::server::leases::{self, Lease, LeaseTask};
+use crate::storage::{AsStorageError, Db, Server, Shards, StorageError};
+use crate::telemetry::Metrics;
+
+use duplicates::OpenedCache;
+pub use pass::{LINK_EVENT, PassOutcome};
+use pass::{ShardMemory, run_pass};
+use persons::PersonsCache;
+
+/// Memory for duplicate filters, for all shards of this process.
+const FILTERS_BYTES_MAX: usize = 64 << 20;
+/// The longest rest after failures.
+const FAILURE_REST_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("the lease was lost")]
+    LeaseLost,
+    #[error("an object was given up while it was being built")]
+    ObjectGivenUp,
+    #[error("{deleted} of {expected} batches were still in the journal")]
+    JournalChanged { expected: u64, deleted: u64 },
+    #[error("objects were replaced faster than they could be listed")]
+    ObjectsKeepVanishing,
+    #[error("a distinct id has no numbers")]
+    Unresolved,
+    #[error("a worker thread failed")]
+    Worker(#[source] tokio::task::JoinError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl SealError {
+    fn from_join(error: tokio::task::JoinError) -> Self {
+        Self::Worker(error)
+    }
+}
+
+impl AsStorageError for SealError {
+    fn as_storage_error(&self) -> Option<&StorageError> {
+        match self {
+            Self::Storage(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+pub struct SealContext {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub holder: ReplicaId,
+    pub pass_bytes_max: u64,
+    pub lease_ms: u64,
+    pub idle: Duration,
+    pub segment_rows_min: usize,
+    pub segment_rows_max: usize,
+    pub persons_cache_entries_max: usize,
+}
+
+#[derive(Clone)]
+struct SealMetrics {
+    events: prometheus::IntCounterVec,
+    batches: prometheus::IntCounter,
+    failures: prometheus::IntCounter,
+    pass_seconds: prometheus::Histogram,
+    lag_seconds: prometheus::IntGaugeVec,
+    waiting_batches: prometheus::IntGaugeVec,
+}
+
+impl SealMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            events: metrics.counters(
+                "weir_seal_events_total",
+                "Events taken from the journal, by what became of them.",
+                &["outcome"],
+            ),
+            batches: metrics.counter("weir_seal_batches_total", "Batches taken from the journal."),
+            failures: metrics.counter("weir_seal_pass_failures_total", "Passes that failed."),
+            pass_seconds: metrics.seconds("weir_seal_pass_seconds", "Duration of a pass over one shard."),
+            lag_seconds: metrics.gauges(
+                "weir_seal_lag_seconds",
+                "Age of the oldest batch in the journal of a server.",
+                &["server"],
+            ),
+            waiting_batches: metrics.gauges(
+                "weir_seal_waiting_batches",
+                "Batches in the journal of a server.",
+                &["server"],
+            ),
+        }
+    }
+
+    fn count(&self, outcome: &PassOutcome) {
+        self.batches.inc_by(outcome.batches);
+        for (name, events) in
+            [("stored", outcome.rows), ("duplicate", outcome.duplicates), ("link", outcome.links)]
+        {
+            self.events.with_label_values(&[name]).inc_by(events);
+        }
+    }
+}
+
+/// Seals all shards of all servers until it is told to stop.
+pub struct Sealer {
+    context: SealContext,
+    shards: Shards,
+    metrics: SealMetrics,
+    /// At most so many shards at once, on all servers.
+    slots: Semaphore,
+    workers: HashMap<ShardNo, Mutex<ShardWorker>>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct ShardWorker {
+    held: Option<(Lease, ShardMemory)>,
+}
+
+impl Sealer {
+    pub fn new(context: SealContext, shards: Shards, parallel_shards: usize, metrics: &Metrics) -> Self {
+        let workers = shards.all().map(|shard| (shard, Mutex::default())).collect();
+        Self {
+            context,
+            shards,
+            metrics: SealMetrics::new(metrics),
+            slots: Semaphore::new(parallel_shards.max(1)),
+            workers,
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Wakes the sealer before its next look: something was committed here.
+    pub fn waker(&self) -> Arc<Notify> {
+        self.wake.clone()
+    }
+
+    /// Runs until `stop` turns true, then gives its leases back.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let servers = self.shards.servers().to_vec();
+        let tasks: Vec<_> = servers
+            .into_iter()
+            .map(|server| tokio::spawn(self.clone().run_server(server, stop.clone())))
+            .collect();
+        for task in tasks {
+            // A panic in one server's task has been logged; the others go on.
+            let _ = task.await;
+        }
+    }
+
+    async fn run_server(self: Arc<Self>, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+        let mut failures = 0_u32;
+        while !*stop.borrow() {
+            let rest = match self.seal_server(&server).await {
+                Ok(true) => {
+                    failures = 0;
+                    Duration::ZERO
+                }
+                Ok(false) => {
+                    failures = 0;
+                    self.context.idle
+                }
+                Err(error) => {
+                    failures += 1;
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(server.id = %server.server_id, error, "sealing failed; trying again");
+                    self.metrics.failures.inc();
+                    (self.context.idle * failures.min(10)).min(FAILURE_REST_MAX)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.release_leases(&server).await;
+    }
+
+    /// One look at a server: passes over every shard that has batches. True when there is more.
+    async fn seal_server(&self, server: &Server) -> Result<bool, SealError> {
+        let db = server.db()?;
+        let backlog = journal::backlog(db).await?;
+        self.show_backlog(server, db, &backlog).await?;
+        let here = backlog.iter().map(|entry| entry.shard_no).filter(|shard_no| {
+            // Batches of other servers' shards wait for the forwarder.
+            self.workers.contains_key(shard_no)
+                && self.shards.server_of(*shard_no).server_id == server.server_id
+        });
+        let passes = here.map(|shard_no| self.seal_shard(db, shard_no));
+        let mut more = false;
+        let mut failed = None;
+        for outcome in futures_util::future::join_all(passes).await {
+            match outcome {
+                Ok(Some(outcome)) => more |= outcome.more,
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(more), Err)
+    }
+
+    /// One pass over a shard; `None` when another replica has its lease.
+    pub async fn seal_shard(&self, db: &Db, shard_no: ShardNo) -> Result<Option<PassOutcome>, SealError> {
+        let Some(worker) = self.workers.get(&shard_no) else { return Ok(None) };
+        let mut worker = worker.lock().await;
+        // Closed never: the semaphore lives as long as this.
+        let _slot = self.slots.acquire().await;
+        if !self.hold_lease(db, shard_no, &mut worker).await? {
+            return Ok(None);
+        }
+        let Some((lease, memory)) = &mut worker.held else { return Ok(None) };
+        let timer = self.metrics.pass_seconds.start_timer();
+        let lease = *lease;
+        let passed = self.with_renewal(db, &lease, run_pass(&self.context, db, &lease, memory)).await;
+        timer.observe_duration();
+        match passed {
+            Ok(outcome) => {
+                self.metrics.count(&outcome);
+                if outcome.batches > 0 {
+                    tracing::debug!(
+                        shard.no = shard_no.0,
+                        batches = outcome.batches,
+                        rows = outcome.rows,
+                        duplicates = outcome.duplicates,
+                        "sealed"
+                    );
+                }
+                Ok(Some(outcome))
+            }
+            Err(error) => {
+                // Whatever was remembered may be wrong now; the next pass starts from the database.
+                worker.held = None;
+                let _ = leases::release(db, &lease).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Renews the lease while a pass takes its time.
+    async fn with_renewal<T>(&self, db: &Db, lease: &Lease, pass: impl Future<Output = T>) -> T {
+        let mut pass = std::pin::pin!(pass);
+        loop {
+            tokio::select! {
+                done = &mut pass => return done,
+                () = tokio::time::sleep(Duration::from_millis(self.context.lease_ms / 3)) => {
+                    // A lease that was lost is noticed by the closing transaction.
+                    if let Err(error) = leases::renew(db, lease, self.context.lease_ms).await {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(shard.no = lease.shard_no.0, error, "the lease could not be renewed");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hold_lease(
+        &self,
+        db: &Db,
+        shard_no: ShardNo,
+        worker: &mut ShardWorker,
+    ) -> Result<bool, StorageError> {
+        let lease_ms = self.context.lease_ms;
+        if let Some((lease, _)) = &worker.held {
+            if leases::renew(db, lease, lease_ms).await? {
+                return Ok(true);
+            }
+            worker.held = None;
+        }
+        let taken = leases::find_lease(db, shard_no, LeaseTask::Seal, self.context.holder, lease_ms).await?;
+        let Some(lease) = taken else { return Ok(false) };
+        let shards = self.workers.len().max(1);
+        let memory = ShardMemory {
+            persons: PersonsCache::new(self.context.persons_cache_entries_max / shards),
+            opened: OpenedCache::new(FILTERS_BYTES_MAX / shards),
+        };
+        worker.held = Some((lease, memory));
+        Ok(true)
+    }
+
+    async fn show_backlog(
+        &self,
+        server: &Server,
+        db: &Db,
+        backlog: &[journal::JournalBacklog],
+    ) -> Result<(), StorageError> {
+        let label = server.server_id.to_string();
+        let lag_ms = match backlog.iter().map(|entry| entry.oldest_inserted_at).min() {
+            Some(oldest) => (journal::database_now(db).await? - oldest).max(0),
+            None => 0,
+        };
+        self.metrics.lag_seconds.with_label_values(&[&label]).set(lag_ms / 1_000);
+        let batches: u64 = backlog.iter().map(|entry| entry.batches).sum();
+        self.metrics.waiting_batches.with_label_values(&[&label]).set(batches as i64);
+        Ok(())
+    }
+
+    async fn release_leases(&self, server: &Server) {
+        let Ok(db) = server.db() else { return };
+        for shard_no in self.shards.shards_of(server.server_id) {
+            let Some(worker) = self.workers.get(&shard_no) else { continue };
+            if let Some((lease, _)) = worker.lock().await.held.take()
+                && let Err(error) = leases::release(db, &lease).await
+            {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(shard.no = shard_no.0, error, "the lease runs out by itself");
+            }
+        }
+    }
+
+    /// Passes over every shard until the journals are empty. For commands and tests that have no
+    /// running sealer; shards that another replica seals are left to it.
+    pub async fn seal_everything(&self) -> Result<(), SealError> {
+        for server in self.shards.servers() {
+            while self.seal_server(server).await? {}
+        }
+        Ok(())
+    }
+}

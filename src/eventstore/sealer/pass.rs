@@ -1,0 +1,401 @@
+//! One pass over the oldest batches of one shard: decode, resolve persons, drop duplicates, write,
+//! and close with one short transaction.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::duplicates::{self, Identity, OpenedCache};
+use super::persons::{self, PersonsCache, ProjectPersons};
+use super::{SealContext, SealError};
+use crate::eventstore::format::{ObjectBytes, StoredRow, WriteOptions, write_run, write_segment};
+use crate::model::{BatchId, Event, Millis, ObjectId, ProjectId, ShardNo};
+use crate::storage::batch::BatchDecoder;
+use crate::storage::server::failed_events::{self, FailedEvent};
+use crate::storage::server::journal::{self, JournalBatch};
+use crate::storage::server::leases::{self, Lease};
+use crate::storage::server::objects::{self, NewObject, ObjectKind, ObjectRow};
+use crate::storage::{Db, StorageError, Tx};
+use crate::telemetry::failpoint;
+
+/// Batches looked at by one pass, whatever their size.
+const PASS_BATCHES_MAX: usize = 4_000;
+/// How often a list of objects is made again because compaction has replaced one meanwhile.
+const LIST_ATTEMPTS: usize = 5;
+/// The name under which collection sends a link to the home of the linked id. Never stored as a row.
+pub const LINK_EVENT: &str = "$link";
+
+/// What the worker of one shard remembers between passes, for as long as its lease lasts.
+pub struct ShardMemory {
+    pub persons: PersonsCache,
+    pub opened: OpenedCache,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct PassOutcome {
+    pub batches: u64,
+    pub events: u64,
+    pub rows: u64,
+    pub duplicates: u64,
+    pub links: u64,
+    /// Batches that could not be decoded and were put aside.
+    pub broken: u64,
+    /// Whether the journal had more than one pass takes.
+    pub more: bool,
+}
+
+pub async fn run_pass(
+    context: &SealContext,
+    db: &Db,
+    lease: &Lease,
+    memory: &mut ShardMemory,
+) -> Result<PassOutcome, SealError> {
+    let shard_no = lease.shard_no;
+    let now = context.clock.now_ms();
+    let (batches, more) = read_journal(context, db, shard_no).await?;
+    let mut outcome = PassOutcome { batches: batches.len() as u64, more, ..PassOutcome::default() };
+    if batches.is_empty() {
+        return Ok(outcome);
+    }
+    let batch_ids: Vec<BatchId> = batches.iter().map(|batch| batch.entry.batch_id).collect();
+    let decoded = tokio::task::spawn_blocking(move || decode(batches)).await.map_err(SealError::from_join)?;
+    outcome.events = decoded.events.len() as u64;
+    outcome.broken = decoded.broken.len() as u64;
+
+    let mut by_project: BTreeMap<ProjectId, Vec<Event>> = BTreeMap::new();
+    let mut links = Vec::new();
+    for event in decoded.events {
+        match (event.event.as_str(), event.anonymous_id) {
+            (LINK_EVENT, Some(target)) => {
+                links.push(Link { project_id: event.project_id, distinct_id: event.distinct_id, target });
+            }
+            (_, anonymous_id) => {
+                by_project.entry(event.project_id).or_default().push(Event { anonymous_id, ..event });
+            }
+        }
+    }
+    outcome.links = links.len() as u64;
+
+    let mut projects = BTreeMap::new();
+    let mut rows = BTreeMap::new();
+    for (project_id, events) in by_project {
+        let persons = persons::resolve(db, &mut memory.persons, shard_no, project_id, events.iter()).await?;
+        rows.insert(project_id, stored_rows(events, &persons)?);
+        projects.insert(project_id, persons);
+    }
+    let before: usize = rows.values().map(Vec::len).sum();
+    drop_duplicates(db, &mut memory.opened, shard_no, &projects, &mut rows).await?;
+    outcome.rows = rows.values().map(Vec::len).sum::<usize>() as u64;
+    outcome.duplicates = before as u64 - outcome.rows;
+
+    let made = write_objects(context, shard_no, rows).await?;
+    let mut objects_made = Vec::new();
+    for object in made {
+        let kind = if object.project_id.is_some() { ObjectKind::Segment } else { ObjectKind::Run };
+        objects_made.push((kind, object.object_id));
+        objects::upload(db, object, now).await?;
+    }
+    failpoint::hit("seal.after_parts");
+
+    let closing = Arc::new(Closing {
+        lease: *lease,
+        objects: objects_made,
+        projects,
+        links,
+        broken: decoded.broken.into_iter().map(|broken| broken.put_aside(context, now)).collect(),
+        batch_ids,
+        now,
+    });
+    let shared = closing.clone();
+    db.transaction(move |tx| {
+        let closing = shared.clone();
+        Box::pin(async move { closing.run(tx).await })
+    })
+    .await?;
+    failpoint::hit("seal.after_commit");
+    for (project_id, persons) in &closing.projects {
+        persons.new.iter().for_each(|id| memory.persons.remember(*project_id, id));
+    }
+    Ok(outcome)
+}
+
+/// The oldest batches up to a bound of inflated bytes, at least one; and whether there are more.
+async fn read_journal(
+    context: &SealContext,
+    db: &Db,
+    shard_no: ShardNo,
+) -> Result<(Vec<JournalBatch>, bool), StorageError> {
+    let entries = journal::list_oldest(db, shard_no, PASS_BATCHES_MAX).await?;
+    let mut bytes = 0;
+    let taken: Vec<BatchId> = entries
+        .iter()
+        .take_while(|entry| {
+            let fits = bytes == 0 || bytes + u64::from(entry.inflated_bytes) <= context.pass_bytes_max;
+            bytes += u64::from(entry.inflated_bytes).max(1);
+            fits
+        })
+        .map(|entry| entry.batch_id)
+        .collect();
+    let more = taken.len() < entries.len() || entries.len() == PASS_BATCHES_MAX;
+    Ok((journal::read(db, shard_no, &taken).await?, more))
+}
+
+struct Decoded {
+    /// In the order of their batches: the first of several equal events wins.
+    events: Vec<Event>,
+    broken: Vec<BrokenBatch>,
+}
+
+struct BrokenBatch {
+    batch: JournalBatch,
+    detail: String,
+}
+
+impl BrokenBatch {
+    /// The whole batch is kept where a person can look at it; the shard goes on.
+    fn put_aside(self, context: &SealContext, now: Millis) -> FailedEvent {
+        tracing::error!(batch.id = %self.batch.entry.batch_id, error = self.detail,
+            "a batch of the journal cannot be decoded; it was put into failed_events");
+        FailedEvent {
+            failed_id: BatchId::time_ordered(&*context.clock, &*context.random),
+            // The batch cannot say whose it is.
+            project_id: ProjectId(0),
+            stage: failed_events::Stage::Seal,
+            reason: "broken_batch".to_owned(),
+            detail: self.detail,
+            body: self.batch.body.into(),
+            failed_at: now,
+        }
+    }
+}
+
+fn decode(batches: Vec<JournalBatch>) -> Decoded {
+    let mut decoder = BatchDecoder::default();
+    let mut decoded = Decoded { events: Vec::new(), broken: Vec::new() };
+    for batch in batches {
+        match decoder.decode(&batch.body) {
+            Ok(content) => decoded.events.extend(content.events),
+            Err(error) => decoded.broken.push(BrokenBatch { batch, detail: error.to_string() }),
+        }
+    }
+    decoded
+}
+
+fn stored_rows(events: Vec<Event>, persons: &ProjectPersons) -> Result<Vec<StoredRow>, SealError> {
+    events
+        .into_iter()
+        .map(|event| {
+            let numbers = persons.numbers(&event.distinct_id).ok_or(SealError::Unresolved)?;
+            Ok(StoredRow {
+                project_id: event.project_id,
+                person_no: numbers.person_no,
+                id_no: numbers.id_no,
+                occurred_at: event.occurred_at,
+                received_at: event.received_at,
+                event: event.event,
+                event_id: event.event_id,
+                time_source: event.time_source,
+                properties: event.properties,
+            })
+        })
+        .collect()
+}
+
+/// Removes what this pass has twice and what is stored already. The first content wins.
+async fn drop_duplicates(
+    db: &Db,
+    opened: &mut OpenedCache,
+    shard_no: ShardNo,
+    projects: &BTreeMap<ProjectId, ProjectPersons>,
+    rows: &mut BTreeMap<ProjectId, Vec<StoredRow>>,
+) -> Result<(), SealError> {
+    for rows in rows.values_mut() {
+        drop_repeated(rows);
+    }
+    for _ in 0..LIST_ATTEMPTS {
+        let mut gone = false;
+        let listed = list_objects(db, shard_no, rows).await?;
+        opened.keep_only(&listed.runs.iter().map(|run| run.object_id).chain(listed.segment_ids()).collect());
+        for (project_id, rows) in rows.iter_mut() {
+            let persons = &projects[project_id];
+            let old: Vec<&StoredRow> = rows.iter().filter(|row| !persons.is_new(row.person_no)).collect();
+            if old.is_empty() {
+                continue;
+            }
+            let mut stored: HashSet<Identity> = HashSet::new();
+            let segments = listed.segments.get(project_id).into_iter().flatten();
+            for object in listed.runs.iter().chain(segments) {
+                match duplicates::find_stored(db, opened, object, *project_id, &old).await? {
+                    Some(found) => stored.extend(found),
+                    None => gone = true,
+                }
+            }
+            rows.retain(|row| {
+                !duplicates::probed_days(row).any(|day| stored.contains(&(row.person_no, row.event_id, day)))
+            });
+        }
+        if !gone {
+            return Ok(());
+        }
+    }
+    Err(SealError::ObjectsKeepVanishing)
+}
+
+fn drop_repeated(rows: &mut Vec<StoredRow>) {
+    let mut seen: HashSet<Identity> = HashSet::with_capacity(rows.len());
+    rows.retain(|row| {
+        let known =
+            duplicates::probed_days(row).any(|day| seen.contains(&(row.person_no, row.event_id, day)));
+        if !known {
+            seen.insert((row.person_no, row.event_id, crate::model::utc_day(row.occurred_at)));
+        }
+        !known
+    });
+}
+
+struct Listed {
+    runs: Vec<ObjectRow>,
+    segments: BTreeMap<ProjectId, Vec<ObjectRow>>,
+}
+
+impl Listed {
+    fn segment_ids(&self) -> impl Iterator<Item = ObjectId> {
+        self.segments.values().flatten().map(|segment| segment.object_id)
+    }
+}
+
+/// Everything that may hold one of the rows, at one point in time: an object that compaction moves
+/// from one list to the other is in exactly one of them.
+async fn list_objects(
+    db: &Db,
+    shard_no: ShardNo,
+    rows: &BTreeMap<ProjectId, Vec<StoredRow>>,
+) -> Result<Listed, StorageError> {
+    use crate::model::DAY_MS;
+    let ranges: Vec<(ProjectId, Millis, Millis)> = rows
+        .iter()
+        .filter_map(|(project_id, rows)| {
+            let days = rows.iter().map(duplicates::probed_days);
+            let from = days.clone().map(|days| *days.start()).min()?;
+            let to = days.map(|days| *days.end()).max()?;
+            Some((*project_id, i64::from(from) * DAY_MS, (i64::from(to) + 1) * DAY_MS))
+        })
+        .collect();
+    db.snapshot(move |tx| {
+        Box::pin(async move {
+            let runs = objects::list_runs_in(tx, shard_no).await?;
+            let mut segments = BTreeMap::new();
+            for (project_id, from, to) in ranges {
+                let listed = objects::list_segments_in(tx, shard_no, project_id, from, to).await?;
+                segments.insert(project_id, listed);
+            }
+            Ok(Listed { runs, segments })
+        })
+    })
+    .await
+}
+
+/// A segment for each project with enough rows, and one run for all the others.
+async fn write_objects(
+    context: &SealContext,
+    shard_no: ShardNo,
+    rows: BTreeMap<ProjectId, Vec<StoredRow>>,
+) -> Result<Vec<NewObject>, SealError> {
+    let (segment_rows_min, segment_rows_max) = (context.segment_rows_min, context.segment_rows_max);
+    let random = context.random.clone();
+    let written = tokio::task::spawn_blocking(move || -> Result<Vec<NewObject>, SealError> {
+        let options = WriteOptions::default();
+        let mut made = Vec::new();
+        let mut mixed = Vec::new();
+        for (project_id, mut rows) in rows {
+            if rows.len() < segment_rows_min {
+                mixed.append(&mut rows);
+                continue;
+            }
+            rows.sort_unstable_by_key(StoredRow::segment_key);
+            for rows in rows.chunks(segment_rows_max) {
+                let object = write_segment(rows, &options)?;
+                made.push(new_object(ObjectId::random(&*random), shard_no, Some(project_id), object));
+            }
+        }
+        if !mixed.is_empty() {
+            mixed.sort_unstable_by_key(StoredRow::run_key);
+            let object = write_run(&mixed, &options)?;
+            made.push(new_object(ObjectId::random(&*random), shard_no, None, object));
+        }
+        Ok(made)
+    });
+    written.await.map_err(SealError::from_join)?
+}
+
+fn new_object(
+    object_id: ObjectId,
+    shard_no: ShardNo,
+    project_id: Option<ProjectId>,
+    object: ObjectBytes,
+) -> NewObject {
+    let ObjectBytes { parts, facts } = object;
+    NewObject {
+        object_id,
+        shard_no,
+        project_id,
+        events: facts.rows,
+        min_at: facts.occurred_min,
+        max_at: facts.occurred_max,
+        day_from: facts.day_from(),
+        day_to: facts.day_to(),
+        tier: 0,
+        mask_version: 0,
+        facts: facts.to_bytes().into(),
+        parts,
+    }
+}
+
+struct Link {
+    project_id: ProjectId,
+    distinct_id: String,
+    target: String,
+}
+
+/// The short transaction at the end: all of a pass, or nothing.
+struct Closing {
+    lease: Lease,
+    objects: Vec<(ObjectKind, ObjectId)>,
+    projects: BTreeMap<ProjectId, ProjectPersons>,
+    links: Vec<Link>,
+    broken: Vec<FailedEvent>,
+    batch_ids: Vec<BatchId>,
+    now: Millis,
+}
+
+impl Closing {
+    async fn run(&self, tx: &mut Tx) -> Result<(), SealError> {
+        use crate::storage::server::persons as stored;
+        let shard_no = self.lease.shard_no;
+        if !leases::is_held(tx, &self.lease).await? {
+            return Err(SealError::LeaseLost);
+        }
+        for (project_id, persons) in &self.projects {
+            stored::insert_new(tx, shard_no, *project_id, &persons.new, self.now).await?;
+            let (next_person_no, next_id_no) = persons.next_numbers();
+            stored::raise_counters(tx, shard_no, *project_id, next_person_no, next_id_no).await?;
+        }
+        for link in &self.links {
+            let Link { project_id, distinct_id, target } = link;
+            stored::insert_link(tx, shard_no, *project_id, distinct_id, target, self.now).await?;
+        }
+        for (kind, object_id) in &self.objects {
+            if !objects::make_live(tx, *kind, shard_no, *object_id).await? {
+                return Err(SealError::ObjectGivenUp);
+            }
+        }
+        if !self.broken.is_empty() {
+            failed_events::insert_in(tx, &self.broken).await?;
+        }
+        // Exactly the batches that were read: one with a smaller id may have been committed since.
+        let deleted = journal::delete(tx, shard_no, &self.batch_ids).await?;
+        if deleted != self.batch_ids.len() as u64 {
+            return Err(SealError::JournalChanged { expected: self.batch_ids.len() as u64, deleted });
+        }
+        Ok(())
+    }
+}
