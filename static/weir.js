@@ -132,7 +132,7 @@
         var again = document.getElementById(focus.id);
         if (again) (again.querySelector("summary") || again).focus();
       }
-      prepare(next);
+      needs();
     });
     var end = document.querySelector(".bar-end span"), freshEnd = fresh.querySelector(".bar-end span");
     if (end && freshEnd) end.replaceWith(document.adoptNode(freshEnd));
@@ -146,33 +146,44 @@
   document.addEventListener("change", function (event) {
     var field = event.target;
     if (!(field instanceof Element)) return;
-    needs(field.form);
-    if (field.matches("select, input[type=search], input[list], input[type=date]") && field.form
-        && field.form.hasAttribute("data-autosubmit") && field.form.checkValidity()) {
+    needs();
+    if (field.matches("select, input") && field.form
+        && field.form.hasAttribute("data-autosubmit") && !waits(field) && field.form.checkValidity()) {
       field.form.requestSubmit();
     }
   });
+  // A custom range is sent when both days are there, not when "custom" is chosen.
+  function waits(field) {
+    var range = field.form.elements.range;
+    return Boolean(range && range.value === "custom" && ["range", "from", "to"].indexOf(field.name) >= 0
+      && !(field.name !== "range" && field.form.elements.from.value && field.form.elements.to.value));
+  }
   document.addEventListener("submit", function (event) {
     var form = event.target;
     if (form.method !== "get") return;
-    // Empty fields would only make the address longer.
-    each("input, select, textarea", function (field) {
-      if (!field.value && field.name && !field.hasAttribute("data-keep")) field.disabled = true;
-    }, form);
+    if (form.hasAttribute("data-trim")) {
+      // Empty fields would only make the address longer.
+      each("input, select", function (field) { if (!field.value && field.name) field.disabled = true; }, form);
+    }
     each("[data-answer]", function (answer) { answer.classList.add("dim"); answer.setAttribute("aria-busy", "true"); });
     setTimeout(function () { each("input, select, textarea", function (f) { f.disabled = false; }, form); }, 0);
   });
   window.addEventListener("pageshow", function () {
     each("[data-answer]", function (answer) { answer.classList.remove("dim"); answer.removeAttribute("aria-busy"); });
   });
-  // A field that only some choices of another one need: data-needs="s0.measure=sum avg".
-  function needs(form) {
-    if (!form) return;
+  // A part that only some choices of a field need: data-needs="s0.measure=sum avg", with the form
+  // around it or named by data-needs-form.
+  function needs() {
     each("[data-needs]", function (part) {
+      var form = part.dataset.needsForm ? document.getElementById(part.dataset.needsForm) : part.closest("form");
       var rule = part.dataset.needs.split("=");
-      var field = form.elements[rule[0]];
+      var field = form && form.elements[rule[0]];
       if (field) part.hidden = rule[1].split(" ").indexOf(field.value) < 0;
-    }, form);
+    });
+    each("[data-needs-not-empty]", function (part) {
+      var field = part.closest("form").elements[part.dataset.needsNotEmpty];
+      if (field) part.hidden = !field.value;
+    });
   }
 
   // ---- charts: one line across the series and a small table of values ------------------------
@@ -244,10 +255,7 @@
     if (event.target instanceof Element && event.target.closest(".chart-svg")) hideTip();
   });
 
-  function prepare(within) {
-    each("form", needs, within);
-  }
   nameTheme();
-  prepare(document);
+  needs();
   plan();
 })();

@@ -24,6 +24,23 @@ impl<T: Whole + ?Sized> Whole for &T {
     }
 }
 
+/// A float or a reference to one.
+pub trait Real {
+    fn real(&self) -> f64;
+}
+
+impl Real for f64 {
+    fn real(&self) -> f64 {
+        *self
+    }
+}
+
+impl<T: Real + ?Sized> Real for &T {
+    fn real(&self) -> f64 {
+        (**self).real()
+    }
+}
+
 /// `1234567` as `1,234,567`.
 pub fn thousands(number: impl Whole) -> String {
     let number = number.whole();
@@ -43,7 +60,8 @@ pub fn thousands(number: impl Whole) -> String {
 
 /// A measured value in full: whole numbers without decimals, others with two (below one: four
 /// significant digits), beyond 10^15 in scientific notation.
-pub fn number(value: f64) -> String {
+pub fn number(value: impl Real) -> String {
+    let value = value.real();
     if !value.is_finite() {
         return "–".to_owned();
     }

@@ -30,6 +30,7 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     ("key", r#"<circle cx="8" cy="15" r="4"/><path d="m11 12 8-8m-3 3 3 3"/>"#),
     ("down", r#"<path d="m6 9 6 6 6-6"/>"#),
+    ("up", r#"<path d="m6 15 6-6 6 6"/>"#),
     ("plus", r#"<path d="M12 5v14M5 12h14"/>"#),
     ("close", r#"<path d="m6 6 12 12M18 6 6 18"/>"#),
     ("menu", r#"<path d="M4 7h16M4 12h16M4 17h16"/>"#),

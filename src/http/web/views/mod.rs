@@ -21,21 +21,29 @@ use crate::{
 
 pub mod icon;
 
+mod ask;
 mod error;
 mod keys;
 mod live;
 mod login;
+mod overview;
 mod projects;
+mod range;
 mod rejected;
 mod start;
+mod tickets;
 
+pub use ask::{AnswerView, AskPage, Asked, Menus, PropertyMenu, SeriesRow, ValueTable};
 pub use error::ErrorPage;
 pub use keys::{CreatedKey, KeyKind, KeyRow, KeysPage};
 pub use live::{LiveFilter, LivePage, LiveRow};
 pub use login::LoginPage;
+pub use overview::{Figure, OverviewPage, TopEvent};
 pub use projects::{ProjectForm, ProjectRow, ProjectsPage, SettingsPage, time_zone_names};
+pub use range::RangeBar;
 pub use rejected::{ReasonCount, RejectedPage, RejectedRow};
 pub use start::StartPage;
+pub use tickets::{TicketPage, TicketRow, TicketsPage};
 
 /// The selected entry of the navigation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +65,56 @@ pub enum Nav {
 pub struct ProjectLink {
     pub id: ProjectId,
     pub name: String,
+}
+
+/// A sentence above what it is about: partial, stale, failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    pub level: NoteLevel,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoteLevel {
+    Info,
+    Warning,
+    Failure,
+}
+
+impl Note {
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self { level: NoteLevel::Warning, text: text.into() }
+    }
+
+    pub fn failure(text: impl Into<String>) -> Self {
+        Self { level: NoteLevel::Failure, text: text.into() }
+    }
+
+    fn class(&self) -> &'static str {
+        match self.level {
+            NoteLevel::Info => "note",
+            NoteLevel::Warning => "note warn",
+            NoteLevel::Failure => "note bad",
+        }
+    }
+
+    fn shape(&self) -> &'static str {
+        if self.level == NoteLevel::Info { "info" } else { "warning" }
+    }
+}
+
+/// The place of an answer: what it shows, or why it does not.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Panel {
+    /// A skeleton of the same size, so that nothing shifts when the answer arrives.
+    Waiting,
+    /// Markup made by `chart`.
+    Ready(String),
+    Failed {
+        detail: String,
+        /// The address of the ticket that failed.
+        ticket_href: Option<String>,
+    },
 }
 
 /// What surrounds every page of a signed-in account.

@@ -1,6 +1,8 @@
 //! Every page rendered with made-up data in each of its states. With `WEIR_PAGES_DIR` set the pages
 //! are also written there, so that they can be looked at in a browser without a server.
 
+mod answers;
+
 use std::path::Path;
 
 use super::*;
