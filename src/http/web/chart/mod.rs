@@ -174,7 +174,7 @@ fn legend(chart: &TimeChart<'_>) -> String {
         html.push_str("<li><i class=\"key previous\"></i>Previous period</li>");
     }
     if chart.unfinished {
-        html.push_str("<li>The last one is still running</li>");
+        html.push_str("<li><i class=\"key unfinished\"></i>Still running</li>");
     }
     html.push_str("</ul>");
     html

@@ -180,6 +180,11 @@ impl AskPage {
         address(&self.frame.href("ask"), &params)
     }
 
+    /// The marks have the colours of the lines, unless these stand for something else.
+    fn marks_are_coloured(&self) -> bool {
+        self.is_trends() && self.form.by.is_empty()
+    }
+
     fn part_mark(&self, number: impl format::Whole) -> String {
         let number = number.whole();
         if self.is_trends() {

@@ -232,6 +232,7 @@ fn a_funnel_with_a_step_still_open() {
     }
     let html = check("ask-funnel", &page);
     assert!(html.contains("did not go on"));
+    assert_eq!(html.matches("<option selected>cart_item_added").count(), 1, "each step has its own event");
 }
 
 #[test]
