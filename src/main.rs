@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Apply the schemas to the control database and to every server, and end.
     Migrate,
+    /// Look at the configuration, every server and Redis, and say what to fix.
+    Doctor,
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
     match command {
+        Some(Command::Doctor) => commands::doctor::run(&context).await,
         Some(Command::Migrate) | None => commands::migrate::run(&context).await,
     }
 }

@@ -130,6 +130,14 @@ impl Cache {
         }
     }
 
+    /// Asks Redis now; `None` without Redis.
+    pub async fn probe(&self) -> Option<bool> {
+        if let Kept::Redis(client) = &self.kept {
+            client.get("probe").await;
+        }
+        self.redis_is_well()
+    }
+
     /// Whether Redis is in use and answering; `None` without Redis.
     pub fn redis_is_well(&self) -> Option<bool> {
         match &self.kept {

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+pub mod doctor;
 pub mod generate;
 pub mod migrate;
 
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::{Config, StorageConfig};
+use crate::cache::{Cache, CacheSettings};
+use crate::config::{CacheConfig, Config, StorageConfig};
 use crate::model::{Clock, Random, SystemClock, SystemRandom};
 use crate::storage::{Dsn, PoolOptions, Storage, StorageSettings};
 
@@ -40,6 +42,20 @@ impl Context {
         }
         let storage = Storage::open(&settings, &*self.clock, &*self.random).await;
         storage.with_context(|| format!("the store at {} cannot be opened", settings.control.shown()))
+    }
+
+    pub fn open_cache(&self, storage: &Storage) -> anyhow::Result<Cache> {
+        Ok(Cache::open(&cache_settings(&self.config.cache, storage), self.clock.clone())?)
+    }
+}
+
+fn cache_settings(config: &CacheConfig, storage: &Storage) -> CacheSettings {
+    CacheSettings {
+        redis: (!config.redis.is_empty()).then(|| config.redis.reveal().to_owned()),
+        namespace: storage.shards.installation_id().to_string(),
+        redis_connections_max: config.redis_connections_max as usize,
+        redis_timeout: Duration::from_millis(config.redis_timeout_ms.into()),
+        memory_bytes_max: config.memory_bytes_max as usize,
     }
 }
 

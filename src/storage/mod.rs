@@ -2,6 +2,7 @@
 //! statements of the two schemas; [`Shards`] knows which server holds which shard.
 
 pub mod batch;
+pub mod checkup;
 mod clock;
 pub mod control;
 mod db;

@@ -70,6 +70,11 @@ impl Server {
 }
 
 impl Shards {
+    /// The same for all replicas: keeps what they share in Redis apart from other installations.
+    pub fn installation_id(&self) -> ServerId {
+        self.inner.installation_id
+    }
+
     pub fn count(&self) -> u16 {
         self.inner.map.len() as u16
     }

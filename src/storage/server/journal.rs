@@ -210,6 +210,41 @@ pub async fn backlog(db: &Db) -> Result<Vec<JournalBacklog>, StorageError> {
         .collect()
 }
 
+static AS_OF: Statement = statement!(
+    "journal.as_of",
+    mysql: "SELECT COALESCE((SELECT MIN(inserted_at) FROM journal WHERE shard_no = ?), \
+            CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED))",
+    sqlite: "SELECT COALESCE((SELECT MIN(inserted_at) FROM journal WHERE shard_no = ?), \
+             CAST(unixepoch('subsec') * 1000 AS INTEGER))",
+);
+
+/// Up to when everything that was answered has been sealed: the oldest insert that still waits, or
+/// now. In the snapshot that also lists runs and segments, so that the two belong together.
+pub async fn as_of_in(tx: &mut Tx, shard_no: ShardNo) -> Result<Millis, StorageError> {
+    match tx.fetch_optional(&AS_OF, values![shard_no]).await? {
+        Some(row) => row.i64(0),
+        None => Err(StorageError::corrupt("journal", "inserted_at", "the server does not tell its time")),
+    }
+}
+
+static COUNT_OF: Statement = statement!(
+    "journal.count_of",
+    "SELECT COUNT(*) FROM journal WHERE shard_no = ? AND batch_id IN ({rows})"
+);
+
+/// How many of these batches still wait.
+pub async fn count_waiting(db: &Db, shard_no: ShardNo, batch_ids: &[BatchId]) -> Result<u64, StorageError> {
+    let mut waiting = 0;
+    for ids in batch_ids.chunks(IDS_PER_STATEMENT) {
+        let mut binds = values![shard_no];
+        binds.extend(ids.iter().map(|&id| Value::from(id)));
+        if let Some(row) = db.fetch_optional(COUNT_OF.with_rows("?", ids.len()), binds).await? {
+            waiting += row.u64(0)?;
+        }
+    }
+    Ok(waiting)
+}
+
 fn entry(row: &Row) -> Result<JournalEntry, StorageError> {
     Ok(JournalEntry {
         batch_id: BatchId(row.array(0)?),
