@@ -33,8 +33,7 @@ pub trait TicketKind: Send + Sync + 'static {
 /// A body that was found good.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// Canonical JSON: bodies that ask the same are the same bytes, whenever they are sent. A
-    /// relative date stays relative here, and what it means today is part of `data_version`.
+    /// Canonical JSON: what is stored, shown and run. Bodies that ask the same are the same bytes.
     pub body: Vec<u8>,
     /// What state of the data this asks. Tickets with equal body and version share one run and its
     /// result; `None` for work that must be done each time.
@@ -73,7 +72,7 @@ pub struct TicketRun {
     pub body: Vec<u8>,
     /// From 1.
     pub attempt: u32,
-    /// When it was submitted: relative dates count from here, however late it runs.
+    /// When it was submitted: "now" is this, however late it runs.
     pub created_at: Millis,
     /// Larger in every run; an effect outside the ticket's own result carries it.
     pub fence: u64,

@@ -43,7 +43,6 @@ pub use kind::{
     InvalidBody, PrepareError, Prepared, Progress, RunError, StopReason, StopSignal, TicketKind,
     TicketOutput, TicketRun, fail, retry,
 };
-pub use metrics::METRIC_NAMES;
 pub use service::{
     BODY_BYTES_MAX, Submit, SubmitError, Submitted, Ticket, TicketError, TicketPage, TicketSettings, Tickets,
     TicketsParts, WaitFor,

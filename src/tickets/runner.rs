@@ -11,9 +11,7 @@ use tokio::time::Instant;
 use super::kind::StopHandle;
 use super::service::Inner;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
-use super::{
-    Failure, Progress, RunError, StopReason, StopSignal, TicketKind, TicketOutput, TicketRun, metrics,
-};
+use super::{Failure, Progress, RunError, StopReason, StopSignal, TicketKind, TicketOutput, TicketRun};
 use crate::cache::Wakeup;
 use crate::model::{Millis, TicketId};
 use crate::storage::StorageError;
@@ -108,7 +106,10 @@ impl Inner {
         let lease_end = LeaseEnd(Arc::new(Mutex::new(leased_at + self.settings.lease)));
         if ticket.attempt == 1 {
             let waited_ms = ticket.started_at.unwrap_or(ticket.created_at) - ticket.created_at;
-            metrics::WAIT_SECONDS.with_label_values(&[kind.name()]).observe(waited_ms.max(0) as f64 / 1e3);
+            self.metrics
+                .wait_seconds
+                .with_label_values(&[kind.name()])
+                .observe(waited_ms.max(0) as f64 / 1e3);
         }
         let (handle, signal) = StopHandle::pair();
         let listed = Listed { inner: &self, ticket: ticket.ticket_id };
@@ -121,16 +122,16 @@ impl Inner {
             handle.stop(StopReason::Shutdown);
         }
         let began = Instant::now();
-        metrics::RUNNING.with_label_values(&[kind.name()]).inc();
+        self.metrics.running.with_label_values(&[kind.name()]).inc();
         let progress = Progress::default();
         let ended = tokio::select! {
             ended = self.supervise(kind.clone(), &ticket, &progress, signal, &handle) => ended,
             () = self.heartbeat(&ticket, &progress, &handle, &lease_end) => Ended::Stopped(StopReason::LeaseLost),
         };
-        metrics::RUNNING.with_label_values(&[kind.name()]).dec();
-        metrics::RUN_SECONDS.with_label_values(&[kind.name()]).observe(began.elapsed().as_secs_f64());
+        self.metrics.running.with_label_values(&[kind.name()]).dec();
+        self.metrics.run_seconds.with_label_values(&[kind.name()]).observe(began.elapsed().as_secs_f64());
         let outcome = self.write_down(&ticket, ended, &progress, &lease_end).await;
-        metrics::ENDED.with_label_values(&[kind.name(), outcome]).inc();
+        self.metrics.ended.with_label_values(&[kind.name(), outcome]).inc();
         tracing::info!(
             ticket.id = %ticket.ticket_id,
             ticket.kind = kind.name(),
@@ -399,7 +400,7 @@ impl Inner {
                 outcome
             }
         };
-        metrics::ENDED.with_label_values(&[&ticket.kind, outcome]).inc();
+        self.metrics.ended.with_label_values(&[&ticket.kind, outcome]).inc();
         Ok(true)
     }
 }

@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use super::kind::{PrepareError, StopHandle};
+use super::metrics::TicketMetrics;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
-use super::{InvalidBody, TicketKind, TicketProgress, TicketState, WAIT_MAX, metrics};
+use super::{InvalidBody, TicketKind, TicketProgress, TicketState, WAIT_MAX};
 use crate::cache::{Cache, CacheKey, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, TicketId, hash64};
 use crate::storage::control::tickets::{
@@ -20,6 +21,7 @@ use crate::storage::control::tickets::{
     TicketStore,
 };
 use crate::storage::{Db, StorageError};
+use crate::telemetry::Metrics;
 
 /// Bodies are read with every look at a ticket.
 pub const BODY_BYTES_MAX: usize = 256 << 10;
@@ -62,6 +64,7 @@ pub struct TicketsParts {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub settings: TicketSettings,
+    pub metrics: Metrics,
     pub kinds: Vec<Arc<dyn TicketKind>>,
 }
 
@@ -84,6 +87,7 @@ pub(super) struct Inner {
     pub(super) slots: Arc<Semaphore>,
     pub(super) running: Mutex<HashMap<TicketId, StopHandle>>,
     pub(super) closing: watch::Sender<bool>,
+    pub(super) metrics: TicketMetrics,
 }
 
 /// What somebody wants done.
@@ -191,6 +195,7 @@ impl Tickets {
             kind_names,
             running: Mutex::default(),
             closing: watch::channel(false).0,
+            metrics: TicketMetrics::new(&parts.metrics),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -217,7 +222,8 @@ impl Tickets {
             ticket_id: TicketId::time_ordered(self.inner.clock.as_ref(), self.inner.random.as_ref()),
             project_id: submit.project_id,
             kind: kind.name(),
-            body_hash: body_hash(kind.name(), &prepared.body),
+            body_hash: hash_of(kind.name(), &prepared.body),
+            request_hash: hash_of(kind.name(), submit.body.to_string().as_bytes()),
             body: prepared.body,
             data_version: prepared.data_version,
             idempotency_key: submit.idempotency_key,
@@ -355,10 +361,10 @@ impl Inner {
         let leased_at = Instant::now();
         let row = match self.store.insert(&ticket, r#as).await? {
             Inserted::Ticket(row) => row,
-            Inserted::Earlier(earlier) if earlier.body_hash == ticket.body_hash => return Ok(earlier),
+            Inserted::Earlier(earlier) if earlier.request_hash == ticket.request_hash => return Ok(earlier),
             Inserted::Earlier(_) => return Err(SubmitError::IdempotencyKeyReused),
         };
-        metrics::SUBMITTED.with_label_values(&[ticket.kind, way]).inc();
+        self.metrics.submitted.with_label_values(&[ticket.kind, way]).inc();
         match (shared, slot) {
             (_, Some(slot)) => {
                 tokio::spawn(self.clone().run(row.clone(), leased_at, slot));
@@ -503,7 +509,7 @@ async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: TicketId) {
     }
 }
 
-fn body_hash(kind: &str, body: &[u8]) -> [u8; 32] {
+fn hash_of(kind: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(kind).chain_update([0]).chain_update(body).finalize().into()
 }
 

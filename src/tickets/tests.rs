@@ -15,6 +15,7 @@ use crate::model::{ManualClock, Millis, ProjectId, ReplicaId, SeededRandom, Syst
 use crate::storage::Db;
 use crate::storage::conformance::{fresh_sqlite, on_both};
 use crate::storage::control::tickets::{LeaseRequest, TicketStore};
+use crate::telemetry::Metrics;
 
 const NOW: Millis = 1_700_000_000_000;
 const PROJECT: ProjectId = ProjectId(1);
@@ -30,6 +31,7 @@ enum Saw {
 /// `deaf` (waits and ignores the stop signal until it is dropped).
 struct Puppet {
     runs: AtomicU32,
+    prepared: AtomicU32,
     gate: Semaphore,
     saw: mpsc::UnboundedSender<Saw>,
     version: Mutex<Option<[u8; 32]>>,
@@ -50,6 +52,11 @@ impl TicketKind for Puppet {
             if !body.is_object() {
                 let errors = vec![(String::new(), "an object is expected".to_owned())];
                 return Err(InvalidBody { detail: "not an object".to_owned(), errors }.into());
+            }
+            let mut body = body.clone();
+            if body["at"] == "now" {
+                // As a relative date is resolved when it is asked.
+                body["at"] = json!(self.prepared.fetch_add(1, Ordering::SeqCst));
             }
             Ok(Prepared {
                 body: body.to_string().into_bytes(),
@@ -125,6 +132,7 @@ impl Stage {
         let (sender, saw) = mpsc::unbounded_channel();
         let puppet = Arc::new(Puppet {
             runs: AtomicU32::new(0),
+            prepared: AtomicU32::new(0),
             gate: Semaphore::new(0),
             saw: sender,
             version: Mutex::new(None),
@@ -136,6 +144,7 @@ impl Stage {
             clock: clock.clone(),
             random: Arc::new(SystemRandom),
             settings,
+            metrics: Metrics::default(),
             kinds: vec![puppet.clone()],
         });
         Self { tickets, store: TicketStore::new(db.clone()), clock, puppet, saw, db }
@@ -191,6 +200,8 @@ on_both! {
     async fn without_a_slot_it_waits_for_a_worker(db: Db) {
         let stage = Stage::new(db.clone(), settings(0));
         let first = stage.submit(json!({"n": 1})).await;
+        // Ids of the same millisecond are in no order.
+        stage.clock.advance(1);
         let second = stage.submit(json!({"n": 2})).await;
         assert_eq!((first.state, first.queue_position), (TicketState::Queued, Some(1)));
         assert_eq!(second.queue_position, Some(2));
@@ -220,13 +231,13 @@ on_both! {
         let stage = Stage::new(db, settings(1));
         let keyed = |body| Submit { idempotency_key: Some("k".to_owned()), ..submission(body) };
         let (one, two) = tokio::join!(
-            stage.tickets.submit(keyed(json!({"n": 1}))),
-            stage.tickets.submit(keyed(json!({"n": 1})))
+            stage.tickets.submit(keyed(json!({"n": 1, "at": "now"}))),
+            stage.tickets.submit(keyed(json!({"at": "now", "n": 1})))
         );
         let (one, two) = (one.unwrap().ticket, two.unwrap().ticket);
         assert_eq!(one.ticket_id, two.ticket_id);
         stage.end(one.ticket_id).await;
-        let again = stage.tickets.submit(keyed(json!({"n": 1}))).await.unwrap().ticket;
+        let again = stage.tickets.submit(keyed(json!({"n": 1, "at": "now"}))).await.unwrap().ticket;
         assert_eq!((again.ticket_id, again.state), (one.ticket_id, TicketState::Succeeded));
         let other = stage.tickets.submit(keyed(json!({"n": 2}))).await;
         assert!(matches!(other, Err(SubmitError::IdempotencyKeyReused)), "{other:?}");
@@ -370,6 +381,7 @@ on_both! {
         assert_eq!(stage.saw.recv().await.unwrap(), Saw::Stopped(StopReason::Shutdown));
         let back = stage.tickets.get(PROJECT, ticket).await.unwrap();
         assert_eq!(back.state, TicketState::Queued);
+        stage.clock.advance(1);
         // A process that stops still takes tickets in, for others to run.
         let later = stage.submit(json!({})).await;
         assert_eq!(later.state, TicketState::Queued);
@@ -575,6 +587,7 @@ fn of_two_equal_runs_only_the_younger_waits() {
         state: TicketState::Running,
         body: vec![],
         body_hash: [0; 32],
+        request_hash: [0; 32],
         data_version: Some([0; 32]),
         idempotency_key: None,
         created_by: String::new(),

@@ -8,7 +8,6 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::StopReason;
-use super::metrics;
 use super::service::{Inner, Tickets};
 use crate::cache::Wakeup;
 use crate::storage::StorageError;
@@ -162,7 +161,7 @@ impl Inner {
         for (outcome, tickets) in
             [("queued", &rescued.queued), ("failed", &rescued.failed), ("cancelled", &rescued.cancelled)]
         {
-            metrics::RESCUED.with_label_values(&[outcome]).inc_by(tickets.len() as u64);
+            self.metrics.rescued.with_label_values(&[outcome]).inc_by(tickets.len() as u64);
             for ticket in tickets {
                 tracing::warn!(ticket.id = %ticket, rescue.outcome = outcome, "a ticket's runner died");
                 self.wake(*ticket, &[]);
@@ -186,8 +185,8 @@ impl Inner {
     async fn measure_queue(&self) -> Result<(), StorageError> {
         let now = self.clock.now_ms();
         let (depth, oldest) = self.store.depth(now).await?;
-        metrics::QUEUE_DEPTH.set(i64::from(depth));
-        metrics::QUEUE_AGE_SECONDS.set(oldest.map_or(0, |at| (now - at).max(0) / 1_000));
+        self.metrics.queue_depth.set(i64::from(depth));
+        self.metrics.queue_age_seconds.set(oldest.map_or(0, |at| (now - at).max(0) / 1_000));
         Ok(())
     }
 

@@ -1,3 +1,4 @@
+-- body_hash tells equal work, request_hash an equal request: what was sent under an idempotency key.
 -- Equal questions share a result: result_ticket and result_fence say whose parts hold it.
 -- A ticket with waits_for is not run before the equal ticket it waits for has ended.
 -- sweep_at is the next time maintenance must look: no state is without a deadline.
@@ -8,6 +9,7 @@ CREATE TABLE IF NOT EXISTS tickets (
     state VARCHAR(16) NOT NULL,
     body MEDIUMBLOB NOT NULL,
     body_hash BINARY(32) NOT NULL,
+    request_hash BINARY(32) NOT NULL,
     data_version BINARY(32) NULL,
     idempotency_key VARBINARY(255) NULL,
     created_by VARCHAR(64) NOT NULL,

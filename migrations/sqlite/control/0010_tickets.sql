@@ -1,3 +1,4 @@
+-- body_hash tells equal work, request_hash an equal request: what was sent under an idempotency key.
 -- Equal questions share a result: result_ticket and result_fence say whose parts hold it.
 -- A ticket with waits_for is not run before the equal ticket it waits for has ended.
 -- sweep_at is the next time maintenance must look: no state is without a deadline.
@@ -8,6 +9,7 @@ CREATE TABLE IF NOT EXISTS tickets (
     state TEXT NOT NULL,
     body BLOB NOT NULL,
     body_hash BLOB NOT NULL,
+    request_hash BLOB NOT NULL,
     data_version BLOB NULL,
     idempotency_key TEXT NULL,
     created_by TEXT NOT NULL,

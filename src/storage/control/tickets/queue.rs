@@ -13,8 +13,8 @@ static INSERT: Statement = statement!(
      idempotency_key, created_by, attempt, attempts_max, runner_deaths, fence, leased_by, lease_until, \
      run_after, shards_done, shards_total, rows_done, rows_total, as_of, partial, error_code, error_detail, \
      result_bytes, result_parts, result_ticket, result_fence, waits_for, created_at, started_at, \
-     finished_at, expires_at, sweep_at) VALUES \
-     (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+     finished_at, expires_at, sweep_at, request_hash) VALUES \
+     (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 );
 // The index is named because it covers the order: with any other plan SKIP LOCKED locks all it
 // sorts, one worker holds the whole queue and the others starve (seen on MariaDB 10.11).

@@ -71,6 +71,8 @@ pub struct NewTicket {
     pub kind: &'static str,
     pub body: Vec<u8>,
     pub body_hash: [u8; 32],
+    /// Of the request as it was sent: the same idempotency key must come with the same request.
+    pub request_hash: [u8; 32],
     /// What state of the data it asks; `None` when its result may not be shared.
     pub data_version: Option<[u8; 32]>,
     pub idempotency_key: Option<String>,
@@ -89,6 +91,7 @@ pub struct TicketRow {
     pub state: TicketState,
     pub body: Vec<u8>,
     pub body_hash: [u8; 32],
+    pub request_hash: [u8; 32],
     pub data_version: Option<[u8; 32]>,
     pub idempotency_key: Option<String>,
     pub created_by: String,
@@ -132,7 +135,7 @@ macro_rules! select {
             "idempotency_key, created_by, attempt, attempts_max, runner_deaths, fence, leased_by, lease_until, ",
             "run_after, shards_done, shards_total, rows_done, rows_total, as_of, partial, error_code, ",
             "error_detail, result_bytes, result_parts, result_ticket, result_fence, waits_for, created_at, ",
-            "started_at, finished_at, expires_at, sweep_at FROM tickets ",
+            "started_at, finished_at, expires_at, sweep_at, request_hash FROM tickets ",
             $hint, $rest, $end
         )
     };
@@ -162,6 +165,7 @@ pub(super) fn read(row: &Row) -> Result<TicketRow, StorageError> {
         state: TicketState::from_column(&row.text(3)?)?,
         body: row.bytes(4)?,
         body_hash: row.array(5)?,
+        request_hash: row.array(34)?,
         data_version: match row.opt_bytes(6)? {
             Some(_) => Some(row.array(6)?),
             None => None,
@@ -236,6 +240,7 @@ pub(super) fn insert_binds(ticket: &TicketRow) -> Vec<Value> {
         ticket.finished_at,
         ticket.expires_at,
         ticket.sweep_at,
+        ticket.request_hash,
     ]
 }
 
@@ -249,6 +254,7 @@ impl NewTicket {
             state: TicketState::Queued,
             body: self.body.clone(),
             body_hash: self.body_hash,
+            request_hash: self.request_hash,
             data_version: self.data_version,
             idempotency_key: self.idempotency_key.clone(),
             created_by: self.created_by.clone(),

@@ -33,6 +33,7 @@ fn ticket(n: u8) -> NewTicket {
         kind: "question",
         body: vec![b'{', b'}'],
         body_hash: [n; 32],
+        request_hash: [n + 100; 32],
         data_version: None,
         idempotency_key: None,
         created_by: "key:1".to_owned(),
