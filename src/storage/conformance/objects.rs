@@ -96,3 +96,49 @@ on_both! {
         assert!(objects::find_parts(&db, ObjectId([1; 16]), &[3, 11]).await.unwrap().is_none());
     }
 }
+
+on_both! {
+    async fn headers_of_many_objects_come_in_one_go_without_the_deleted(db: Db) {
+        for n in 1..=40 {
+            let parts = vec![Bytes::from(vec![n; 10]), Bytes::from_static(b"more")];
+            objects::upload(&db, segment(n, parts), 100).await.unwrap();
+            assert!(change(&db, n, 0).await);
+        }
+        let wanted: Vec<ObjectId> = (1..=41).map(|n| ObjectId([n; 16])).collect();
+        let mut headers = objects::find_headers(&db, &wanted).await.unwrap();
+        headers.sort_by_key(|(id, _)| *id);
+        assert_eq!(headers.len(), 40, "the 41st was never there");
+        assert!(headers.iter().all(|(id, body)| body.len() == 10 && body[0] == id.0[0]));
+        let all = objects::list_all_segments(&db, SHARD).await.unwrap();
+        assert_eq!((all.len(), all[0].project_id, all[0].created_at), (40, Some(PROJECT), 100));
+        let facts = objects::find_facts(&db, SHARD, ObjectId([7; 16])).await.unwrap();
+        assert_eq!(facts.as_deref(), Some(&b"facts"[..]));
+        assert!(objects::find_facts(&db, SHARD, ObjectId([41; 16])).await.unwrap().is_none());
+        let parts = objects::find_parts_of(&db, ObjectId([7; 16]), 14, &[0, 1]).await.unwrap();
+        assert_eq!(parts.unwrap().len(), 2);
+    }
+}
+
+on_both! {
+    async fn masked_persons_are_listed_by_project(db: Db) {
+        use crate::storage::server::masks;
+        let mask = async |person_no: u32, project: ProjectId| {
+            db.transaction(move |tx| {
+                Box::pin(async move {
+                    masks::insert(tx, SHARD, project, person_no, "erased", 50).await
+                })
+            })
+            .await
+            .unwrap()
+        };
+        mask(9, PROJECT).await;
+        mask(4, PROJECT).await;
+        mask(4, PROJECT).await;
+        mask(5, ProjectId(8)).await;
+        let listed: Vec<u32> = db
+            .snapshot(|tx| Box::pin(async move { masks::list_in(tx, SHARD, PROJECT).await }))
+            .await
+            .unwrap();
+        assert_eq!(listed, [4, 9]);
+    }
+}

@@ -3,5 +3,6 @@
 pub mod failed_events;
 pub mod journal;
 pub mod leases;
+pub mod masks;
 pub mod objects;
 pub mod persons;

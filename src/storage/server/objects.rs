@@ -15,6 +15,10 @@ use crate::values;
 const STATEMENT_BYTES_MAX: usize = 4 << 20;
 /// Parts of at most 1 MiB: what one read may answer with.
 const PARTS_PER_READ: usize = 4;
+/// Parts of an object that is no larger than one answer may be.
+const SMALL_PARTS_PER_READ: usize = 256;
+/// Headers are some kilobytes each; one of 500 columns may reach a few hundred.
+const HEADERS_PER_READ: usize = 16;
 /// More live objects than this in one shard is a broken compaction, not a catalogue.
 const OBJECTS_MAX: usize = 100_000;
 
@@ -253,6 +257,50 @@ pub async fn list_segments_in(
     segments(shard_no, &tx.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?)
 }
 
+static LIST_ALL_SEGMENTS: Statement = statement!(
+    "segments.list_all_live",
+    "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, created_at \
+     FROM segments WHERE shard_no = ? AND state = 'live' ORDER BY project_id, min_at, segment_id LIMIT ?"
+);
+
+/// The live segments of all projects of a shard, without their facts: what compaction chooses from.
+/// Sorted by project and first row in time.
+pub async fn list_all_segments(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    let rows = db.fetch_all(&LIST_ALL_SEGMENTS, values![shard_no, OBJECTS_MAX]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ObjectRow {
+                object_id: ObjectId(row.array(0)?),
+                kind: ObjectKind::Segment,
+                shard_no,
+                project_id: Some(ProjectId(row.u32(1)?)),
+                events: row.u64(2)?,
+                bytes: row.u64(3)?,
+                parts: row.u32(4)?,
+                min_at: row.i64(5)?,
+                max_at: row.i64(6)?,
+                tier: row.u32(7)?,
+                mask_version: row.i64(8)?,
+                facts: Vec::new(),
+                created_at: row.i64(9)?,
+            })
+        })
+        .collect()
+}
+
+static GET_FACTS: Statement =
+    statement!("segments.facts", "SELECT facts FROM segments WHERE shard_no = ? AND segment_id = ?");
+
+/// The facts that [`list_all_segments`] left out.
+pub async fn find_facts(
+    db: &Db,
+    shard_no: ShardNo,
+    segment_id: ObjectId,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    let row = db.fetch_optional(&GET_FACTS, values![shard_no, segment_id]).await?;
+    row.map(|row| row.bytes(0)).transpose()
+}
+
 fn segments(shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
     rows.iter()
         .map(|row| {
@@ -287,8 +335,20 @@ pub async fn find_parts(
     object_id: ObjectId,
     part_nos: &[u32],
 ) -> Result<Option<Vec<(u32, Bytes)>>, StorageError> {
+    find_parts_of(db, object_id, u64::MAX, part_nos).await
+}
+
+/// The same when all of the object's bytes are known: a small one is read with one statement.
+pub async fn find_parts_of(
+    db: &Db,
+    object_id: ObjectId,
+    object_bytes: u64,
+    part_nos: &[u32],
+) -> Result<Option<Vec<(u32, Bytes)>>, StorageError> {
+    let fits = object_bytes <= STATEMENT_BYTES_MAX as u64;
+    let per_read = if fits { SMALL_PARTS_PER_READ } else { PARTS_PER_READ };
     let mut parts = Vec::with_capacity(part_nos.len());
-    for wanted in part_nos.chunks(PARTS_PER_READ) {
+    for wanted in part_nos.chunks(per_read) {
         let mut binds = values![object_id];
         binds.extend(wanted.iter().map(|&part_no| Value::from(part_no)));
         for row in db.fetch_all(READ_PARTS.with_rows("?", wanted.len()), binds).await? {
@@ -296,6 +356,23 @@ pub async fn find_parts(
         }
     }
     Ok((parts.len() == part_nos.len()).then_some(parts))
+}
+
+static READ_HEADERS: Statement = statement!(
+    "parts.read_headers",
+    "SELECT object_id, body FROM parts WHERE part_no = 0 AND object_id IN ({rows})"
+);
+
+/// Part 0 of many objects, in any order, without those that have been deleted.
+pub async fn find_headers(db: &Db, object_ids: &[ObjectId]) -> Result<Vec<(ObjectId, Bytes)>, StorageError> {
+    let mut headers = Vec::with_capacity(object_ids.len());
+    for wanted in object_ids.chunks(HEADERS_PER_READ) {
+        let binds = wanted.iter().map(|&object_id| Value::from(object_id)).collect();
+        for row in db.fetch_all(READ_HEADERS.with_rows("?", wanted.len()), binds).await? {
+            headers.push((ObjectId(row.array(0)?), Bytes::from(row.bytes(1)?)));
+        }
+    }
+    Ok(headers)
 }
 
 static ABANDON_RUNS: Statement = statement!(

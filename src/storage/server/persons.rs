@@ -2,7 +2,7 @@
 
 use crate::model::{IdNo, Millis, PersonNo, ProjectId, ShardNo};
 use crate::storage::db::statement;
-use crate::storage::{Db, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Rows of one insert: at most six binds each, below 10,000 placeholders.
@@ -39,7 +39,20 @@ pub async fn get_counters(
     shard_no: ShardNo,
     project_id: ProjectId,
 ) -> Result<ProjectCounters, StorageError> {
-    match db.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await? {
+    counters(db.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await?)
+}
+
+/// The same within a snapshot or a transaction.
+pub async fn get_counters_in(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+) -> Result<ProjectCounters, StorageError> {
+    counters(tx.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await?)
+}
+
+fn counters(row: Option<Row>) -> Result<ProjectCounters, StorageError> {
+    match row {
         None => Ok(ProjectCounters::default()),
         Some(row) => Ok(ProjectCounters {
             next_person_no: row.u32(0)?,
