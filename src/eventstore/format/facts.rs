@@ -24,6 +24,8 @@ pub struct ObjectFacts {
     pub filter_parts: u32,
     pub occurred_min: Millis,
     pub occurred_max: Millis,
+    /// When the first of the rows arrived: how long the object has been waiting to be compacted.
+    pub received_min: Millis,
     /// One per project, sorted; a segment has one.
     pub slices: Vec<SliceFacts>,
 }

@@ -15,7 +15,7 @@ use super::header::{Header, ObjectKind};
 use super::parts::{PART_BYTES_MAX, PartTable, cut};
 use super::write_columns::PageBuffer;
 use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
-use crate::model::{PersonNo, ProjectId, utc_day};
+use crate::model::{EventId, Millis, PersonNo, ProjectId, utc_day};
 
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOptions {
@@ -130,7 +130,7 @@ pub fn write_run(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectByt
 /// A segment whose rows come one by one. It holds the compressed pages and one page of rows.
 pub struct SegmentWriter {
     project_id: ProjectId,
-    last: Option<(PersonNo, i64, crate::model::EventId)>,
+    last: Option<(PersonNo, Millis, EventId)>,
     count: SliceCount,
     writer: ObjectWriter,
     rest: Vec<String>,
@@ -177,7 +177,7 @@ impl SegmentWriter {
 
 /// A run whose rows come one by one.
 pub struct RunWriter {
-    last: Option<(ProjectId, i32, PersonNo, i64, crate::model::EventId)>,
+    last: Option<(ProjectId, i32, PersonNo, Millis, EventId)>,
     count: SliceCount,
     slices: Vec<SliceFacts>,
     writer: ObjectWriter,
@@ -237,6 +237,7 @@ struct ObjectWriter {
     hashes: Vec<u64>,
     rows: u64,
     raw_bytes: u64,
+    received_min: Millis,
 }
 
 impl ObjectWriter {
@@ -253,6 +254,7 @@ impl ObjectWriter {
             hashes: Vec::new(),
             rows: 0,
             raw_bytes: 0,
+            received_min: Millis::MAX,
         })
     }
 
@@ -264,6 +266,7 @@ impl ObjectWriter {
         self.hashes.push(identity);
         self.rows += 1;
         self.raw_bytes += row.raw_bytes();
+        self.received_min = self.received_min.min(row.received_at);
         if self.page.rows() == self.page_rows {
             self.file.write(&self.page.take()?)?;
         }
@@ -317,6 +320,7 @@ impl ObjectWriter {
             filter_parts: header.table.filter_parts,
             occurred_min: least.unwrap_or_default(),
             occurred_max: greatest.unwrap_or_default(),
+            received_min: self.received_min,
             slices,
         };
         Ok(ObjectBytes { parts, facts })

@@ -111,9 +111,10 @@ on_both! {
         assert!(headers.iter().all(|(id, body)| body.len() == 10 && body[0] == id.0[0]));
         let all = objects::list_all_segments(&db, SHARD).await.unwrap();
         assert_eq!((all.len(), all[0].project_id, all[0].created_at), (40, Some(PROJECT), 100));
-        let facts = objects::find_facts(&db, SHARD, ObjectId([7; 16])).await.unwrap();
+        let facts = objects::find_facts(&db, ObjectKind::Segment, SHARD, ObjectId([7; 16])).await.unwrap();
         assert_eq!(facts.as_deref(), Some(&b"facts"[..]));
-        assert!(objects::find_facts(&db, SHARD, ObjectId([41; 16])).await.unwrap().is_none());
+        let absent = objects::find_facts(&db, ObjectKind::Run, SHARD, ObjectId([7; 16])).await.unwrap();
+        assert!(absent.is_none());
         let parts = objects::find_parts_of(&db, ObjectId([7; 16]), 14, &[0, 1]).await.unwrap();
         assert_eq!(parts.unwrap().len(), 2);
     }

@@ -224,6 +224,36 @@ fn runs(shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError>
         .collect()
 }
 
+static LIST_RUNS_BARE: Statement = statement!(
+    "runs.list_live_bare",
+    "SELECT run_id, events, bytes, parts, min_at, max_at, mask_version, created_at FROM runs \
+     WHERE shard_no = ? AND state = 'live' ORDER BY run_id LIMIT ?"
+);
+
+/// The live runs of a shard without their directories, which may be large.
+pub async fn list_runs_bare(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    let rows = db.fetch_all(&LIST_RUNS_BARE, values![shard_no, OBJECTS_MAX]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ObjectRow {
+                object_id: ObjectId(row.array(0)?),
+                kind: ObjectKind::Run,
+                shard_no,
+                project_id: None,
+                events: row.u64(1)?,
+                bytes: row.u64(2)?,
+                parts: row.u32(3)?,
+                min_at: row.i64(4)?,
+                max_at: row.i64(5)?,
+                tier: 0,
+                mask_version: row.i64(6)?,
+                facts: Vec::new(),
+                created_at: row.i64(7)?,
+            })
+        })
+        .collect()
+}
+
 static LIST_SEGMENTS: Statement = statement!(
     "segments.list_live",
     "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, facts, \
@@ -288,16 +318,23 @@ pub async fn list_all_segments(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectR
         .collect()
 }
 
-static GET_FACTS: Statement =
+static SEGMENT_FACTS: Statement =
     statement!("segments.facts", "SELECT facts FROM segments WHERE shard_no = ? AND segment_id = ?");
+static RUN_FACTS: Statement =
+    statement!("runs.directory", "SELECT directory FROM runs WHERE shard_no = ? AND run_id = ?");
 
-/// The facts that [`list_all_segments`] left out.
+/// The facts that the bare lists leave out.
 pub async fn find_facts(
     db: &Db,
+    kind: ObjectKind,
     shard_no: ShardNo,
-    segment_id: ObjectId,
+    object_id: ObjectId,
 ) -> Result<Option<Vec<u8>>, StorageError> {
-    let row = db.fetch_optional(&GET_FACTS, values![shard_no, segment_id]).await?;
+    let statement = match kind {
+        ObjectKind::Run => &RUN_FACTS,
+        ObjectKind::Segment => &SEGMENT_FACTS,
+    };
+    let row = db.fetch_optional(statement, values![shard_no, object_id]).await?;
     row.map(|row| row.bytes(0)).transpose()
 }
 

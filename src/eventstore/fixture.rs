@@ -1,0 +1,84 @@
+//! Stored rows for tests of everything that reads or rewrites them.
+
+use super::format::{self, ObjectBytes, StoredRow, WriteOptions};
+use super::objects::Placement;
+use super::scan::{ScanRequest, Scanner};
+use crate::model::{EventId, Millis, ObjectId, ProjectId, PropertyValue, Random, ShardNo, TimeSource};
+use crate::storage::server::objects;
+use crate::storage::{Db, StorageError};
+
+pub const SHARD: ShardNo = ShardNo(3);
+pub const PROJECT: ProjectId = ProjectId(1);
+
+/// Row `n` of a project: everything about it follows from `n`.
+pub fn row(project_id: ProjectId, n: u32) -> StoredRow {
+    let person_no = n * 7 % 50;
+    let mut properties = vec![("plan".to_owned(), PropertyValue::String(format!("p{}", n % 3)))];
+    if n.is_multiple_of(2) {
+        properties.push(("value".to_owned(), PropertyValue::Float(f64::from(n) / 3.0)));
+    } else {
+        properties.push(("value".to_owned(), PropertyValue::Integer(i64::from(n))));
+    }
+    StoredRow {
+        project_id,
+        person_no,
+        id_no: person_no + 100,
+        // Several rows share a time, and days mix.
+        occurred_at: Millis::from(n / 3 * 911 % 500) * 3_600_000,
+        received_at: 1_000_000 + Millis::from(n),
+        event: ["$pageview", "purchase"][n as usize % 2].to_owned(),
+        event_id: EventId((u128::from(n.wrapping_mul(0x9e37_79b9)) << 64 | u128::from(n)).to_be_bytes()),
+        time_source: TimeSource::Client,
+        properties,
+    }
+}
+
+pub fn rows(project_id: ProjectId, numbers: std::ops::Range<u32>) -> Vec<StoredRow> {
+    numbers.map(|n| row(project_id, n)).collect()
+}
+
+/// Small pages, so that few rows are many pages.
+pub fn write_options() -> WriteOptions {
+    WriteOptions { page_rows: 64, ..WriteOptions::default() }
+}
+
+pub async fn store_run(db: &Db, random: &dyn Random, mut rows: Vec<StoredRow>) -> ObjectId {
+    rows.sort_by_key(StoredRow::run_key);
+    store(db, random, None, format::write_run(&rows, &write_options()).unwrap()).await
+}
+
+pub async fn store_segment(db: &Db, random: &dyn Random, mut rows: Vec<StoredRow>) -> ObjectId {
+    rows.sort_by_key(StoredRow::segment_key);
+    let project_id = rows[0].project_id;
+    store(db, random, Some(project_id), format::write_segment(&rows, &write_options()).unwrap()).await
+}
+
+async fn store(db: &Db, random: &dyn Random, project_id: Option<ProjectId>, object: ObjectBytes) -> ObjectId {
+    let object_id = ObjectId::random(random);
+    let placement = Placement { object_id, shard_no: SHARD, project_id, tier: 0, mask_version: 0 };
+    objects::upload(db, placement.place(object), 1_000).await.unwrap();
+    let live: Result<bool, StorageError> = db
+        .transaction(move |tx| {
+            Box::pin(async move { objects::make_live(tx, placement.kind(), SHARD, object_id).await })
+        })
+        .await;
+    assert!(live.unwrap());
+    object_id
+}
+
+/// Every row that a scan shows, as text that differs for values that differ in a single bit, sorted.
+pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
+    let mut request = ScanRequest::everything(SHARD, project_id);
+    request.properties = vec!["value".to_owned(), "plan".to_owned()];
+    let scanned = Scanner::new(2).scan(db, &request).await.unwrap();
+    let mut shown = Vec::new();
+    for block in &scanned.blocks {
+        for n in 0..block.len() {
+            let values: Vec<_> = block.properties.iter().map(|column| column.value(n)).collect();
+            let (person, at) = (block.person_no[n], block.occurred_at[n]);
+            shown.push(format!("{person} {at} {:?} {values:?}", block.event.get(n)));
+        }
+    }
+    shown.sort();
+    shown
+}

@@ -1,0 +1,189 @@
+//! Rows of one project in one shard, as blocks for a question.
+//!
+//! [`Scanner::scan`] lists the live runs and segments, the masks and the data version at one point in
+//! time, gives the snapshot back, and then reads parts by autocommit: a long scan never holds a
+//! transaction open. Objects that compaction replaces in the meantime stay readable for a grace
+//! period; a scan that is slower than that finds a part missing and begins again with a new list. It
+//! never answers with fewer rows.
+//!
+//! Decoding runs on blocking threads, as many at a time as the process is given.
+
+mod listing;
+mod menu;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+
+use super::RowBlock;
+use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
+use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
+use crate::storage::server::objects;
+use crate::storage::{Db, StorageError};
+
+pub use listing::{ListedObject, Listing};
+pub use menu::{MenuProperty, ProjectMenu};
+
+/// How often a scan begins again when objects vanish under it. Each time means that reading took
+/// longer than the grace period.
+const ATTEMPTS: u32 = 5;
+/// Objects that are fetched at the same time; their parts lie in memory until they are decoded.
+const FETCHES_AT_ONCE: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Stored bytes are not what was written: page someone.
+    #[error("the object {object_id} cannot be read")]
+    Format {
+        object_id: ObjectId,
+        #[source]
+        source: FormatError,
+    },
+    #[error("objects were replaced faster than they could be read, {ATTEMPTS} times in a row")]
+    Outrun,
+    #[error("a decoding thread ended early")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl ScanError {
+    /// Whether the same scan may succeed later without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_transient(),
+            Self::Outrun => true,
+            Self::Format { .. } | Self::Stopped(_) => false,
+        }
+    }
+}
+
+/// What to read from one shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScanRequest {
+    pub shard_no: ShardNo,
+    pub project_id: ProjectId,
+    /// Inclusive.
+    pub from: Millis,
+    /// Exclusive.
+    pub to: Millis,
+    /// Literal names. The columns of every block are in this order.
+    pub properties: Vec<String>,
+}
+
+/// All rows of a shard that a request covers.
+#[derive(Clone, Debug, Default)]
+pub struct ShardRows {
+    pub blocks: Vec<RowBlock>,
+    /// The project's, in this shard, at the point in time that the blocks show.
+    pub data_version: i64,
+}
+
+impl ShardRows {
+    pub fn rows(&self) -> u64 {
+        self.blocks.iter().map(|block| block.len() as u64).sum()
+    }
+}
+
+/// Reads for the whole process. Cheap to clone.
+#[derive(Clone)]
+pub struct Scanner {
+    decoders: Arc<Semaphore>,
+}
+
+impl Scanner {
+    /// `decoders`: how many objects are decoded at the same time; the number of cores is right.
+    pub fn new(decoders: usize) -> Self {
+        Self { decoders: Arc::new(Semaphore::new(decoders.max(1))) }
+    }
+
+    pub async fn scan(&self, db: &Db, request: &ScanRequest) -> Result<ShardRows, ScanError> {
+        for _ in 0..ATTEMPTS {
+            let listing = Listing::read(db, request).await?;
+            if let Some(rows) = self.read_listed(db, request, listing).await? {
+                return Ok(rows);
+            }
+            tracing::debug!(shard.no = request.shard_no.0, "an object was deleted while it was read");
+        }
+        Err(ScanError::Outrun)
+    }
+
+    /// `None` when an object of the list is gone.
+    async fn read_listed(
+        &self,
+        db: &Db,
+        request: &ScanRequest,
+        listing: Listing,
+    ) -> Result<Option<ShardRows>, ScanError> {
+        let ids: Vec<ObjectId> = listing.objects.iter().map(|object| object.object_id).collect();
+        let headers = objects::find_headers(db, &ids).await?;
+        if headers.len() < ids.len() {
+            return Ok(None);
+        }
+        let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
+        let data_version = listing.data_version;
+        let masked = Arc::new(listing.masked);
+        let reads = listing.objects.into_iter().map(|object| {
+            let header = headers.remove(&object.object_id);
+            self.read_object(db, request, object, header, masked.clone())
+        });
+        // In the order of the list, so that the same objects always give the same blocks.
+        let found: Vec<Option<RowBlock>> =
+            stream::iter(reads).buffered(FETCHES_AT_ONCE).try_collect().await?;
+        let blocks: Option<Vec<RowBlock>> = found.into_iter().collect();
+        Ok(blocks.map(|mut blocks| {
+            blocks.retain(|block| !block.is_empty());
+            ShardRows { blocks, data_version }
+        }))
+    }
+
+    async fn read_object(
+        &self,
+        db: &Db,
+        request: &ScanRequest,
+        object: ListedObject,
+        header: Option<Bytes>,
+        masked: Arc<Vec<crate::model::PersonNo>>,
+    ) -> Result<Option<RowBlock>, ScanError> {
+        let object_id = object.object_id;
+        let unreadable = |source| ScanError::Format { object_id, source };
+        let Some(header) = header else { return Ok(None) };
+        let reader = ObjectReader::open(&header).map_err(unreadable)?;
+        let want = Want {
+            columns: Columns::Block { properties: request.properties.clone() },
+            rows: object.rows.clone(),
+        };
+        let part_nos = reader.parts_for(&want).map_err(unreadable)?;
+        let Some(parts) = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await? else {
+            return Ok(None);
+        };
+        let mut parts: PartSet = parts.into_iter().collect();
+        parts.insert(HEADER_PART, header);
+
+        let (from, to) = (request.from, request.to);
+        let inside = from <= object.min_at && object.max_at < to;
+        let _permit = self.decoders.acquire().await.expect("the semaphore is never closed");
+        let decoded = tokio::task::spawn_blocking(move || {
+            let mut block = reader.read_block(&want, &parts)?;
+            if !inside || !masked.is_empty() {
+                block.retain(|person, at| (from..to).contains(&at) && masked.binary_search(&person).is_err());
+            }
+            Ok(block)
+        });
+        decoded.await?.map(Some).map_err(unreadable)
+    }
+}
+
+impl ListedObject {
+    /// How many of its rows will be decoded.
+    pub fn rows_to_read(&self) -> u64 {
+        match &self.rows {
+            RowRanges::All => self.events,
+            RowRanges::Some(ranges) => ranges.iter().map(|range| range.end - range.start).sum(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+use crate::eventstore::fixture::{PROJECT, SHARD, rows, shown, store_run, store_segment};
+use crate::eventstore::format::StoredRow;
+use crate::model::{DAY_MS, ProjectId, SeededRandom};
+use crate::storage::conformance::on_both;
+use crate::storage::server::{masks, persons};
+
+fn expected(rows: &[StoredRow]) -> Vec<String> {
+    let mut shown: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let value = |name| {
+                let found = row.properties.iter().find(|(n, _)| n == name);
+                found.map(|(_, value)| format!("{value:?}")).unwrap_or_default()
+            };
+            let values = format!("[Some({}), Some({})]", value("value"), value("plan"));
+            format!("{} {} {:?} {values}", row.person_no, row.occurred_at, Some(&row.event))
+        })
+        .collect();
+    shown.sort();
+    shown
+}
+
+async fn raise_version(db: &Db) {
+    db.transaction(|tx| Box::pin(async move { persons::raise_counters(tx, SHARD, PROJECT, 50, 150).await }))
+        .await
+        .unwrap();
+}
+
+on_both! {
+    async fn a_scan_shows_every_row_of_the_project_and_no_other(db: Db) {
+        let random = SeededRandom::new(1);
+        let other = ProjectId(2);
+        let mut mixed = rows(PROJECT, 0..300);
+        mixed.extend(rows(other, 0..40));
+        store_run(&db, &random, mixed).await;
+        store_run(&db, &random, rows(other, 40..50)).await;
+        store_segment(&db, &random, rows(PROJECT, 300..1_000)).await;
+        assert_eq!(shown(&db, PROJECT).await, expected(&rows(PROJECT, 0..1_000)));
+        assert_eq!(shown(&db, other).await, expected(&rows(other, 0..50)));
+        assert!(shown(&db, ProjectId(3)).await.is_empty());
+
+        let mut menu = ProjectMenu::default();
+        menu.add_shard(&db, SHARD, PROJECT).await.unwrap();
+        assert_eq!(menu.events.into_iter().collect::<Vec<_>>(), [("$pageview".into(), 500), ("purchase".into(), 500)]);
+        assert_eq!((menu.properties["value"].rows, menu.properties["value"].kinds.len()), (1_000, 2));
+    }
+}
+
+on_both! {
+    async fn only_rows_of_the_asked_time_and_unmasked_persons_are_shown(db: Db) {
+        let random = SeededRandom::new(1);
+        let all = rows(PROJECT, 0..900);
+        store_run(&db, &random, all[..400].to_vec()).await;
+        store_segment(&db, &random, all[400..].to_vec()).await;
+        raise_version(&db).await;
+        db.transaction(|tx| Box::pin(async move { masks::insert(tx, SHARD, PROJECT, 7, "erased", 0).await }))
+            .await
+            .unwrap();
+        let (from, to) = (2 * DAY_MS + 3_600_000, 9 * DAY_MS);
+        let request = ScanRequest { from, to, ..ScanRequest::everything(SHARD, PROJECT) };
+        let scanned = Scanner::new(1).scan(&db, &request).await.unwrap();
+        let there = |row: &&StoredRow| (from..to).contains(&row.occurred_at) && row.person_no != 7;
+        assert_eq!(scanned.rows(), all.iter().filter(there).count() as u64);
+        assert!(scanned.rows() > 100);
+        assert_eq!(scanned.data_version, 2, "raised by the pass and by the mask");
+        for block in &scanned.blocks {
+            let keys: Vec<_> = block.person_no.iter().zip(&block.occurred_at).collect();
+            assert!(keys.is_sorted());
+        }
+        let listing = Listing::read(&db, &request).await.unwrap();
+        assert_eq!((listing.objects.len(), listing.masked), (2, vec![7]));
+    }
+}
+
+on_both! {
+    async fn a_missing_part_is_never_fewer_rows(db: Db) {
+        let random = SeededRandom::new(1);
+        let gone = store_segment(&db, &random, rows(PROJECT, 0..200)).await;
+        let request = ScanRequest::everything(SHARD, PROJECT);
+        let scanner = Scanner::new(1);
+        let stale = Listing::read(&db, &request).await.unwrap();
+        // It is replaced and deleted after it was listed.
+        store_segment(&db, &random, rows(PROJECT, 0..200)).await;
+        let retired: Result<bool, StorageError> = db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    objects::retire(tx, objects::ObjectKind::Segment, SHARD, gone, 5_000).await
+                })
+            })
+            .await;
+        assert!(retired.unwrap());
+        assert_eq!(scanner.read_listed(&db, &request, stale.clone()).await.unwrap().unwrap().rows(), 200);
+        assert_eq!(objects::delete_retired(&db, SHARD, 6_000).await.unwrap(), 1);
+        assert!(scanner.read_listed(&db, &request, stale).await.unwrap().is_none());
+        assert_eq!(scanner.scan(&db, &request).await.unwrap().rows(), 200);
+    }
+}
