@@ -1,0 +1,180 @@
+//! What to merge next: pure, from the catalogue alone.
+
+use crate::model::{Millis, ObjectId, ProjectId};
+
+#[derive(Clone, Copy, Debug)]
+pub struct CompactionOptions {
+    /// So many objects of one size are merged…
+    pub fan_in_min: usize,
+    /// … and at most so many at once.
+    pub fan_in_max: usize,
+    /// A project with so many rows in merged runs gets a segment of its own.
+    pub segment_rows_min: u64,
+    /// What segments grow towards.
+    pub segment_rows_max: u64,
+    /// Rows leave the runs after this long, however few they are.
+    pub run_age_max_ms: Millis,
+    /// Compressed bytes of all inputs of one merge: they lie in memory.
+    pub input_bytes_max: u64,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> Self {
+        Self {
+            fan_in_min: 8,
+            fan_in_max: 16,
+            segment_rows_min: 8_192,
+            segment_rows_max: 1_000_000,
+            run_age_max_ms: 6 * 3_600_000,
+            input_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// A live run or segment as the choice sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Candidate {
+    pub object_id: ObjectId,
+    pub rows: u64,
+    pub bytes: u64,
+    pub min_at: Millis,
+    pub mask_version: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Merge {
+    /// `to_segments`: all their rows leave the runs.
+    Runs {
+        inputs: Vec<Candidate>,
+        to_segments: bool,
+    },
+    Segments {
+        project_id: ProjectId,
+        inputs: Vec<Candidate>,
+    },
+}
+
+/// Rows grow eightfold from one level to the next; up to 1,023 rows are level 0.
+pub(super) fn level(rows: u64) -> u32 {
+    (rows / 1_024).max(1).ilog2() / 3 + u32::from(rows >= 1_024)
+}
+
+impl CompactionOptions {
+    /// Old runs first, since a backlog of them slows every question; then many runs of one size.
+    /// `runs` come with the time when their first row arrived.
+    pub(super) fn choose_runs(&self, runs: &[(Candidate, Millis)], now: Millis) -> Option<Merge> {
+        let mut old: Vec<_> = runs.iter().filter(|(_, since)| now - since >= self.run_age_max_ms).collect();
+        old.sort_by_key(|(run, since)| (*since, run.object_id));
+        if !old.is_empty() {
+            let inputs = self.take(old.into_iter().map(|(run, _)| *run), u64::MAX).0;
+            return Some(Merge::Runs { inputs, to_segments: true });
+        }
+        let runs = runs.iter().map(|(run, _)| *run).filter(|run| run.rows < self.segment_rows_max);
+        let inputs = self.fullest_level(runs.collect(), u64::MAX)?;
+        Some(Merge::Runs { inputs, to_segments: false })
+    }
+
+    /// `segments` of one project.
+    pub(super) fn choose_segments(&self, project_id: ProjectId, segments: &[Candidate]) -> Option<Merge> {
+        // Those that are half full stay: rewriting them again gains little.
+        let small = segments.iter().filter(|segment| {
+            segment.rows < self.segment_rows_max / 2 && segment.bytes < self.input_bytes_max / 2
+        });
+        let inputs = self.fullest_level(small.copied().collect(), self.segment_rows_max)?;
+        Some(Merge::Segments { project_id, inputs })
+    }
+
+    /// The first objects in time of a level that has enough of them; the smallest level first.
+    fn fullest_level(&self, mut objects: Vec<Candidate>, rows_max: u64) -> Option<Vec<Candidate>> {
+        objects.sort_by_key(|object| (level(object.rows), object.min_at, object.object_id));
+        for of_level in objects.chunk_by(|a, b| level(a.rows) == level(b.rows)) {
+            if of_level.len() < 2 {
+                continue;
+            }
+            let (inputs, is_full) = self.take(of_level.iter().copied(), rows_max);
+            if inputs.len() >= self.fan_in_min || (is_full && inputs.len() >= 2) {
+                return Some(inputs);
+            }
+        }
+        None
+    }
+
+    /// As many as may be merged at once, at least one; whether a further one would be too much.
+    fn take(&self, objects: impl Iterator<Item = Candidate>, rows_max: u64) -> (Vec<Candidate>, bool) {
+        let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        for object in objects {
+            rows += object.rows;
+            bytes += object.bytes;
+            if !taken.is_empty() && (rows > rows_max || bytes > self.input_bytes_max) {
+                return (taken, true);
+            }
+            if taken.len() == self.fan_in_max {
+                return (taken, false);
+            }
+            taken.push(object);
+        }
+        (taken, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(n: u8, rows: u64) -> Candidate {
+        Candidate { object_id: ObjectId([n; 16]), rows, bytes: rows * 30, min_at: n.into(), mask_version: 0 }
+    }
+
+    fn ids(merge: Option<Merge>) -> Vec<u8> {
+        match merge {
+            Some(Merge::Runs { inputs, .. } | Merge::Segments { inputs, .. }) => {
+                inputs.iter().map(|input| input.object_id.0[0]).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn levels_grow_eightfold() {
+        let levels: Vec<u32> = [0, 1_023, 1_024, 8_191, 8_192, 65_535, 65_536, 524_288].map(level).into();
+        assert_eq!(levels, [0, 0, 1, 1, 2, 2, 3, 4]);
+    }
+
+    #[test]
+    fn runs_wait_until_there_are_eight_of_a_size() {
+        let options = CompactionOptions::default();
+        let runs = |count: u8| (1..=count).map(|n| (object(n, 500), 1_000)).collect::<Vec<_>>();
+        assert_eq!(options.choose_runs(&runs(7), 2_000), None);
+        assert_eq!(ids(options.choose_runs(&runs(8), 2_000)), (1..=8).collect::<Vec<_>>());
+        assert_eq!(ids(options.choose_runs(&runs(40), 2_000)).len(), 16);
+        let mut mixed = runs(7);
+        mixed.push((object(8, 5_000), 1_000));
+        assert_eq!(options.choose_runs(&mixed, 2_000), None, "another size");
+    }
+
+    #[test]
+    fn rows_leave_the_runs_after_six_hours_however_few_they_are() {
+        let options = CompactionOptions::default();
+        let runs = [(object(1, 5), 1_000), (object(2, 5), 500)];
+        assert_eq!(options.choose_runs(&runs, 21_600_499), None);
+        let merge = options.choose_runs(&runs, 21_600_500);
+        assert!(matches!(merge, Some(Merge::Runs { to_segments: true, .. })));
+        assert_eq!(ids(merge), [2]);
+        assert_eq!(ids(options.choose_runs(&runs, 21_601_000)), [2, 1]);
+    }
+
+    #[test]
+    fn segments_grow_towards_their_size_and_then_stay() {
+        let options = CompactionOptions::default();
+        let choose = |segments: &[Candidate]| ids(options.choose_segments(ProjectId(1), segments));
+        let of = |count: u8, rows| (1..=count).map(|n| object(n, rows)).collect::<Vec<_>>();
+        assert_eq!(choose(&of(7, 10_000)), [] as [u8; 0]);
+        assert_eq!(choose(&of(8, 10_000)).len(), 8);
+        assert_eq!(choose(&of(3, 400_000)), [1, 2], "as many as make a full segment");
+        assert_eq!(choose(&of(20, 600_000)), [] as [u8; 0], "half full");
+        // The small ones first, although the large ones are earlier.
+        let mut mixed = of(8, 100_000);
+        mixed.extend((9..=17).map(|n| object(n, 10)));
+        assert_eq!(choose(&mixed), (9..=17).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,416 @@
+//! Keeps runs and segments few: merges runs with runs, moves rows from runs into segments, and
+//! merges segments with segments.
+//!
+//! One step lists the live objects, chooses ([`choose`]), reads the inputs whole, merges them on a
+//! blocking thread ([`merge`]), uploads the outputs as `building`, and then, in one short transaction
+//! under the shard's `compact` lease, makes the outputs live and retires the inputs. All of it happens
+//! or nothing: a step that dies leaves `building` objects, which are given up after a while, and
+//! inputs that are as live as before. The set of rows never changes, and so no answer does.
+//!
+//! [`Compactor::compact_shard`] makes steps until there is nothing to do; [`Compactor::run`] goes
+//! round the shards for as long as the process lives.
+
+mod choose;
+mod merge;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::failpoint;
+use super::format::{FormatError, HEADER_PART, ObjectFacts, ObjectReader, WriteOptions};
+use super::objects::Placement;
+use crate::config::SealingConfig;
+use crate::model::{Millis, ObjectId, ProjectId, Random, ReplicaId, ShardNo};
+use crate::storage::server::leases::{self, Lease, LeaseTask};
+use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
+use crate::storage::{AsStorageError, Db, Shards, StorageError};
+
+pub use choose::CompactionOptions;
+use choose::{Candidate, Merge, level};
+use merge::{Input, Output};
+
+/// Steps of one shard before the next shard has its turn.
+const STEPS_PER_TURN: u32 = 32;
+/// Nothing takes longer to build than this, whether here or in the sealer; what is older was left by
+/// somebody who died. Giving up an object that is still being built only costs its builder the work.
+const BUILDING_MS_MAX: Millis = 15 * 60_000;
+/// How often a shard is looked through for what can be deleted.
+const TIDY_EVERY_MS: Millis = 60_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CompactionError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("the object {object_id} cannot be read")]
+    Unreadable {
+        object_id: ObjectId,
+        #[source]
+        source: FormatError,
+    },
+    #[error("objects cannot be merged")]
+    Merge(#[source] FormatError),
+    /// Somebody else compacts this shard by now, or has replaced an input. Nothing was changed.
+    #[error("another process compacts the shard")]
+    Overtaken,
+    #[error("the merging thread ended early")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+impl AsStorageError for CompactionError {
+    fn as_storage_error(&self) -> Option<&StorageError> {
+        match self {
+            Self::Storage(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Compacted {
+    pub steps: u32,
+    pub inputs: u64,
+    pub outputs: u64,
+    pub rows: u64,
+    pub deleted: u64,
+}
+
+pub struct Compactor {
+    holder: ReplicaId,
+    options: CompactionOptions,
+    write: WriteOptions,
+    lease_ms: u64,
+    grace_ms: Millis,
+    random: Arc<dyn Random>,
+    seen: Mutex<Seen>,
+}
+
+/// What need not be asked again.
+#[derive(Default)]
+struct Seen {
+    /// When the first row of a live run arrived. It never changes.
+    waiting_since: HashMap<ShardNo, HashMap<ObjectId, Millis>>,
+    /// Objects whose rows are so big that merging them gave as many objects again.
+    settled: HashSet<ObjectId>,
+    tidied_at: HashMap<ShardNo, Millis>,
+}
+
+impl Compactor {
+    pub fn new(holder: ReplicaId, config: &SealingConfig, random: Arc<dyn Random>) -> Self {
+        let options = CompactionOptions {
+            segment_rows_min: config.segment_rows_min.into(),
+            segment_rows_max: config.segment_rows_max.into(),
+            ..CompactionOptions::default()
+        };
+        Self {
+            holder,
+            options,
+            write: WriteOptions::default(),
+            lease_ms: u64::from(config.lease_secs) * 1_000,
+            grace_ms: Millis::from(config.retired_grace_secs) * 1_000,
+            random,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Goes round the shards until `stop` says so; the step that runs then is finished first.
+    pub async fn run(&self, shards: &Shards, every: Duration, mut stop: watch::Receiver<bool>) {
+        loop {
+            for shard_no in shards.all() {
+                if *stop.borrow() {
+                    return;
+                }
+                let Ok(db) = shards.db_of(shard_no) else { continue };
+                match self.compact_shard(db, shard_no).await {
+                    Ok(_) => {}
+                    Err(CompactionError::Overtaken) => {
+                        tracing::debug!(shard.no = shard_no.0, "another process compacts this shard");
+                    }
+                    Err(error) => {
+                        tracing::warn!(
+                            shard.no = shard_no.0,
+                            error = &error as &dyn std::error::Error,
+                            "compaction of a shard failed and will be tried again"
+                        );
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Makes steps until there is nothing left to merge in the shard. Looks before it takes the
+    /// lease, so that an idle shard costs two reads and no write.
+    pub async fn compact_shard(&self, db: &Db, shard_no: ShardNo) -> Result<Compacted, CompactionError> {
+        let now = db.now_ms().await?;
+        let mut done = Compacted::default();
+        let must_tidy = self.must_tidy(shard_no, now);
+        let first = self.find_merge(db, shard_no, now).await?;
+        if first.is_none() && !must_tidy {
+            return Ok(done);
+        }
+        let taken = leases::find_lease(db, shard_no, LeaseTask::Compact, self.holder, self.lease_ms);
+        let Some(lease) = taken.await? else { return Ok(done) };
+        let kept = KeptLease::keep(db.clone(), lease, self.lease_ms);
+        let result = self.make_steps(db, &lease, must_tidy, &mut done).await;
+        kept.end().await;
+        leases::release(db, &lease).await?;
+        result.map(|()| done)
+    }
+
+    async fn make_steps(
+        &self,
+        db: &Db,
+        lease: &Lease,
+        must_tidy: bool,
+        done: &mut Compacted,
+    ) -> Result<(), CompactionError> {
+        while done.steps < STEPS_PER_TURN {
+            let now = db.now_ms().await?;
+            // Again, under the lease: the list from before may be of another's time.
+            let Some(merge) = self.find_merge(db, lease.shard_no, now).await? else { break };
+            self.step(db, lease, merge, done).await?;
+        }
+        if must_tidy {
+            let now = db.now_ms().await?;
+            objects::abandon(db, lease.shard_no, now - BUILDING_MS_MAX, now).await?;
+            done.deleted = objects::delete_retired(db, lease.shard_no, now - self.grace_ms).await?;
+            self.seen().tidied_at.insert(lease.shard_no, now);
+        }
+        Ok(())
+    }
+
+    fn must_tidy(&self, shard_no: ShardNo, now: Millis) -> bool {
+        let every = TIDY_EVERY_MS.min(self.grace_ms);
+        self.seen().tidied_at.get(&shard_no).is_none_or(|at| now - at >= every)
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn find_merge(
+        &self,
+        db: &Db,
+        shard_no: ShardNo,
+        now: Millis,
+    ) -> Result<Option<Merge>, CompactionError> {
+        let runs = self.waiting_runs(db, shard_no).await?;
+        if let Some(merge) = self.options.choose_runs(&runs, now) {
+            return Ok(Some(merge));
+        }
+        let mut segments = objects::list_all_segments(db, shard_no).await?;
+        segments.retain(|segment| !self.seen().settled.contains(&segment.object_id));
+        for of_project in segments.chunk_by(|a, b| a.project_id == b.project_id) {
+            let project_id = of_project[0].project_id.unwrap_or(ProjectId(0));
+            let candidates: Vec<Candidate> = of_project.iter().map(Candidate::from).collect();
+            if let Some(merge) = self.options.choose_segments(project_id, &candidates) {
+                return Ok(Some(merge));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The live runs with the time when the first of their rows arrived. That lies in the directory,
+    /// which is read once for each run.
+    async fn waiting_runs(
+        &self,
+        db: &Db,
+        shard_no: ShardNo,
+    ) -> Result<Vec<(Candidate, Millis)>, CompactionError> {
+        let known = self.seen().waiting_since.remove(&shard_no).unwrap_or_default();
+        let mut still = HashMap::new();
+        let mut runs = Vec::new();
+        for run in objects::list_runs_bare(db, shard_no).await? {
+            let since = match known.get(&run.object_id) {
+                Some(&since) => since,
+                None => {
+                    let found = objects::find_facts(db, ObjectKind::Run, shard_no, run.object_id).await?;
+                    let Some(facts) = found else { continue };
+                    parse_facts(run.object_id, &facts)?.received_min
+                }
+            };
+            still.insert(run.object_id, since);
+            if !self.seen().settled.contains(&run.object_id) {
+                runs.push((Candidate::from(&run), since));
+            }
+        }
+        self.seen().waiting_since.insert(shard_no, still);
+        Ok(runs)
+    }
+
+    async fn step(
+        &self,
+        db: &Db,
+        lease: &Lease,
+        merge: Merge,
+        done: &mut Compacted,
+    ) -> Result<(), CompactionError> {
+        let (kind, candidates) = match &merge {
+            Merge::Runs { inputs, .. } => (ObjectKind::Run, inputs.clone()),
+            Merge::Segments { inputs, .. } => (ObjectKind::Segment, inputs.clone()),
+        };
+        let mut inputs = Vec::with_capacity(candidates.len());
+        for candidate in &candidates {
+            inputs.push(load(db, lease.shard_no, kind, candidate).await?);
+        }
+        let rows: u64 = inputs.iter().map(|input| input.facts.rows).sum();
+        let must_leave = matches!(merge, Merge::Runs { to_segments: true, .. });
+        let outputs = self.merge(merge, inputs).await?;
+        let of_same_kind = outputs.iter().filter(|output| output.kind() == kind).count();
+        if !must_leave && of_same_kind == outputs.len() && outputs.len() >= candidates.len() {
+            self.seen().settled.extend(candidates.iter().map(|candidate| candidate.object_id));
+            return Ok(());
+        }
+        // Rows of masked persons are kept, so the new objects know no more than the least of the old.
+        let mask_version = candidates.iter().map(|c| c.mask_version).min().unwrap_or(0);
+        let now = db.now_ms().await?;
+        let mut placements = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let placement = Placement {
+                object_id: ObjectId::random(&*self.random),
+                shard_no: lease.shard_no,
+                project_id: output.project_id,
+                tier: level(output.object.facts.rows),
+                mask_version,
+            };
+            objects::upload(db, placement.place(output.object), now).await?;
+            placements.push(placement);
+        }
+        failpoint::hit("compact.after_parts");
+        let retired: Vec<ObjectId> = candidates.iter().map(|candidate| candidate.object_id).collect();
+        replace(db, *lease, kind, retired, placements.clone()).await?;
+        failpoint::hit("compact.after_commit");
+
+        done.steps += 1;
+        done.inputs += candidates.len() as u64;
+        done.outputs += placements.len() as u64;
+        done.rows += rows;
+        tracing::debug!(
+            shard.no = lease.shard_no.0,
+            inputs = candidates.len(),
+            outputs = placements.len(),
+            rows,
+            "objects were merged"
+        );
+        Ok(())
+    }
+
+    async fn merge(&self, merge: Merge, inputs: Vec<Input>) -> Result<Vec<Output>, CompactionError> {
+        let (options, rows_min) = (self.write, self.options.segment_rows_min);
+        let merged = tokio::task::spawn_blocking(move || match merge {
+            Merge::Runs { to_segments, .. } => {
+                merge::merge_runs(&inputs, if to_segments { 0 } else { rows_min }, &options)
+            }
+            Merge::Segments { project_id, .. } => merge::merge_segments(project_id, &inputs, &options),
+        });
+        merged.await?.map_err(CompactionError::Merge)
+    }
+}
+
+impl From<&ObjectRow> for Candidate {
+    fn from(row: &ObjectRow) -> Self {
+        Self {
+            object_id: row.object_id,
+            rows: row.events,
+            bytes: row.bytes,
+            min_at: row.min_at,
+            mask_version: row.mask_version,
+        }
+    }
+}
+
+fn parse_facts(object_id: ObjectId, bytes: &[u8]) -> Result<ObjectFacts, CompactionError> {
+    ObjectFacts::from_bytes(bytes).map_err(|source| CompactionError::Unreadable { object_id, source })
+}
+
+/// Everything of an object but its filter.
+async fn load(
+    db: &Db,
+    shard_no: ShardNo,
+    kind: ObjectKind,
+    candidate: &Candidate,
+) -> Result<Input, CompactionError> {
+    let object_id = candidate.object_id;
+    let facts = objects::find_facts(db, kind, shard_no, object_id).await?;
+    let facts = parse_facts(object_id, &facts.ok_or(CompactionError::Overtaken)?)?;
+    let mut part_nos = vec![HEADER_PART];
+    part_nos.extend(HEADER_PART + 1 + facts.filter_parts..facts.parts);
+    let parts = objects::find_parts_of(db, object_id, candidate.bytes, &part_nos).await?;
+    let parts: super::format::PartSet = parts.ok_or(CompactionError::Overtaken)?.into_iter().collect();
+    let opened = parts.get(HEADER_PART).and_then(|header| ObjectReader::open(header));
+    let reader = opened.map_err(|source| CompactionError::Unreadable { object_id, source })?;
+    Ok(Input { reader, parts, facts })
+}
+
+/// The closing transaction: all of it or nothing.
+async fn replace(
+    db: &Db,
+    lease: Lease,
+    kind: ObjectKind,
+    inputs: Vec<ObjectId>,
+    outputs: Vec<Placement>,
+) -> Result<(), CompactionError> {
+    let now = db.now_ms().await?;
+    db.transaction(move |tx| {
+        let (inputs, outputs) = (inputs.clone(), outputs.clone());
+        Box::pin(async move {
+            if !leases::is_held(tx, &lease).await? {
+                return Err(CompactionError::Overtaken);
+            }
+            for output in &outputs {
+                if !objects::make_live(tx, output.kind(), output.shard_no, output.object_id).await? {
+                    return Err(CompactionError::Overtaken);
+                }
+            }
+            for &input in &inputs {
+                if !objects::retire(tx, kind, lease.shard_no, input, now).await? {
+                    return Err(CompactionError::Overtaken);
+                }
+            }
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// Renews a lease while a step takes its time. Losing it is noticed by the closing transaction.
+struct KeptLease {
+    task: tokio::task::JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl KeptLease {
+    fn keep(db: Db, lease: Lease, lease_ms: u64) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(lease_ms / 3)) => {}
+                    _ = stopped.changed() => return,
+                }
+                match leases::renew(&db, &lease, lease_ms).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => tracing::debug!(%error, "a lease could not be renewed this time"),
+                }
+            }
+        });
+        Self { task, stop }
+    }
+
+    /// Returns when no renewal is under way any more, so that none undoes a release.
+    async fn end(self) {
+        self.stop.send_replace(true);
+        // The task has nothing to fail with; a panic in it ends it too.
+        let _ = self.task.await;
+    }
+}
