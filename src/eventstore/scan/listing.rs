@@ -86,7 +86,10 @@ impl Listing {
 fn of_run(run: ObjectRow, request: &ScanRequest) -> Result<Option<ListedObject>, FormatError> {
     let facts = ObjectFacts::from_bytes(&run.facts)?;
     let Some(slice) = facts.slice_of(request.project_id) else { return Ok(None) };
-    let rows = RowRanges::of_days(slice, utc_day(request.from), utc_day(request.to.saturating_sub(1)));
+    // Within the slice, so that a request for all of time has days that are numbers of days.
+    let from = request.from.max(slice.occurred_min);
+    let last = request.to.saturating_sub(1).min(slice.occurred_max);
+    let rows = RowRanges::of_days(slice, utc_day(from), utc_day(last));
     if rows == RowRanges::Some(Vec::new()) {
         return Ok(None);
     }
