@@ -4,7 +4,7 @@ use super::{ScanError, ScanRequest};
 use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges};
 use crate::model::{Millis, ObjectId, PersonNo, utc_day};
 use crate::storage::server::objects::{self, ObjectRow};
-use crate::storage::server::{masks, persons};
+use crate::storage::server::{journal, masks, persons};
 use crate::storage::{Db, StorageError};
 
 /// A run or segment that has rows for a request.
@@ -27,6 +27,8 @@ pub struct Listing {
     /// Ascending.
     pub masked: Vec<PersonNo>,
     pub data_version: i64,
+    /// Everything that was answered until then is in the list.
+    pub as_of: Millis,
 }
 
 struct Snapshot {
@@ -34,6 +36,7 @@ struct Snapshot {
     segments: Vec<ObjectRow>,
     masked: Vec<PersonNo>,
     data_version: i64,
+    as_of: Millis,
 }
 
 impl Listing {
@@ -46,6 +49,7 @@ impl Listing {
                     let counters = persons::get_counters_in(tx, shard_no, project_id).await?;
                     Ok::<_, StorageError>(Snapshot {
                         data_version: counters.data_version,
+                        as_of: journal::as_of_in(tx, shard_no).await?,
                         masked: match counters.mask_version {
                             0 => Vec::new(),
                             _ => masks::list_in(tx, shard_no, project_id).await?,
@@ -73,7 +77,12 @@ impl Listing {
             max_at: segment.max_at,
             rows: RowRanges::All,
         }));
-        Ok(Self { objects: listed, masked: snapshot.masked, data_version: snapshot.data_version })
+        Ok(Self {
+            objects: listed,
+            masked: snapshot.masked,
+            data_version: snapshot.data_version,
+            as_of: snapshot.as_of,
+        })
     }
 
     /// Rows that will be decoded, which is what a scan costs.

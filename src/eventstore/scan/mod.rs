@@ -81,6 +81,8 @@ pub struct ShardRows {
     pub blocks: Vec<RowBlock>,
     /// The project's, in this shard, at the point in time that the blocks show.
     pub data_version: i64,
+    /// Everything that was answered until then is in the blocks.
+    pub as_of: Millis,
 }
 
 impl ShardRows {
@@ -125,7 +127,7 @@ impl Scanner {
             return Ok(None);
         }
         let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
-        let data_version = listing.data_version;
+        let (data_version, as_of) = (listing.data_version, listing.as_of);
         let masked = Arc::new(listing.masked);
         let reads = listing.objects.into_iter().map(|object| {
             let header = headers.remove(&object.object_id);
@@ -137,7 +139,7 @@ impl Scanner {
         let blocks: Option<Vec<RowBlock>> = found.into_iter().collect();
         Ok(blocks.map(|mut blocks| {
             blocks.retain(|block| !block.is_empty());
-            ShardRows { blocks, data_version }
+            ShardRows { blocks, data_version, as_of }
         }))
     }
 

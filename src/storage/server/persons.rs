@@ -63,6 +63,20 @@ fn counters(row: Option<Row>) -> Result<ProjectCounters, StorageError> {
     }
 }
 
+static LIST_DATA_VERSIONS: Statement = statement!(
+    "project_shards.list_data_versions",
+    "SELECT shard_no, data_version FROM project_shards WHERE project_id = ? ORDER BY shard_no LIMIT 65536"
+);
+
+/// The data version of a project in every shard of one server that has rows of it.
+pub async fn list_data_versions(
+    db: &Db,
+    project_id: ProjectId,
+) -> Result<Vec<(ShardNo, i64)>, StorageError> {
+    let rows = db.fetch_all(&LIST_DATA_VERSIONS, values![project_id]).await?;
+    rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.i64(1)?))).collect()
+}
+
 static FIND_IDS: Statement = statement!(
     "distinct_ids.find",
     "SELECT distinct_id, id_no, person_no FROM distinct_ids \
