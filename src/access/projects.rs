@@ -24,12 +24,14 @@ pub struct CreateProject {
     /// Over how many shards its persons are spread; `None` is all.
     pub span: Option<u16>,
     pub owner: Option<AccountId>,
+    /// A secret key is shown once, so one is made only where somebody looks.
+    pub with_secret_key: bool,
 }
 
 pub struct CreatedProject {
     pub project_id: ProjectId,
     pub write_key: String,
-    pub secret_key: String,
+    pub secret_key: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ pub enum ProjectError {
 }
 
 impl Access {
-    /// Creates a project with a write key and a secret key.
+    /// Creates a project with a write key and, when asked for, a secret key.
     pub async fn create_project(&self, create: CreateProject) -> Result<CreatedProject, ProjectError> {
         let name = check_name(&create.name)?;
         let time_zone = check_time_zone(&create.time_zone)?;
@@ -57,13 +59,14 @@ impl Access {
         let now = self.clock.now_ms();
         let make = |kind, name| make_key(kind, name, create.owner, now, &*self.random);
         let (write_key, write) = make(KeyKind::Write, "First write key");
-        let (secret_key, secret) = make(KeyKind::Secret, "First secret key");
+        let (secret_key, secret) =
+            create.with_secret_key.then(|| make(KeyKind::Secret, "First secret key")).unzip();
         let insert = InsertProject {
             name,
             time_zone,
             span,
             owner: create.owner,
-            keys: vec![write, secret],
+            keys: std::iter::once(write).chain(secret).collect(),
             created_at: now,
         };
         let project_id = projects::create_project(&self.storage.control, insert).await?;

@@ -1,9 +1,18 @@
 //! The pages: accounts, projects, questions and answers as HTML, made on the server and readable
 //! without JavaScript.
 
+pub mod account;
 pub mod ask;
 pub mod assets;
 pub mod chart;
 pub mod format;
+pub mod frame;
+pub mod index;
+pub mod keys;
+pub mod login;
+pub mod projects;
 pub mod range;
+pub mod rejected;
+pub mod settings;
+pub mod start;
 pub mod views;

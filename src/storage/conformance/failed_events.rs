@@ -38,3 +38,21 @@ on_both! {
         assert_eq!(listed[0].detail.chars().count(), 1_000);
     }
 }
+
+on_both! {
+    async fn failed_events_are_paged_and_counted_by_reason(db: Db) {
+        let mut all: Vec<_> = (1..=6).map(|n| failed(n, 1)).chain([failed(100, 2)]).collect();
+        for event in all.iter_mut().filter(|event| event.failed_at % 2 == 0) {
+            event.reason = "timestamp".into();
+        }
+        failed_events::insert(&db, &all).await.unwrap();
+        let page = |reason, before| failed_events::list_page(&db, ProjectId(1), reason, BatchId([before; 16]), 2);
+        let numbers = |events: Vec<FailedEvent>| events.iter().map(|event| event.failed_at).collect::<Vec<_>>();
+        assert_eq!(numbers(page(None, 255).await.unwrap()), [6, 5]);
+        assert_eq!(numbers(page(None, 5).await.unwrap()), [4, 3]);
+        assert_eq!(numbers(page(Some("timestamp"), 6).await.unwrap()), [4, 2]);
+        assert!(page(Some("id"), 255).await.unwrap().is_empty());
+        let counts = failed_events::count_by_reason(&db, ProjectId(1)).await.unwrap();
+        assert_eq!(counts, [("event_name".to_owned(), 3), ("timestamp".to_owned(), 3)]);
+    }
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::model::{BatchId, Millis, ProjectId};
 use crate::storage::db::statement;
-use crate::storage::{Db, Sql, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Row, Sql, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Rows of one insert, seven binds each.
@@ -93,19 +93,49 @@ pub async fn list_latest(
     limit: usize,
 ) -> Result<Vec<FailedEvent>, StorageError> {
     let rows = db.fetch_all(&LIST, values![project_id, limit]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(FailedEvent {
-                failed_id: BatchId(row.array(0)?),
-                project_id,
-                stage: if row.text(1)? == Stage::Seal.name() { Stage::Seal } else { Stage::Collect },
-                reason: row.text(2)?,
-                detail: row.text(3)?,
-                body: row.bytes(4)?.into(),
-                failed_at: row.i64(5)?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| failed_of(row, project_id)).collect()
+}
+
+static LIST_PAGE: Statement = statement!(
+    "failed_events.list_page",
+    "SELECT failed_id, stage, reason, detail, body, failed_at FROM failed_events \
+     WHERE project_id = ? AND failed_id < ? AND (? = '' OR reason = ?) ORDER BY failed_id DESC LIMIT ?"
+);
+static COUNT_BY_REASON: Statement = statement!(
+    "failed_events.count_by_reason",
+    "SELECT reason, COUNT(*) FROM failed_events WHERE project_id = ? \
+     GROUP BY reason ORDER BY reason LIMIT 100"
+);
+
+/// The newest before `before` that have the reason (all of them: `None`), newest first.
+pub async fn list_page(
+    db: &Db,
+    project_id: ProjectId,
+    reason: Option<&str>,
+    before: BatchId,
+    limit: usize,
+) -> Result<Vec<FailedEvent>, StorageError> {
+    let reason = reason.unwrap_or_default();
+    let rows = db.fetch_all(&LIST_PAGE, values![project_id, before, reason, reason, limit]).await?;
+    rows.iter().map(|row| failed_of(row, project_id)).collect()
+}
+
+/// How many of the project's are kept on one server, by reason.
+pub async fn count_by_reason(db: &Db, project_id: ProjectId) -> Result<Vec<(String, u64)>, StorageError> {
+    let rows = db.fetch_all(&COUNT_BY_REASON, values![project_id]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.u64(1)?))).collect()
+}
+
+fn failed_of(row: &Row, project_id: ProjectId) -> Result<FailedEvent, StorageError> {
+    Ok(FailedEvent {
+        failed_id: BatchId(row.array(0)?),
+        project_id,
+        stage: if row.text(1)? == Stage::Seal.name() { Stage::Seal } else { Stage::Collect },
+        reason: row.text(2)?,
+        detail: row.text(3)?,
+        body: row.bytes(4)?.into(),
+        failed_at: row.i64(5)?,
+    })
 }
 
 static FIND_NTH: Statement = statement!(

@@ -21,6 +21,7 @@ use crate::{
 
 pub mod icon;
 
+mod account;
 mod ask;
 mod error;
 mod keys;
@@ -33,6 +34,7 @@ mod rejected;
 mod start;
 mod tickets;
 
+pub use account::AccountPage;
 pub use ask::{AnswerView, AskPage, Asked, Menus, PropertyMenu, SeriesRow, ValueTable};
 pub use error::ErrorPage;
 pub use keys::{CreatedKey, KeyKind, KeyRow, KeysPage};

@@ -1,0 +1,56 @@
+//! A page of a project.
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::LocalBoxFuture;
+
+use super::{SignedIn, state_of};
+use crate::access::Session;
+use crate::http::ApiError;
+use crate::model::{ProjectId, Role};
+use crate::storage::control::projects::Project;
+
+/// The project of `{project_id}` in the path, as somebody sees it who may. To everybody else it
+/// does not exist: a 403 would tell strangers which projects there are.
+pub struct ProjectPage {
+    pub session: Session,
+    pub project: Project,
+    pub role: Role,
+}
+
+impl ProjectPage {
+    /// Refuses those whose role is less.
+    pub fn require(&self, role: Role) -> Result<(), ApiError> {
+        require(self.role, role)
+    }
+
+    pub fn project_id(&self) -> ProjectId {
+        self.project.project_id
+    }
+}
+
+pub(super) fn require(has: Role, needs: Role) -> Result<(), ApiError> {
+    if has >= needs {
+        return Ok(());
+    }
+    let (has, needs) = (has.as_str(), needs.as_str());
+    Err(ApiError::forbidden(format!("This needs the role {needs} in the project; yours is {has}.")))
+}
+
+impl FromRequest for ProjectPage {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let SignedIn(session) = SignedIn::extract(&request).await?;
+            let unknown = || ApiError::not_found("There is no such project, or it is not yours to see.");
+            let project_id = request.match_info().get("project_id").and_then(|text| text.parse().ok());
+            let project_id = ProjectId(project_id.ok_or_else(unknown)?);
+            let found = state_of(&request).access.find_membership(&session, project_id).await?;
+            let membership = found.ok_or_else(unknown)?;
+            Ok(Self { session, project: membership.project, role: membership.role })
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! Every address, on one screen. Another module's handlers come in as its `routes` function or as
+//! resources here; whatever state they take is registered where the server is bound.
+
+use actix_web::web::{ServiceConfig, get, post, resource, scope};
+
+use super::ops;
+use super::web::{account, assets, index, keys, login, projects, rejected, settings, start};
+
+/// The listener that clients and people reach.
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .configure(health)
+        .configure(assets::routes)
+        // Pages that need no project.
+        .service(resource("/").route(get().to(index::show)))
+        .service(resource("/login").route(get().to(login::show)).route(post().to(login::log_in)))
+        .service(resource("/logout").route(post().to(login::log_out)))
+        .service(resource("/projects").route(get().to(projects::list)).route(post().to(projects::create)))
+        .service(resource("/account").route(get().to(account::show)))
+        .service(resource("/account/password").route(post().to(account::change_password)))
+        .service(resource("/account/sign-out-everywhere").route(post().to(account::sign_out_everywhere)))
+        // Pages of a project.
+        .service(
+            scope("/p/{project_id}")
+                .service(resource("").route(get().to(index::project)))
+                .service(resource("/start").route(get().to(start::show)))
+                .service(
+                    resource("/settings").route(get().to(settings::show)).route(post().to(settings::save)),
+                )
+                .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
+                .service(resource("/keys/{key_id}/revoke").route(post().to(keys::revoke)))
+                .service(resource("/rejected").route(get().to(rejected::list))),
+        );
+}
+
+/// The operator's listener.
+pub fn configure_ops(config: &mut ServiceConfig) {
+    config.configure(health).service(resource("/metrics").route(get().to(ops::metrics)));
+}
+
+fn health(config: &mut ServiceConfig) {
+    config
+        .service(resource("/healthz/live").route(get().to(ops::live)))
+        .service(resource("/healthz/ready").route(get().to(ops::ready)));
+}

@@ -1,0 +1,4 @@
+//! The pages and what surrounds every answer, against the real server.
+
+mod access;
+mod answers;
