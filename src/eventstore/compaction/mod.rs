@@ -29,6 +29,7 @@ use crate::model::{Millis, ObjectId, ProjectId, Random, ReplicaId, ShardNo};
 use crate::storage::server::leases::{self, Lease, LeaseTask};
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 use crate::storage::{AsStorageError, Db, Shards, StorageError};
+use crate::telemetry::Metrics;
 
 pub use choose::CompactionOptions;
 use choose::{Candidate, Merge, level};
@@ -80,6 +81,29 @@ pub struct Compacted {
     pub deleted: u64,
 }
 
+#[derive(Clone)]
+struct CompactionMetrics {
+    objects: prometheus::IntCounterVec,
+    rows: prometheus::IntCounter,
+    failures: prometheus::IntCounter,
+    step_seconds: prometheus::Histogram,
+}
+
+impl CompactionMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            objects: metrics.counters(
+                "weir_compact_objects_total",
+                "Runs and segments, by what compaction did with them.",
+                &["outcome"],
+            ),
+            rows: metrics.counter("weir_compact_rows_total", "Rows written again by compaction."),
+            failures: metrics.counter("weir_compact_failures_total", "Turns of a shard that failed."),
+            step_seconds: metrics.seconds("weir_compact_step_seconds", "Duration of one merge."),
+        }
+    }
+}
+
 pub struct Compactor {
     holder: ReplicaId,
     options: CompactionOptions,
@@ -88,6 +112,7 @@ pub struct Compactor {
     grace_ms: Millis,
     random: Arc<dyn Random>,
     seen: Mutex<Seen>,
+    metrics: CompactionMetrics,
 }
 
 /// What need not be asked again.
@@ -101,7 +126,12 @@ struct Seen {
 }
 
 impl Compactor {
-    pub fn new(holder: ReplicaId, config: &SealingConfig, random: Arc<dyn Random>) -> Self {
+    pub fn new(
+        holder: ReplicaId,
+        config: &SealingConfig,
+        random: Arc<dyn Random>,
+        metrics: &Metrics,
+    ) -> Self {
         let options = CompactionOptions {
             segment_rows_min: config.segment_rows_min.into(),
             segment_rows_max: config.segment_rows_max.into(),
@@ -115,6 +145,7 @@ impl Compactor {
             grace_ms: Millis::from(config.retired_grace_secs) * 1_000,
             random,
             seen: Mutex::default(),
+            metrics: CompactionMetrics::new(metrics),
         }
     }
 
@@ -132,6 +163,7 @@ impl Compactor {
                         tracing::debug!(shard.no = shard_no.0, "another process compacts this shard");
                     }
                     Err(error) => {
+                        self.metrics.failures.inc();
                         tracing::warn!(
                             shard.no = shard_no.0,
                             error = &error as &dyn std::error::Error,
@@ -183,6 +215,7 @@ impl Compactor {
             let now = db.now_ms().await?;
             objects::abandon(db, lease.shard_no, now - BUILDING_MS_MAX, now).await?;
             done.deleted = objects::delete_retired(db, lease.shard_no, now - self.grace_ms).await?;
+            self.metrics.objects.with_label_values(&["deleted"]).inc_by(done.deleted);
             self.seen().tidied_at.insert(lease.shard_no, now);
         }
         Ok(())
@@ -254,6 +287,7 @@ impl Compactor {
         merge: Merge,
         done: &mut Compacted,
     ) -> Result<(), CompactionError> {
+        let timer = self.metrics.step_seconds.start_timer();
         let (kind, candidates) = match &merge {
             Merge::Runs { inputs, .. } => (ObjectKind::Run, inputs.clone()),
             Merge::Segments { inputs, .. } => (ObjectKind::Segment, inputs.clone()),
@@ -294,6 +328,10 @@ impl Compactor {
         done.inputs += candidates.len() as u64;
         done.outputs += placements.len() as u64;
         done.rows += rows;
+        timer.observe_duration();
+        self.metrics.objects.with_label_values(&["merged"]).inc_by(candidates.len() as u64);
+        self.metrics.objects.with_label_values(&["written"]).inc_by(placements.len() as u64);
+        self.metrics.rows.inc_by(rows);
         tracing::debug!(
             shard.no = lease.shard_no.0,
             inputs = candidates.len(),

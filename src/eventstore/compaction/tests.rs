@@ -8,8 +8,9 @@ const OTHER: ProjectId = ProjectId(2);
 
 /// Runs wait for four of a size, segments are full with 2,000 rows.
 fn compactor(n: u8) -> Compactor {
-    let mut compactor =
-        Compactor::new(ReplicaId([n; 16]), &SealingConfig::default(), Arc::new(SeededRandom::new(n.into())));
+    let random = Arc::new(SeededRandom::new(n.into()));
+    let config = SealingConfig::default();
+    let mut compactor = Compactor::new(ReplicaId([n; 16]), &config, random, &Metrics::default());
     compactor.options = CompactionOptions {
         fan_in_min: 4,
         fan_in_max: 6,

@@ -69,10 +69,7 @@ static LIST_DATA_VERSIONS: Statement = statement!(
 );
 
 /// The data version of a project in every shard of one server that has rows of it.
-pub async fn list_data_versions(
-    db: &Db,
-    project_id: ProjectId,
-) -> Result<Vec<(ShardNo, i64)>, StorageError> {
+pub async fn list_data_versions(db: &Db, project_id: ProjectId) -> Result<Vec<(ShardNo, i64)>, StorageError> {
     let rows = db.fetch_all(&LIST_DATA_VERSIONS, values![project_id]).await?;
     rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.i64(1)?))).collect()
 }
