@@ -23,6 +23,12 @@ enum Command {
     Migrate,
     /// Look at the configuration, every server and Redis, and say what to fix.
     Doctor,
+    /// Make and list projects.
+    Project(commands::project::ProjectArgs),
+    /// Make, list and revoke keys.
+    Key(commands::key::KeyArgs),
+    /// Make accounts and reset passwords.
+    Account(commands::account::AccountArgs),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
     match command {
+        Some(Command::Project(args)) => commands::project::run(&context, args).await,
+        Some(Command::Key(args)) => commands::key::run(&context, args).await,
+        Some(Command::Account(args)) => commands::account::run(&context, args).await,
         Some(Command::Doctor) => commands::doctor::run(&context).await,
         Some(Command::Migrate) | None => commands::migrate::run(&context).await,
     }

@@ -1,8 +1,11 @@
 //! The command line: one file a command.
 
+pub mod account;
 pub mod doctor;
 pub mod generate;
+pub mod key;
 pub mod migrate;
+pub mod project;
 
 use std::path::PathBuf;
 use std::sync::Arc;

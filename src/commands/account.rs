@@ -1,0 +1,103 @@
+//! `weir account`: makes accounts and resets passwords, also beside a running server.
+
+use std::io::BufRead;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Context;
+use crate::access::{Access, CreateAccount};
+use crate::model::{ProjectId, Role};
+use crate::storage::control::projects::{find_project, set_role};
+
+#[derive(Args, Debug)]
+pub struct AccountArgs {
+    #[command(subcommand)]
+    command: AccountCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum AccountCommand {
+    /// Create an account and print its password, once.
+    Create {
+        email: String,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+        /// The account sees and owns every project.
+        #[arg(long)]
+        admin: bool,
+        /// Make the account a member of this project.
+        #[arg(long, value_name = "ID", conflicts_with = "admin")]
+        project: Option<u32>,
+        /// What it may do there.
+        #[arg(long, value_enum, default_value_t = MemberRole::Editor, requires = "project")]
+        role: MemberRole,
+    },
+    /// Set a new password, print it once, and end the account's sessions.
+    ResetPassword {
+        email: String,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MemberRole {
+    Viewer,
+    Editor,
+    Owner,
+}
+
+impl MemberRole {
+    fn role(self) -> Role {
+        match self {
+            Self::Viewer => Role::Viewer,
+            Self::Editor => Role::Editor,
+            Self::Owner => Role::Owner,
+        }
+    }
+}
+
+pub async fn run(context: &Context, args: AccountArgs) -> anyhow::Result<()> {
+    let storage = context.open_storage().await?;
+    let access = Access::new(storage.clone(), context.clock.clone(), context.random.clone());
+    match args.command {
+        AccountCommand::Create { email, password_stdin, admin, project, role } => {
+            if let Some(project) = project {
+                let found = find_project(&storage.control, ProjectId(project)).await?;
+                anyhow::ensure!(found.is_some(), "there is no project {project}");
+            }
+            let password = password_stdin.then(read_password).transpose()?;
+            let create = CreateAccount { email: email.clone(), password, is_admin: admin };
+            let (account_id, made) = access.create_account(create).await?;
+            if let Some(project) = project {
+                let now = context.clock.now_ms();
+                set_role(&storage.control, account_id, ProjectId(project), role.role(), now).await?;
+            }
+            println!("Account {} is ready.", email.trim().to_lowercase());
+            print_made(made);
+        }
+        AccountCommand::ResetPassword { email, password_stdin } => {
+            let password = password_stdin.then(read_password).transpose()?;
+            let made = access.reset_password(&email, password).await?;
+            println!("The password of {} is set, and its sessions have ended.", email.trim().to_lowercase());
+            print_made(made);
+        }
+    }
+    storage.close().await;
+    Ok(())
+}
+
+fn print_made(made: Option<String>) {
+    if let Some(password) = made {
+        println!("Password: {password}   (it is not shown again)");
+    }
+}
+
+fn read_password() -> anyhow::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("the password cannot be read")?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
