@@ -3,6 +3,7 @@
 pub mod access;
 pub mod analysis;
 pub mod cache;
+pub mod collection;
 pub mod commands;
 pub mod config;
 pub mod eventstore;

@@ -11,6 +11,8 @@ pub struct CollectionConfig {
     pub compressed_bytes_max: u32,
     /// A body after inflation, or a plain one.
     pub body_bytes_max: u32,
+    /// Memory for all bodies that are being read in this process; more is answered with 503.
+    pub bodies_bytes_max: u32,
     /// How long a body may take to arrive.
     pub body_secs_max: u32,
     pub batch_events_max: u32,
@@ -43,6 +45,7 @@ impl Default for CollectionConfig {
         Self {
             compressed_bytes_max: 1024 * 1024,
             body_bytes_max: 10 * 1024 * 1024,
+            bodies_bytes_max: 128 << 20,
             body_secs_max: 20,
             batch_events_max: 2_000,
             event_bytes_max: 256 * 1024,
@@ -71,6 +74,7 @@ impl CollectionConfig {
         };
         check("compressed_bytes_max", self.compressed_bytes_max, 1024, 64 << 20);
         check("body_bytes_max", self.body_bytes_max, 1024, 256 << 20);
+        check("bodies_bytes_max", self.bodies_bytes_max, 1 << 20, 4095 << 20);
         check("body_secs_max", self.body_secs_max, 1, 300);
         check("batch_events_max", self.batch_events_max, 1, 100_000);
         // A batch of one event must fit into a statement of 4 MiB.

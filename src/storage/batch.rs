@@ -17,6 +17,7 @@
 //! The passed ids are those a forwarded batch has already been to, so that a circle of links is
 //! noticed; a batch that comes from a request has none.
 
+use bytes::Bytes;
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::StorageError;
@@ -49,7 +50,7 @@ pub struct EncodedBatch {
     pub events: u32,
     /// Size of the content once inflated.
     pub inflated_bytes: u32,
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -206,7 +207,7 @@ impl BatchEncoder {
         put_varint(&mut body, inflated_bytes as u64);
         let frame = self.compressor.compress(&self.content).expect("the output has the room zstd asks for");
         body.extend_from_slice(&frame);
-        EncodedBatch { events, inflated_bytes: inflated_bytes as u32, body }
+        EncodedBatch { events, inflated_bytes: inflated_bytes as u32, body: body.into() }
     }
 
     pub fn encode_events<'e>(&mut self, events: impl IntoIterator<Item = &'e Event>) -> EncodedBatch {
@@ -511,7 +512,7 @@ mod tests {
         #[test]
         fn any_changed_byte_is_noticed(at in any::<prop::sample::Index>(), change in 1u8..=255) {
             let events: Vec<Event> = (0..50).map(sample).collect();
-            let mut body = BatchEncoder::default().encode_events(&events).body;
+            let mut body = BatchEncoder::default().encode_events(&events).body.to_vec();
             let at = at.index(body.len());
             body[at] ^= change;
             match BatchDecoder::default().decode(&body) {
