@@ -168,8 +168,10 @@ impl Scanner {
 
         let (from, to) = (request.from, request.to);
         let inside = from <= object.min_at && object.max_at < to;
-        let _permit = self.decoders.acquire().await.expect("the semaphore is never closed");
+        let permit = self.decoders.clone().acquire_owned().await.expect("the semaphore is never closed");
         let decoded = tokio::task::spawn_blocking(move || {
+            // With the thread and not with the caller, who may be gone before it ends.
+            let _permit = permit;
             let mut block = reader.read_block(&want, &parts)?;
             if !inside || !masked.is_empty() {
                 block.retain(|person, at| (from..to).contains(&at) && masked.binary_search(&person).is_err());
