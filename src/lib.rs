@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod analysis;
+pub mod app;
 pub mod cache;
 pub mod collection;
 pub mod commands;

@@ -19,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve collection, API and pages; what weir does without a command.
+    Serve,
     /// Apply the schemas to the control database and to every server, and end.
     Migrate,
     /// Look at the configuration, every server and Redis, and say what to fix.
@@ -55,7 +57,8 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
         Some(Command::Key(args)) => commands::key::run(&context, args).await,
         Some(Command::Account(args)) => commands::account::run(&context, args).await,
         Some(Command::Doctor) => commands::doctor::run(&context).await,
-        Some(Command::Migrate) | None => commands::migrate::run(&context).await,
+        None | Some(Command::Serve) => commands::serve::run(&context).await,
+        Some(Command::Migrate) => commands::migrate::run(&context).await,
     }
 }
 

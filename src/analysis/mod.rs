@@ -12,15 +12,25 @@
 //! in one shard only, so that unique persons add up.
 
 mod answer;
+mod exact;
+mod finish;
+mod kernels;
 mod number;
+mod plan;
 mod question;
+mod question_kind;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use answer::{Answer, Breakdown, FunnelAnswer, FunnelAnswerStep, TrendsAnswer, TrendsAnswerSeries};
+pub use kernels::{Cancel, KernelError};
 pub use number::Number;
+pub use plan::{Next, Partial, Plan, Reads, Round};
 pub use question::{
     BreakdownBy, EventSelector, Filter, FunnelQuestion, FunnelStep, Measure, ProjectSettings,
     PropertyFunction, Question, QuestionError, QuestionErrorCode, QuestionLimits, Relative, RelativeUnit,
     Scalar, Series, Test, TimeBound, TrendsBreakdown, TrendsQuestion, When, format_window,
 };
+pub use question_kind::{QUESTION, QuestionKind};
 pub use time::{Buckets, Granularity, TimeRange, find_time_zone};

@@ -6,6 +6,7 @@ pub mod generate;
 pub mod key;
 pub mod migrate;
 pub mod project;
+pub mod serve;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cache::{Cache, CacheSettings};
-use crate::config::{CacheConfig, Config, StorageConfig};
+use crate::app;
+use crate::cache::Cache;
+use crate::config::{Config, StorageConfig};
 use crate::model::{Clock, Random, SystemClock, SystemRandom};
 use crate::storage::{Dsn, PoolOptions, Storage, StorageSettings};
 
@@ -48,17 +50,7 @@ impl Context {
     }
 
     pub fn open_cache(&self, storage: &Storage) -> anyhow::Result<Cache> {
-        Ok(Cache::open(&cache_settings(&self.config.cache, storage), self.clock.clone())?)
-    }
-}
-
-fn cache_settings(config: &CacheConfig, storage: &Storage) -> CacheSettings {
-    CacheSettings {
-        redis: (!config.redis.is_empty()).then(|| config.redis.reveal().to_owned()),
-        namespace: storage.shards.installation_id().to_string(),
-        redis_connections_max: config.redis_connections_max as usize,
-        redis_timeout: Duration::from_millis(config.redis_timeout_ms.into()),
-        memory_bytes_max: config.memory_bytes_max as usize,
+        app::open_cache(&self.config.cache, storage, self.clock.clone())
     }
 }
 

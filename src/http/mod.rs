@@ -6,3 +6,21 @@
 //! logs its cause once, and adds what every answer carries. [`HttpServer`] binds and stops.
 
 pub mod collect;
+pub mod error;
+pub mod extract;
+mod middleware;
+mod ops;
+mod routes;
+mod server;
+mod state;
+pub mod web;
+
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ApiError, ErrorCode, FieldError};
+pub use middleware::RequestId;
+pub use server::{HttpServer, ListenSettings, Register};
+pub use state::{HttpMetrics, HttpState, Readiness};

@@ -3,6 +3,7 @@
 
 use actix_web::web::{ServiceConfig, get, post, resource, scope};
 
+use super::collect;
 use super::ops;
 use super::web::{account, assets, index, keys, login, projects, rejected, settings, start};
 
@@ -10,6 +11,7 @@ use super::web::{account, assets, index, keys, login, projects, rejected, settin
 pub fn configure(config: &mut ServiceConfig) {
     config
         .configure(health)
+        .configure(collect::routes)
         .configure(assets::routes)
         // Pages that need no project.
         .service(resource("/").route(get().to(index::show)))

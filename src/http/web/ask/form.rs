@@ -436,10 +436,12 @@ fn filter_json(filter: &FilterForm, types: &dyn Fn(&str) -> PropertyTypes) -> Va
 /// What was typed, as the type that the property has. Quotes make it text whatever it looks like.
 fn scalar(typed: &str, types: PropertyTypes) -> Value {
     let trimmed = typed.trim();
-    if trimmed.len() >= 2 && trimmed.starts_with('"') && trimmed.ends_with('"') {
-        if let Ok(Value::String(text)) = serde_json::from_str(trimmed) {
-            return json!(text);
-        }
+    if trimmed.len() >= 2
+        && trimmed.starts_with('"')
+        && trimmed.ends_with('"')
+        && let Ok(Value::String(text)) = serde_json::from_str(trimmed)
+    {
+        return json!(text);
     }
     let unknown = types == PropertyTypes::default();
     let only_text = types.text && !types.number && !types.boolean;

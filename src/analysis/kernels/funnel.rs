@@ -1,0 +1,346 @@
+//! Funnels by the rule `distinct`.
+//!
+//! A person reaches step k when there are k different rows r1 … rk, each matching its step, with
+//! time(ri) ≤ time(ri+1) and time(rk) − time(r1) ≤ window. Rows of equal time may be taken in any
+//! order. Any row of step 1 may be the first.
+//!
+//! One pass over a person's rows in time order, a group of equal times at once. Per step k it keeps
+//! the *latest* time of r1 among all chains that reached k so far: a chain that began later can do
+//! whatever an earlier one can, so one number per step is enough, and rows of earlier times can
+//! never be taken twice. Only inside a group does it matter which row serves which step: from step
+//! j on a group carries a chain as far as the steps j+1 … j' can be matched to different rows of
+//! it, a bipartite matching. The matching slides: the rows of a group serve an interval of steps
+//! whose ends only grow, with augmenting paths (Kuhn's algorithm) at its end. Steps with as many
+//! rows in the group as the funnel has steps always find one, so that only scarce steps need a
+//! place in the matching, and a group costs its rows times the steps they match, at most.
+
+use super::persons::for_each_person;
+use super::select::{Columns, select_events, select_rows};
+use super::{Cancel, KernelError};
+use crate::analysis::question::FunnelQuestion;
+use crate::eventstore::RowBlock;
+use crate::model::Millis;
+
+/// Bit k: the row matches step k, counted from 0.
+type StepMask = u32;
+
+pub struct FunnelKernel<'a> {
+    pub question: &'a FunnelQuestion,
+    pub columns: &'a Columns,
+    pub cancel: &'a Cancel,
+}
+
+impl FunnelKernel<'_> {
+    /// For each step, how many persons of this shard reach it.
+    pub fn count_reached(&self, blocks: &[RowBlock]) -> Result<Vec<u64>, KernelError> {
+        let steps = self.question.steps.len();
+        let mut masks: Vec<Vec<StepMask>> = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            self.cancel.check()?;
+            masks.push(self.step_masks(block));
+        }
+        let mut rule = DistinctRule::new(steps, self.question.window);
+        let mut reached = vec![0_u64; steps];
+        let mut history: Vec<(Millis, StepMask)> = Vec::new();
+        for_each_person(blocks, self.cancel, |_, slices| {
+            history.clear();
+            for slice in slices {
+                let times = &blocks[slice.block].occurred_at[slice.rows.clone()];
+                let rows = times.iter().zip(&masks[slice.block][slice.rows.clone()]);
+                history.extend(rows.filter(|(_, mask)| **mask != 0).map(|(&at, &mask)| (at, mask)));
+            }
+            if slices.len() > 1 {
+                // Each slice is in order: the standard sort finds such runs and merges them.
+                history.sort_by_key(|&(at, _)| at);
+            }
+            reached[..rule.steps_reached(&history)].iter_mut().for_each(|persons| *persons += 1);
+        })?;
+        Ok(reached)
+    }
+
+    fn step_masks(&self, block: &RowBlock) -> Vec<StepMask> {
+        let rows = select_rows(block, self.question.when.range, &self.question.filters, self.columns);
+        let mut masks = vec![0; block.len()];
+        for (number, step) in self.question.steps.iter().enumerate() {
+            let selected = select_events(&rows, block, &step.events, &step.filters, self.columns);
+            masks
+                .iter_mut()
+                .zip(selected)
+                .for_each(|(mask, matches)| *mask |= StepMask::from(matches) << number);
+        }
+        masks
+    }
+}
+
+/// The rule for one person at a time; keeps its working memory between persons.
+struct DistinctRule {
+    steps: usize,
+    window: Millis,
+    /// Per step, the latest time of a first row among the chains that reached it.
+    started: Vec<Option<Millis>>,
+    group: GroupMatching,
+}
+
+impl DistinctRule {
+    fn new(steps: usize, window: Option<Millis>) -> Self {
+        debug_assert!(steps <= StepMask::BITS as usize);
+        let window = window.unwrap_or(Millis::MAX);
+        Self { steps, window, started: vec![None; steps], group: GroupMatching::new(steps) }
+    }
+
+    /// How many steps a person reaches. Precondition: rows are in time order, masks not 0.
+    fn steps_reached(&mut self, rows: &[(Millis, StepMask)]) -> usize {
+        self.started.fill(None);
+        for group in rows.chunk_by(|a, b| a.0 == b.0) {
+            match group {
+                [(at, mask)] => self.take_row(*at, *mask),
+                group => self.take_group(group),
+            }
+            // Chains end at the last step: nobody gets further.
+            if self.started[self.steps - 1].is_some() {
+                return self.steps;
+            }
+        }
+        self.started.iter().take_while(|started| started.is_some()).count()
+    }
+
+    fn take_row(&mut self, at: Millis, mask: StepMask) {
+        // From the last step down: a row must not follow itself.
+        let mut left = mask;
+        while left != 0 {
+            let step = (StepMask::BITS - 1 - left.leading_zeros()) as usize;
+            left &= !(1 << step);
+            let start = if step == 0 { Some(at) } else { self.alive(step - 1, at) };
+            self.started[step] = self.started[step].max(start);
+        }
+    }
+
+    fn take_group(&mut self, group: &[(Millis, StepMask)]) {
+        let at = group[0].0;
+        self.group.load(group);
+        let before: [Option<Millis>; StepMask::BITS as usize] =
+            std::array::from_fn(|step| if step < self.steps { self.alive(step, at) } else { None });
+        for done in 0..self.steps {
+            let start = if done == 0 { Some(at) } else { before[done - 1] };
+            if start.is_some() {
+                let reach = self.group.reach_from(done);
+                for started in &mut self.started[done..reach] {
+                    *started = (*started).max(start);
+                }
+            }
+        }
+    }
+
+    /// The latest start of a chain that reached `step` and may still go on at `at`.
+    fn alive(&self, step: usize, at: Millis) -> Option<Millis> {
+        self.started[step].filter(|start| at - start <= self.window)
+    }
+}
+
+/// Which steps the rows of one moment can serve together.
+struct GroupMatching {
+    steps: usize,
+    /// Per step, the rows that match it; not listed beyond as many as there are steps.
+    rows_of: Vec<Vec<u32>>,
+    /// Per row, the step it serves.
+    serves: Vec<Option<usize>>,
+    /// Per row, the search that saw it last.
+    seen: Vec<u32>,
+    search: u32,
+    /// The steps that are matched: from here …
+    matched_from: usize,
+    /// … up to here, exclusive.
+    matched_to: usize,
+}
+
+impl GroupMatching {
+    fn new(steps: usize) -> Self {
+        let rows_of = vec![Vec::with_capacity(steps); steps];
+        Self {
+            steps,
+            rows_of,
+            serves: Vec::new(),
+            seen: Vec::new(),
+            search: 0,
+            matched_from: 0,
+            matched_to: 0,
+        }
+    }
+
+    fn load(&mut self, group: &[(Millis, StepMask)]) {
+        self.rows_of.iter_mut().for_each(Vec::clear);
+        for (row, &(_, mask)) in group.iter().enumerate() {
+            let mut left = mask;
+            while left != 0 {
+                let step = left.trailing_zeros() as usize;
+                left &= left - 1;
+                if self.rows_of[step].len() < self.steps {
+                    self.rows_of[step].push(row as u32);
+                }
+            }
+        }
+        self.serves.clear();
+        self.serves.resize(group.len(), None);
+        self.seen.clear();
+        self.seen.resize(group.len(), 0);
+        self.search = 0;
+        self.matched_from = 0;
+        self.matched_to = 0;
+    }
+
+    /// How far the group carries a chain that has `done` steps: the steps from `done` up to there,
+    /// exclusive, can be served by different rows. To be asked in ascending order.
+    fn reach_from(&mut self, done: usize) -> usize {
+        for step in self.matched_from..done.min(self.matched_to) {
+            if let Some(row) = self.row_serving(step) {
+                self.serves[row] = None;
+            }
+        }
+        self.matched_from = done;
+        self.matched_to = self.matched_to.max(done);
+        // No more steps than rows: without this, every full group would search in vain.
+        let most = self.steps.min(done + self.serves.len());
+        while self.matched_to < most && self.match_step(self.matched_to) {
+            self.matched_to += 1;
+        }
+        self.matched_to
+    }
+
+    fn match_step(&mut self, step: usize) -> bool {
+        if self.is_plentiful(step) {
+            return true;
+        }
+        self.search += 1;
+        self.find_row(step)
+    }
+
+    /// An augmenting path: a free row, or one whose step can move to another.
+    fn find_row(&mut self, step: usize) -> bool {
+        for index in 0..self.rows_of[step].len() {
+            let row = self.rows_of[step][index] as usize;
+            if self.seen[row] == self.search {
+                continue;
+            }
+            self.seen[row] = self.search;
+            if self.serves[row].is_none_or(|served| self.find_row(served)) {
+                self.serves[row] = Some(step);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// So many rows that one is left whatever the other steps take.
+    fn is_plentiful(&self, step: usize) -> bool {
+        self.rows_of[step].len() >= self.steps
+    }
+
+    fn row_serving(&self, step: usize) -> Option<usize> {
+        let row = self.rows_of[step].iter().find(|row| self.serves[**row as usize] == Some(step));
+        row.map(|&row| row as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Every choice of different rows, tried one by one.
+    fn search(rows: &[(Millis, StepMask)], steps: usize, window: Option<Millis>) -> usize {
+        fn extend(
+            rows: &[(Millis, StepMask)],
+            steps: usize,
+            window: Option<Millis>,
+            taken: &mut Vec<usize>,
+        ) -> usize {
+            let mut best = taken.len();
+            if taken.len() == steps {
+                return best;
+            }
+            for row in 0..rows.len() {
+                let (at, mask) = rows[row];
+                let fits = taken.last().is_none_or(|&last| rows[last].0 <= at)
+                    && taken
+                        .first()
+                        .is_none_or(|&first| window.is_none_or(|window| at - rows[first].0 <= window));
+                if mask >> taken.len() & 1 == 1 && fits && !taken.contains(&row) {
+                    taken.push(row);
+                    best = best.max(extend(rows, steps, window, taken));
+                    taken.pop();
+                }
+            }
+            best
+        }
+        extend(rows, steps, window, &mut Vec::new())
+    }
+
+    fn reached(rows: &[(Millis, StepMask)], steps: usize, window: Option<Millis>) -> usize {
+        DistinctRule::new(steps, window).steps_reached(rows)
+    }
+
+    const A: StepMask = 0b1;
+    const B: StepMask = 0b10;
+    const ABA: StepMask = 0b101;
+
+    #[test]
+    fn rows_are_different_and_equal_times_are_in_favour() {
+        type Case = (&'static str, usize, Option<Millis>, &'static [(Millis, StepMask)], usize);
+        let cases: [Case; 14] = [
+            ("nothing", 2, None, &[], 0),
+            ("only the second step", 2, None, &[(0, B)], 0),
+            ("in order", 2, None, &[(0, A), (1, B)], 2),
+            ("out of order", 2, None, &[(0, B), (1, A)], 1),
+            ("at one time, stored the wrong way round", 2, None, &[(5, B), (5, A)], 2),
+            ("at the end of the window", 2, Some(10), &[(0, A), (10, B)], 2),
+            ("after the window", 2, Some(10), &[(0, A), (11, B)], 1),
+            ("a later start is in the window", 2, Some(10), &[(0, A), (5, A), (12, B)], 2),
+            ("the same step twice needs two rows", 2, None, &[(0, 0b11)], 1),
+            ("the same step twice, at one time", 2, None, &[(0, 0b11), (0, 0b11)], 2),
+            ("a, b, a with one a", 3, None, &[(0, ABA), (0, B)], 2),
+            ("a, b, a with two at one time", 3, None, &[(0, ABA), (0, B), (0, ABA)], 3),
+            ("a row that fits two steps is left to the scarce one", 2, None, &[(0, 0b11), (0, 0b01)], 2),
+            (
+                "a chain goes on through a group",
+                4,
+                Some(9),
+                &[(0, 0b1), (5, 0b110), (5, 0b010), (9, 0b1000)],
+                4,
+            ),
+        ];
+        for (name, steps, window, rows, expected) in cases {
+            assert_eq!(reached(rows, steps, window), expected, "{name}");
+            assert_eq!(search(rows, steps, window), expected, "{name}, by search");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn the_rule_is_an_exhaustive_search(
+            steps in 2..=5_usize,
+            window in prop::option::of(0..6_i64),
+            // Few times, so that most rows share theirs.
+            mut rows in prop::collection::vec((0..7_i64, 1..32_u32), 0..9),
+        ) {
+            for row in &mut rows {
+                row.1 &= (1 << steps) - 1;
+            }
+            rows.retain(|row| row.1 != 0);
+            rows.sort_by_key(|row| row.0);
+            prop_assert_eq!(reached(&rows, steps, window), search(&rows, steps, window));
+        }
+    }
+
+    #[test]
+    fn a_million_rows_of_one_person_take_moments() {
+        // Twenty steps, nearly all of which every row matches, in groups of two, of nineteen and in
+        // one. No chain leaves its group, and only the last case may end early.
+        for (size, expected) in [(2, 2), (19, 19), (1_000_000, 20)] {
+            let rows: Vec<(Millis, StepMask)> =
+                (0..1_000_000).map(|row| (row / size * 100, 0xf_ffff & !(1 << (row % 20)))).collect();
+            assert_eq!(reached(&rows, 20, Some(50)), expected, "groups of {size}");
+        }
+    }
+}

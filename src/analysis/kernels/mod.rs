@@ -1,0 +1,46 @@
+//! Kernels: one round of a question over the blocks of one shard.
+//!
+//! [`select`] says which rows a series or step looks at, a column at a time; [`groups`] turns the
+//! values of a breakdown into small numbers; [`persons`] walks all blocks of a shard person by
+//! person. On these stand [`trends`], [`percentile`] and [`funnel`]. A kernel is plain
+//! computation: it blocks, looks at its [`Cancel`] now and then, and gives serialisable state that
+//! merges in any order.
+
+pub(super) mod funnel;
+pub(super) mod groups;
+pub(super) mod percentile;
+pub(super) mod persons;
+pub(super) mod select;
+pub(super) mod trends;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A flag that asks running work to stop. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error("{what} has more than {max} distinct values; narrow the question by filters or a shorter range")]
+    TooManyValues { what: String, max: usize },
+    #[error("cancelled")]
+    Cancelled,
+    /// A partial answer of another question, round or release. Running the round again helps.
+    #[error("a partial answer does not belong to this round")]
+    PartialMismatch,
+}
+
+impl Cancel {
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn check(&self) -> Result<(), KernelError> {
+        if self.is_cancelled() { Err(KernelError::Cancelled) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,219 @@
+//! A question as rounds over shards.
+//!
+//! In a round every shard turns its blocks into a [`Partial`]; the partials merge in any order and
+//! any grouping; from the merged one the plan derives the next round or the answer. Rounds and
+//! partials are serialisable, so that another process may run a shard.
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use super::finish::{finish_funnel, finish_trends};
+use super::kernels::funnel::FunnelKernel;
+use super::kernels::groups::{GroupTotals, Groups};
+use super::kernels::select::Columns;
+use super::kernels::trends::{Distinct, SeriesCells, TrendsKernel};
+use super::kernels::{Cancel, KernelError};
+use super::question::{
+    BreakdownBy, EventSelector, Filter, FunnelQuestion, Question, QuestionLimits, TrendsQuestion,
+};
+use super::time::{Buckets, TimeRange};
+use crate::eventstore::RowBlock;
+
+pub struct Plan {
+    work: Work,
+    limits: QuestionLimits,
+    columns: Columns,
+}
+
+enum Work {
+    Trends(TrendsQuestion, Buckets),
+    Funnel(FunnelQuestion),
+}
+
+/// What a round asks of every shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Round {
+    /// How many matching rows each value of the breakdown has.
+    GroupTotals,
+    /// The cells of all series, for these groups when the question has a breakdown.
+    Trends(Option<Groups>),
+    Funnel,
+}
+
+/// What one shard, or several merged, found in a round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Partial {
+    version: u16,
+    body: PartialBody,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum PartialBody {
+    GroupTotals(GroupTotals),
+    Trends(Vec<SeriesCells>),
+    /// Persons that reach each step.
+    Funnel(Vec<u64>),
+}
+
+/// Raised with every change to a partial's shape, so that replicas of two releases that share a
+/// question do not misread each other.
+const PARTIAL_VERSION: u16 = 1;
+
+pub enum Next {
+    Round(Round),
+    Done(Answer),
+}
+
+/// What a question reads, for whoever gets the rows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reads {
+    pub range: TimeRange,
+    /// Names of events; `None` means every event. Blocks may hold rows of others too, and rows
+    /// outside the range.
+    pub events: Option<Vec<String>>,
+    /// The order of the columns in every block.
+    pub properties: Vec<String>,
+}
+
+impl Plan {
+    pub fn new(question: &Question, limits: &QuestionLimits) -> Self {
+        let columns = Columns::new(properties(question).into_iter());
+        let work = match question {
+            Question::Trends(question) => Work::Trends(question.clone(), question.buckets()),
+            Question::Funnel(question) => Work::Funnel(question.clone()),
+        };
+        Self { work, limits: limits.clone(), columns }
+    }
+
+    pub fn reads(&self) -> Reads {
+        let (range, selectors): (TimeRange, Vec<&EventSelector>) = match &self.work {
+            Work::Trends(question, _) => {
+                (question.when.range, question.series.iter().map(|series| &series.events).collect())
+            }
+            Work::Funnel(question) => {
+                (question.when.range, question.steps.iter().map(|step| &step.events).collect())
+            }
+        };
+        let names: Option<Vec<&[String]>> = selectors.into_iter().map(EventSelector::names).collect();
+        let events = names.map(|names| {
+            let mut events = names.concat();
+            events.sort_unstable();
+            events.dedup();
+            events
+        });
+        Reads { range, events, properties: self.columns.names().to_vec() }
+    }
+
+    pub fn first_round(&self) -> Round {
+        match &self.work {
+            Work::Trends(question, _) if question.breakdown.is_some() => Round::GroupTotals,
+            Work::Trends(..) => Round::Trends(None),
+            Work::Funnel(_) => Round::Funnel,
+        }
+    }
+
+    /// How many rounds there will be; all must see the same rows.
+    pub fn rounds(&self) -> usize {
+        if self.first_round() == Round::GroupTotals { 2 } else { 1 }
+    }
+
+    /// One shard's part of a round. Blocks the thread; of no blocks it is the neutral partial.
+    pub fn run(&self, round: &Round, blocks: &[RowBlock], cancel: &Cancel) -> Result<Partial, KernelError> {
+        let body = match (&self.work, round) {
+            (Work::Trends(question, buckets), round) => {
+                let (limits, columns) = (&self.limits, &self.columns);
+                let kernel = TrendsKernel { question, limits, buckets, columns, cancel };
+                match (round, &question.breakdown) {
+                    (Round::GroupTotals, Some(breakdown)) => {
+                        PartialBody::GroupTotals(kernel.count_groups(blocks, &breakdown.by)?)
+                    }
+                    (Round::Trends(groups), _) => {
+                        PartialBody::Trends(kernel.measure(blocks, groups.as_ref())?)
+                    }
+                    _ => return Err(KernelError::PartialMismatch),
+                }
+            }
+            (Work::Funnel(question), Round::Funnel) => {
+                let kernel = FunnelKernel { question, columns: &self.columns, cancel };
+                PartialBody::Funnel(kernel.count_reached(blocks)?)
+            }
+            (Work::Funnel(_), _) => return Err(KernelError::PartialMismatch),
+        };
+        Ok(Partial { version: PARTIAL_VERSION, body })
+    }
+
+    pub fn merge(&self, round: &Round, partials: Vec<Partial>) -> Result<Partial, KernelError> {
+        let mut merged = self.run(round, &[], &Cancel::default())?;
+        for partial in partials {
+            if partial.version != PARTIAL_VERSION {
+                return Err(KernelError::PartialMismatch);
+            }
+            self.merge_body(&mut merged.body, partial.body)?;
+        }
+        Ok(merged)
+    }
+
+    /// Precondition: `merged` is of all shards.
+    pub fn next(&self, round: &Round, merged: Partial) -> Result<Next, KernelError> {
+        Ok(match (&self.work, round, merged.body) {
+            (Work::Trends(question, _), Round::GroupTotals, PartialBody::GroupTotals(totals)) => {
+                let limit = question.breakdown.as_ref().map_or(0, |breakdown| breakdown.limit);
+                Next::Round(Round::Trends(Some(totals.choose(limit))))
+            }
+            (Work::Trends(question, buckets), Round::Trends(groups), PartialBody::Trends(cells)) => {
+                Next::Done(Answer::Trends(finish_trends(question, buckets, groups.as_ref(), &cells)))
+            }
+            (Work::Funnel(question), Round::Funnel, PartialBody::Funnel(reached)) => {
+                Next::Done(Answer::Funnel(finish_funnel(question, &reached)))
+            }
+            _ => return Err(KernelError::PartialMismatch),
+        })
+    }
+
+    fn merge_body(&self, merged: &mut PartialBody, other: PartialBody) -> Result<(), KernelError> {
+        match (merged, other) {
+            (PartialBody::GroupTotals(totals), PartialBody::GroupTotals(other)) => {
+                totals.merge(other);
+                let by = match &self.work {
+                    Work::Trends(question, _) => question.breakdown.as_ref().map(|breakdown| &breakdown.by),
+                    Work::Funnel(_) => None,
+                };
+                totals.check(by.unwrap_or(&BreakdownBy::Event), self.limits.breakdown_values_max)
+            }
+            (PartialBody::Trends(cells), PartialBody::Trends(other)) if cells.len() == other.len() => {
+                for (cells, other) in cells.iter_mut().zip(other) {
+                    cells.merge(other)?;
+                }
+                let mut distinct = Distinct { total: 0, max: self.limits.percentile_values_max };
+                cells.iter().try_for_each(|cells| distinct.grow(cells.distinct_numbers()))
+            }
+            (PartialBody::Funnel(reached), PartialBody::Funnel(other)) if reached.len() == other.len() => {
+                reached.iter_mut().zip(other).for_each(|(persons, other)| *persons += other);
+                Ok(())
+            }
+            _ => Err(KernelError::PartialMismatch),
+        }
+    }
+}
+
+fn properties(question: &Question) -> Vec<&str> {
+    fn of_filters(filters: &[Filter]) -> impl Iterator<Item = &str> {
+        filters.iter().map(|filter| filter.property.as_str())
+    }
+    match question {
+        Question::Trends(question) => {
+            let breakdown = question.breakdown.as_ref().and_then(|breakdown| match &breakdown.by {
+                BreakdownBy::Event => None,
+                BreakdownBy::Property(property) => Some(property.as_str()),
+            });
+            let series = question.series.iter();
+            let series =
+                series.flat_map(|series| of_filters(&series.filters).chain(series.measure.property()));
+            of_filters(&question.filters).chain(series).chain(breakdown).collect()
+        }
+        Question::Funnel(question) => {
+            let steps = question.steps.iter().flat_map(|step| of_filters(&step.filters));
+            of_filters(&question.filters).chain(steps).collect()
+        }
+    }
+}

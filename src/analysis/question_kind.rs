@@ -1,0 +1,382 @@
+//! The ticket kind `question`: from what a caller sent to a published answer.
+//!
+//! [`QuestionKind::prepare`] parses and canonicalises; the state of the data it asks is a hash of
+//! the question and of the project's data version in every shard, so that equal questions over equal
+//! data share one run. [`QuestionKind::run`] scans all shards of the project at once, passes over
+//! the rows round by round, and merges. A shard whose server is away is left out and the answer
+//! says so; any other failure fails the run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::kernels::{Cancel, KernelError};
+use super::plan::{Next, Partial, Plan, Round};
+use super::{Answer, ProjectSettings, Question, QuestionLimits};
+use crate::eventstore::RowBlock;
+use crate::eventstore::scan::{ScanError, ScanRequest, Scanner, ShardRows};
+use crate::model::{BatchId, Clock, Millis, ProjectId, ShardNo, hash64};
+use crate::storage::control::projects::{Project, find_project};
+use crate::storage::server::{journal, persons};
+use crate::storage::{Db, Shards, StorageError};
+use crate::tickets::{
+    InvalidBody, PrepareError, Prepared, RunError, TicketKind, TicketOutput, TicketRun, fail, retry,
+};
+
+pub const QUESTION: &str = "question";
+
+/// Shards of one question that are read at the same time.
+const SHARDS_AT_ONCE: usize = 4;
+/// How long a question that asks for fresh data waits for the sealer.
+const FRESH_WAIT_MAX: Duration = Duration::from_secs(10);
+const FRESH_LOOK: Duration = Duration::from_millis(100);
+/// Batches of one shard that are waited for; more than a full pass takes is stale in any case.
+const FRESH_BATCHES_MAX: usize = 4_000;
+
+pub struct QuestionKind {
+    control: Db,
+    shards: Shards,
+    scanner: Scanner,
+    limits: QuestionLimits,
+    clock: Arc<dyn Clock>,
+    /// Kernels at the same time, in all questions of this process.
+    cores: Arc<Semaphore>,
+}
+
+/// What a ticket's body holds.
+struct Asked {
+    question: Question,
+    fresh: bool,
+}
+
+/// One shard, read or not.
+enum Read {
+    Rows(ShardNo, ShardRows),
+    Away,
+}
+
+impl QuestionKind {
+    pub fn new(control: Db, shards: Shards, scanner: Scanner, clock: Arc<dyn Clock>, cores: usize) -> Self {
+        let cores = Arc::new(Semaphore::new(cores.max(1)));
+        Self { control, shards, scanner, limits: QuestionLimits::default(), clock, cores }
+    }
+
+    async fn settings(&self, project_id: ProjectId) -> Result<(Project, ProjectSettings), StorageError> {
+        let project = find_project(&self.control, project_id).await?;
+        let project = project.ok_or(StorageError::Conflict { name: "projects.find" })?;
+        let mut settings = ProjectSettings::new(&project.time_zone, self.clock.now_ms());
+        settings.limits = self.limits.clone();
+        Ok((project, settings))
+    }
+
+    /// The shards that a project lives on.
+    fn shards_of(&self, project: &Project) -> Vec<ShardNo> {
+        let count = u64::from(self.shards.count());
+        let start = hash64(&project.project_id.0.to_le_bytes()) % count;
+        (0..u64::from(project.span)).map(|offset| ShardNo(((start + offset) % count) as u16)).collect()
+    }
+
+    /// `None` when a server is away: then nothing can be said about its data.
+    async fn data_version(&self, project: &Project, body: &[u8]) -> Result<Option<[u8; 32]>, StorageError> {
+        let mut versions = BTreeMap::new();
+        for server in self.shards.servers() {
+            let Ok(db) = server.db() else { return Ok(None) };
+            match persons::list_data_versions(db, project.project_id).await {
+                Ok(listed) => versions.extend(listed),
+                Err(error) if error.is_transient() => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(version_hash(body, &versions)))
+    }
+
+    async fn wait_until_fresh(&self, shards: &[ShardNo]) -> Result<bool, StorageError> {
+        let mut waiting: Vec<(ShardNo, Vec<BatchId>)> = Vec::new();
+        for &shard_no in shards {
+            let Ok(db) = self.shards.db_of(shard_no) else { return Ok(false) };
+            let listed = journal::list_oldest(db, shard_no, FRESH_BATCHES_MAX).await?;
+            waiting.push((shard_no, listed.iter().map(|entry| entry.batch_id).collect()));
+        }
+        let deadline = tokio::time::Instant::now() + FRESH_WAIT_MAX;
+        loop {
+            let mut still = Vec::new();
+            for (shard_no, batches) in waiting {
+                if !batches.is_empty()
+                    && journal::count_waiting(self.shards.db_of(shard_no)?, shard_no, &batches).await? > 0
+                {
+                    still.push((shard_no, batches));
+                }
+            }
+            if still.is_empty() {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            waiting = still;
+            tokio::time::sleep(FRESH_LOOK).await;
+        }
+    }
+
+    async fn read_shard(&self, request: ScanRequest, run: &TicketRun) -> Result<Read, RunError> {
+        let shard_no = request.shard_no;
+        let scanned = match self.shards.db_of(shard_no) {
+            Ok(db) => self.scanner.scan(db, &request).await,
+            Err(error) => Err(ScanError::Storage(error)),
+        };
+        match scanned {
+            Ok(rows) => {
+                run.progress.add_rows(rows.rows());
+                Ok(Read::Rows(shard_no, rows))
+            }
+            Err(ScanError::Storage(error)) if error.is_transient() => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(shard.no = shard_no.0, error, "a shard is away; the answer is partial");
+                Ok(Read::Away)
+            }
+            Err(error) => Err(retry(error)),
+        }
+    }
+
+    async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
+        let (project, settings) = self.settings(run.project_id).await.map_err(retry)?;
+        let Ok(asked) = Asked::read(&run.body, &settings) else {
+            return Err(fail("question_unreadable", "this release cannot read the stored question"));
+        };
+        let shards = self.shards_of(&project);
+        run.progress.set_totals(shards.len() as u32, 0);
+        let fresh = match asked.fresh {
+            true => Some(self.wait_until_fresh(&shards).await.map_err(retry)?),
+            false => None,
+        };
+
+        let plan = Arc::new(Plan::new(&asked.question, &self.limits));
+        let reads = plan.reads();
+        let cancel = Cancel::default();
+        let _cancelled_with_this = CancelOnDrop(cancel.clone());
+        let scans = shards.iter().copied().map(|shard_no| {
+            let request = ScanRequest {
+                shard_no,
+                project_id: run.project_id,
+                from: reads.range.from,
+                to: reads.range.to,
+                properties: reads.properties.clone(),
+            };
+            self.read_shard(request, run)
+        });
+        // Every round must see the same rows, so blocks are kept while another round may follow.
+        let keep = plan.rounds() > 1;
+        let mut round = plan.first_round();
+        let first = round.clone();
+        let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
+        let (mut kept, mut partials) = (Vec::new(), Vec::new());
+        let mut versions = BTreeMap::new();
+        let (mut as_of, mut away) = (None::<Millis>, 0_u32);
+        while let Some(read) = scans.next().await {
+            match read? {
+                Read::Away => away += 1,
+                Read::Rows(shard_no, rows) => {
+                    versions.insert(shard_no, rows.data_version);
+                    as_of = Some(as_of.map_or(rows.as_of, |least| least.min(rows.as_of)));
+                    let blocks = Arc::new(rows.blocks);
+                    partials.push(self.pass(&plan, &first, blocks.clone(), &cancel).await?);
+                    if keep {
+                        kept.push(blocks);
+                    }
+                }
+            }
+            run.progress.add_shard();
+        }
+        if partials.is_empty() {
+            return Err(retry("no server of this project can be reached"));
+        }
+        let answer = loop {
+            let merged = plan.merge(&round, std::mem::take(&mut partials)).map_err(kernel_failed)?;
+            match plan.next(&round, merged).map_err(kernel_failed)? {
+                Next::Done(answer) => break answer,
+                Next::Round(next) => {
+                    round = next;
+                    for blocks in &kept {
+                        partials.push(self.pass(&plan, &round, blocks.clone(), &cancel).await?);
+                    }
+                }
+            }
+        };
+        Ok(TicketOutput {
+            body: encode(&answer, fresh)?,
+            as_of,
+            partial: away > 0,
+            data_version: (away == 0).then(|| version_hash(&run.body, &versions)),
+        })
+    }
+
+    async fn pass(
+        &self,
+        plan: &Arc<Plan>,
+        round: &Round,
+        blocks: Arc<Vec<RowBlock>>,
+        cancel: &Cancel,
+    ) -> Result<Partial, RunError> {
+        let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
+        let (plan, round, cancel) = (plan.clone(), round.clone(), cancel.clone());
+        let passed = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            plan.run(&round, &blocks, &cancel)
+        });
+        passed.await.map_err(retry)?.map_err(kernel_failed)
+    }
+}
+
+/// A pass whose ticket was dropped stops at its next look.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn kernel_failed(error: KernelError) -> RunError {
+    match error {
+        KernelError::TooManyValues { .. } => fail("too_many_values", error.to_string()),
+        KernelError::Cancelled | KernelError::PartialMismatch => retry(error),
+    }
+}
+
+fn version_hash(body: &[u8], versions: &BTreeMap<ShardNo, i64>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update((body.len() as u64).to_le_bytes());
+    hash.update(body);
+    // A shard without rows has no version: it is the same whether it is listed as 0 or not at all.
+    for (shard_no, version) in versions.iter().filter(|(_, version)| **version > 0) {
+        hash.update(shard_no.0.to_le_bytes());
+        hash.update(version.to_le_bytes());
+    }
+    hash.finalize().into()
+}
+
+fn encode(answer: &Answer, fresh: Option<bool>) -> Result<Bytes, RunError> {
+    let mut json = serde_json::to_value(answer).map_err(retry)?;
+    if let (Some(fresh), Value::Object(fields)) = (fresh, &mut json) {
+        fields.insert("fresh".to_owned(), json!(fresh));
+    }
+    Ok(json.to_string().into())
+}
+
+impl Asked {
+    /// `fresh` is about the data, not about the question: it is taken out before the rest is parsed.
+    fn parse(body: &Value, settings: &ProjectSettings) -> Result<Self, InvalidBody> {
+        let mut question = body.clone();
+        let fresh = question.as_object_mut().and_then(|fields| fields.remove("fresh"));
+        let mut errors = Vec::new();
+        if fresh.as_ref().is_some_and(|fresh| !fresh.is_boolean()) {
+            errors.push(("/fresh".to_owned(), "fresh is true or false".to_owned()));
+        }
+        match Question::parse(&question, settings) {
+            Ok(question) if errors.is_empty() => {
+                Ok(Self { question, fresh: fresh == Some(Value::Bool(true)) })
+            }
+            parsed => {
+                let problems = parsed.err().unwrap_or_default();
+                errors.extend(problems.into_iter().map(|error| (pointer(&error.field), error.detail)));
+                let detail = match errors.as_slice() {
+                    [(_, only)] => only.clone(),
+                    several => format!("the question has {} problems", several.len()),
+                };
+                Err(InvalidBody { detail, errors })
+            }
+        }
+    }
+
+    fn read(body: &[u8], settings: &ProjectSettings) -> Result<Self, InvalidBody> {
+        let json: Value = serde_json::from_slice(body)
+            .map_err(|error| InvalidBody { detail: error.to_string(), errors: vec![] })?;
+        Self::parse(&json, settings)
+    }
+
+    fn to_body(&self) -> Vec<u8> {
+        let mut json = self.question.canonical();
+        if let (true, Value::Object(fields)) = (self.fresh, &mut json) {
+            fields.insert("fresh".to_owned(), json!(true));
+        }
+        json.to_string().into_bytes()
+    }
+}
+
+/// `series[0].filters` as the JSON pointer `/series/0/filters`.
+fn pointer(field: &str) -> String {
+    if field.is_empty() {
+        return String::new();
+    }
+    format!("/{}", field.replace('[', ".").replace(']', "").replace('.', "/"))
+}
+
+impl TicketKind for QuestionKind {
+    fn name(&self) -> &'static str {
+        QUESTION
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        project: ProjectId,
+        body: &'a Value,
+    ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
+        Box::pin(async move {
+            let (project, settings) = self.settings(project).await?;
+            let asked = Asked::parse(body, &settings)?;
+            let body = asked.to_body();
+            let data_version = match asked.fresh {
+                // What it waits for is not there yet.
+                true => None,
+                false => self.data_version(&project, &body).await?,
+            };
+            Ok(Prepared { body, data_version, estimate: Duration::from_secs(1) })
+        })
+    }
+
+    fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>> {
+        Box::pin(self.answer(run))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_json_pointers() {
+        assert_eq!(pointer("series[0].filters[1].value"), "/series/0/filters/1/value");
+        assert_eq!(pointer("from"), "/from");
+        assert_eq!(pointer(""), "");
+    }
+
+    #[test]
+    fn an_empty_shard_does_not_change_the_version() {
+        let one = BTreeMap::from([(ShardNo(1), 4)]);
+        let with_empty = BTreeMap::from([(ShardNo(0), 0), (ShardNo(1), 4)]);
+        assert_eq!(version_hash(b"q", &one), version_hash(b"q", &with_empty));
+        assert_ne!(version_hash(b"q", &one), version_hash(b"q", &BTreeMap::from([(ShardNo(1), 5)])));
+        assert_ne!(version_hash(b"q", &one), version_hash(b"p", &one));
+    }
+
+    #[test]
+    fn fresh_is_not_part_of_the_question_but_of_the_body() {
+        let settings = ProjectSettings::new("UTC", 0);
+        let body = json!({"kind": "trends", "from": "2020-01-01", "to": "2020-01-02",
+            "series": [{"measure": "count"}], "fresh": true});
+        let asked = Asked::parse(&body, &settings).unwrap();
+        assert!(asked.fresh);
+        let again = Asked::read(&asked.to_body(), &settings).unwrap();
+        assert!(again.fresh && again.question == asked.question);
+        let wrong = json!({"kind": "trends", "fresh": 1});
+        let Err(invalid) = Asked::parse(&wrong, &settings) else { panic!("it was accepted") };
+        assert!(invalid.errors.len() >= 2, "{invalid:?}");
+    }
+}

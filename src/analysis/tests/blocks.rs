@@ -1,0 +1,122 @@
+//! Facts as the blocks of shards, spread at random.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha12Rng;
+use serde_json::Value;
+
+use super::reference::Fact;
+use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
+use crate::model::{PersonNo, PropertyValue};
+
+/// A shard for every person, numbers for the persons of each shard in any order, and the rows of
+/// each shard in any number of blocks.
+pub fn spread(
+    facts: &[Fact],
+    properties: &[String],
+    shards: usize,
+    rng: &mut ChaCha12Rng,
+) -> Vec<Vec<RowBlock>> {
+    let mut homes: BTreeMap<&str, usize> = BTreeMap::new();
+    for fact in facts {
+        homes.entry(&fact.person).or_insert_with(|| rng.random_range(0..shards));
+    }
+    (0..shards)
+        .map(|shard| {
+            let mut persons: Vec<&str> =
+                homes.iter().filter(|(_, home)| **home == shard).map(|(person, _)| *person).collect();
+            persons.shuffle(rng);
+            let numbers: BTreeMap<&str, PersonNo> = persons.into_iter().zip(0..).collect();
+            let mut parts: Vec<Vec<(PersonNo, &Fact)>> = vec![Vec::new(); rng.random_range(1..6)];
+            let count = parts.len();
+            for fact in facts {
+                if let Some(&number) = numbers.get(fact.person.as_str()) {
+                    parts[rng.random_range(0..count)].push((number, fact));
+                }
+            }
+            for part in &mut parts {
+                // Rows of equal time are ordered by event id, which is any order.
+                part.shuffle(rng);
+                part.sort_by_key(|(person, fact)| (*person, fact.at));
+            }
+            parts.iter().map(|part| block(part, properties, rng)).collect()
+        })
+        .collect()
+}
+
+fn block(rows: &[(PersonNo, &Fact)], properties: &[String], rng: &mut ChaCha12Rng) -> RowBlock {
+    let column = |property: &String| {
+        let values: Vec<Option<PropertyValue>> = rows
+            .iter()
+            .map(|(_, fact)| fact.properties.get(property).and_then(PropertyValue::from_json))
+            .collect();
+        column(&values, rng.random_bool(0.5))
+    };
+    RowBlock {
+        properties: properties.iter().map(column).collect(),
+        person_no: rows.iter().map(|(person, _)| *person).collect(),
+        occurred_at: rows.iter().map(|(_, fact)| fact.at).collect(),
+        event: dictionary(&rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>()),
+    }
+}
+
+/// `sparse`: types that no row has are left out.
+fn column(values: &[Option<PropertyValue>], sparse: bool) -> PropertyColumn {
+    fn pick<'a, T>(
+        values: &'a [Option<PropertyValue>],
+        of: fn(&'a PropertyValue) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        values.iter().map(|value| value.as_ref().and_then(of)).collect()
+    }
+    fn numbers<T: Copy + Default>(values: &[Option<T>]) -> Numbers<T> {
+        let mut present = Bits::zeros(values.len());
+        values.iter().enumerate().filter(|(_, value)| value.is_some()).for_each(|(row, _)| present.set(row));
+        Numbers { values: values.iter().map(|value| value.unwrap_or_default()).collect(), present }
+    }
+    fn kept<T>(values: &[Option<T>], sparse: bool) -> bool {
+        !sparse || values.iter().any(Option::is_some)
+    }
+    use PropertyValue as P;
+    let strings = pick(values, |value| if let P::String(text) = value { Some(text.as_str()) } else { None });
+    let json = pick(values, |value| if let P::Json(text) = value { Some(text.as_str()) } else { None });
+    let integers = pick(values, |value| if let P::Integer(number) = value { Some(*number) } else { None });
+    let floats = pick(values, |value| if let P::Float(number) = value { Some(*number) } else { None });
+    let booleans = pick(values, |value| if let P::Bool(flag) = value { Some(*flag) } else { None });
+    PropertyColumn {
+        strings: kept(&strings, sparse).then(|| dictionary(&strings)),
+        integers: kept(&integers, sparse).then(|| numbers(&integers)),
+        floats: kept(&floats, sparse).then(|| numbers(&floats)),
+        booleans: kept(&booleans, sparse).then(|| numbers(&booleans)),
+        json: kept(&json, sparse).then(|| dictionary(&json)),
+    }
+}
+
+fn dictionary(texts: &[Option<&str>]) -> Dictionary {
+    let mut dictionary = Dictionary::default();
+    for text in texts {
+        let code = text.map_or(ABSENT, |text| {
+            let known = dictionary.values.iter().position(|value| **value == *text);
+            known.unwrap_or_else(|| {
+                dictionary.values.push(Arc::from(text));
+                dictionary.values.len() - 1
+            }) as u32
+        });
+        dictionary.codes.push(code);
+    }
+    dictionary
+}
+
+/// What the sealer stores for a value is what the reference reads.
+#[test]
+fn values_keep_their_type_in_a_block() {
+    let values = [serde_json::json!(5), serde_json::json!(5.5), Value::Null, serde_json::json!([1])];
+    let values: Vec<Option<PropertyValue>> = values.iter().map(PropertyValue::from_json).collect();
+    let column = column(&values, true);
+    assert!(column.strings.is_none() && column.booleans.is_none());
+    assert_eq!(column.value(0), Some(crate::eventstore::ValueRef::Integer(5)));
+    assert_eq!(column.value(2), None);
+    assert_eq!(column.value(3), Some(crate::eventstore::ValueRef::Json("[1]")));
+}

@@ -1,0 +1,222 @@
+//! The whole program, put together: the only place that picks concrete types.
+//!
+//! [`App::start`] opens what every role needs and starts the work of its roles; [`App::serve`] adds
+//! the listeners and runs until it is told to stop. Stopping goes the way of the data: readiness
+//! fails, connections drain, commits end, tickets and leases are given back, pools close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::analysis::QuestionKind;
+use crate::cache::{Cache, CacheSettings};
+use crate::collection::{Collector, CollectorParts};
+use crate::config::{CacheConfig, Config, TicketsConfig};
+use crate::eventstore::compaction::Compactor;
+use crate::eventstore::scan::Scanner;
+use crate::eventstore::sealer::{SealContext, Sealer};
+use crate::http::{HttpServer, HttpState, ListenSettings};
+use crate::model::{Clock, Random, ReplicaId};
+use crate::storage::{DatabaseClock, Storage};
+use crate::telemetry::Metrics;
+use crate::tickets::{TicketSettings, Tickets, TicketsParts};
+
+/// How often a server that is away is asked whether it is back.
+const SERVERS_LOOK: Duration = Duration::from_secs(2);
+/// How often the distance to the control database's clock is measured.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
+/// How long running tickets may take to be given back at a stop.
+const TICKETS_STOP_MAX: Duration = Duration::from_secs(10);
+
+pub struct AppParts {
+    pub config: Config,
+    pub storage: Storage,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
+pub struct App {
+    pub config: Config,
+    pub storage: Storage,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub metrics: Metrics,
+    pub collector: Collector,
+    pub tickets: Tickets,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    pub async fn start(parts: AppParts) -> anyhow::Result<Self> {
+        let AppParts { config, storage, clock, random } = parts;
+        let metrics = Metrics::default();
+        let holder = ReplicaId::random(&*random);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+
+        let collector = Collector::start(
+            CollectorParts {
+                shards: storage.shards.clone(),
+                keys: Arc::new(storage.control.clone()),
+                config: config.collection.clone(),
+                clock: clock.clone(),
+                random: random.clone(),
+            },
+            &metrics,
+        );
+
+        let database_clock = Arc::new(DatabaseClock::new(storage.control.clone(), clock.clone()));
+        database_clock.sync().await.context("the control database does not tell its time")?;
+        let question = QuestionKind::new(
+            storage.control.clone(),
+            storage.shards.clone(),
+            Scanner::new(cores),
+            database_clock.clone(),
+            cores,
+        );
+        let tickets = Tickets::new(TicketsParts {
+            control: storage.control.clone(),
+            cache: open_cache(&config.cache, &storage, clock.clone())?,
+            clock: database_clock.clone(),
+            random: random.clone(),
+            settings: ticket_settings(&config.tickets, config.roles.work()),
+            kinds: vec![Arc::new(question)],
+            metrics: metrics.clone(),
+        });
+
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = vec![
+            tokio::spawn(every(SERVERS_LOOK, stopped.clone(), {
+                let shards = storage.shards.clone();
+                move || {
+                    let shards = shards.clone();
+                    async move {
+                        shards.verify_missing().await;
+                    }
+                }
+            })),
+            tokio::spawn(every(CLOCK_LOOK, stopped.clone(), move || {
+                let clock = database_clock.clone();
+                async move {
+                    // It keeps the last distance until the database answers again.
+                    let _ = clock.sync().await;
+                }
+            })),
+        ];
+        if config.roles.work() {
+            let context = seal_context(&config, holder, clock.clone(), random.clone());
+            let parallel = config.sealing.parallel_shards as usize;
+            let sealer = Arc::new(Sealer::new(context, storage.shards.clone(), parallel, &metrics));
+            tasks.push(tokio::spawn(sealer.run(stopped.clone())));
+            let compactor = Compactor::new(holder, &config.sealing, random.clone(), &metrics);
+            let (shards, pause) = (storage.shards.clone(), config.sealing.compact_every_ms);
+            tasks.push(tokio::spawn(async move {
+                compactor.run(&shards, Duration::from_millis(pause.into()), stopped).await;
+            }));
+            tickets.start();
+        }
+        Ok(Self { config, storage, clock, random, metrics, collector, tickets, stop, tasks })
+    }
+
+    /// Serves until `stop` is done, then ends everything in order. `ready` sees the addresses.
+    pub async fn serve(
+        self,
+        ready: impl FnOnce(&HttpServer),
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let state = HttpState::new(
+            self.storage.clone(),
+            self.config.clone(),
+            self.clock.clone(),
+            self.random.clone(),
+            self.metrics.clone(),
+        );
+        let listen = ListenSettings::from_config(&self.config.http)?;
+        let (collector, tickets) = (self.collector.clone(), self.tickets.clone());
+        let register = Arc::new(move |services: &mut web::ServiceConfig| {
+            services.app_data(web::Data::new(collector.clone()));
+            services.app_data(web::Data::new(tickets.clone()));
+        });
+        let server = HttpServer::bind(web::Data::new(state), register, &listen)?;
+        ready(&server);
+        let served = server.run(stop).await;
+        self.stop().await;
+        Ok(served?)
+    }
+
+    /// Ends what was started: commits first, then tickets, then sealing.
+    pub async fn stop(self) {
+        self.collector.drain().await;
+        if self.config.roles.work() {
+            self.tickets.stop(TICKETS_STOP_MAX).await;
+        }
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            // A task that panicked has been logged; the others still end.
+            let _ = task.await;
+        }
+        self.storage.close().await;
+    }
+}
+
+/// Redis when it is configured, else memory; nobody is asked yet.
+pub fn open_cache(config: &CacheConfig, storage: &Storage, clock: Arc<dyn Clock>) -> anyhow::Result<Cache> {
+    let settings = CacheSettings {
+        redis: (!config.redis.is_empty()).then(|| config.redis.reveal().to_owned()),
+        namespace: storage.shards.installation_id().to_string(),
+        redis_connections_max: config.redis_connections_max as usize,
+        redis_timeout: Duration::from_millis(config.redis_timeout_ms.into()),
+        memory_bytes_max: config.memory_bytes_max as usize,
+    };
+    Ok(Cache::open(&settings, clock)?)
+}
+
+/// What a sealer of this process works with.
+pub fn seal_context(
+    config: &Config,
+    holder: ReplicaId,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> SealContext {
+    let sealing = &config.sealing;
+    SealContext {
+        clock,
+        random,
+        holder,
+        pass_bytes_max: sealing.pass_bytes_max.into(),
+        lease_ms: u64::from(sealing.lease_secs) * 1_000,
+        idle: Duration::from_millis(sealing.idle_ms.into()),
+        segment_rows_min: sealing.segment_rows_min as usize,
+        segment_rows_max: sealing.segment_rows_max as usize,
+        persons_cache_entries_max: sealing.persons_cache_entries_max as usize,
+    }
+}
+
+fn ticket_settings(config: &TicketsConfig, works: bool) -> TicketSettings {
+    TicketSettings {
+        slots: if works { config.slots as usize } else { 0 },
+        lease: Duration::from_secs(config.lease_secs.into()),
+        poll: Duration::from_millis(config.poll_ms.into()),
+        attempts_max: config.attempts_max,
+        kept: Duration::from_secs(config.kept_secs.into()),
+        queued_max: config.queued_max,
+        run_max: Duration::from_secs(config.run_secs_max.into()),
+    }
+}
+
+async fn every<F, Work>(pause: Duration, mut stop: watch::Receiver<bool>, work: F)
+where
+    F: Fn() -> Work,
+    Work: Future<Output = ()>,
+{
+    while !*stop.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => work().await,
+            _ = stop.changed() => {}
+        }
+    }
+}

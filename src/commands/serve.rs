@@ -1,0 +1,93 @@
+//! `weir serve`: the whole program, until it is told to stop.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use super::Context;
+use crate::access::{Access, FirstAccount};
+use crate::app::{App, AppParts};
+use crate::storage::Storage;
+
+pub async fn run(context: &Context) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let storage = context.open_storage().await?;
+    let first = first_account(context, &storage).await?;
+    serve(context, storage, began, || show_first_steps(context, first.as_ref())).await
+}
+
+/// Serves a store that is open; `announce` prints what the person in front of the terminal needs.
+pub async fn serve(
+    context: &Context,
+    storage: Storage,
+    began: Instant,
+    announce: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let app = App::start(AppParts {
+        config: context.config.clone(),
+        storage,
+        clock: context.clock.clone(),
+        random: context.random.clone(),
+    })
+    .await?;
+    let ready = |server: &crate::http::HttpServer| {
+        tracing::info!(
+            http.address = %server.address(),
+            ops.address = %server.ops_address(),
+            start.ms = began.elapsed().as_millis() as u64,
+            "ready"
+        );
+        announce();
+    };
+    app.serve(ready, stop_signal()).await
+}
+
+/// Made only when somebody is there to read its password.
+async fn first_account(context: &Context, storage: &Storage) -> anyhow::Result<Option<FirstAccount>> {
+    if !std::io::stdout().is_terminal() {
+        return Ok(None);
+    }
+    let access = Access::new(storage.clone(), context.clock.clone(), context.random.clone());
+    Ok(access.ensure_first_account().await?)
+}
+
+fn show_first_steps(context: &Context, first: Option<&FirstAccount>) {
+    let url = context.config.http.shown_url();
+    let Some(FirstAccount { email, password, write_key, .. }) = first else {
+        println!("weir is at {url}");
+        return;
+    };
+    println!(
+        "\nweir is at {url}\n\n\
+         \x20 email     {email}\n\
+         \x20 password  {password}\n\
+         \x20 write key {write_key}\n\n\
+         This password is shown only now. Send a first event:\n\n\
+         \x20 curl {url}/api/v1/events \\\n\
+         \x20   -H 'Authorization: Bearer {write_key}' \\\n\
+         \x20   -H 'Content-Type: application/json' \\\n\
+         \x20   -d '{{\"event\": \"hello\", \"distinct_id\": \"me\", \"properties\": {{\"from\": \"curl\"}}}}'\n"
+    );
+}
+
+/// Ctrl-C or the TERM that service managers send. A second one ends the process at once.
+async fn stop_signal() {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(error) => {
+            tracing::warn!(%error, "TERM cannot be listened to");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping: requests in flight are answered first");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        std::process::exit(130);
+    });
+}
