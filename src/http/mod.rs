@@ -5,6 +5,7 @@
 //! [`ApiError`] when something is wrong; `middleware` turns that into a problem document or a page,
 //! logs its cause once, and adds what every answer carries. [`HttpServer`] binds and stops.
 
+pub mod api;
 pub mod collect;
 pub mod error;
 pub mod extract;

@@ -3,15 +3,16 @@
 
 use actix_web::web::{ServiceConfig, get, post, resource, scope};
 
-use super::collect;
 use super::ops;
 use super::web::{account, assets, index, keys, login, projects, rejected, settings, start};
+use super::{api, collect};
 
 /// The listener that clients and people reach.
 pub fn configure(config: &mut ServiceConfig) {
     config
         .configure(health)
         .configure(collect::routes)
+        .configure(api::routes)
         .configure(assets::routes)
         // Pages that need no project.
         .service(resource("/").route(get().to(index::show)))

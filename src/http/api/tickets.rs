@@ -1,0 +1,357 @@
+//! `/api/v1/tickets`: ask, look, wait, fetch, cancel.
+//!
+//! The answer is always the ticket. It belongs to the caller's project; any other is not found.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::result_format::{PageLimits, ResultFormat, page};
+use super::ticket_view::{TicketView, address, etag, json, version_of};
+use crate::http::extract::{Caller, JsonBody};
+use crate::http::{ApiError, ErrorCode, FieldError};
+use crate::model::{ProjectId, TicketId};
+use crate::tickets::{Submit, SubmitError, Ticket, TicketError, Tickets, WAIT_MAX, WaitFor};
+
+pub use super::ticket_events::ticket_events;
+
+/// No answer is larger than 10 MB; some room is left for what is around the rows.
+const PAGE_BYTES_MAX: usize = 9_000_000;
+const WHOLE_BYTES_MAX: u64 = 10_000_000;
+const PAGE_ROWS_DEFAULT: usize = 1_000;
+const PAGE_ROWS_MAX: usize = 100_000;
+
+const LIST_DEFAULT: u32 = 50;
+const LIST_MAX: u32 = 200;
+
+/// As long as the column is wide.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// When to look again at a ticket that is not done, at the latest.
+const RETRY_AFTER_SECS_MAX: u64 = 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitTicket {
+    question: Value,
+}
+
+/// `POST /api/v1/tickets`: 200 when it is done within `Prefer: wait=…`, else 202 and where to look.
+pub async fn submit_ticket(
+    caller: Caller,
+    tickets: web::Data<Tickets>,
+    request: HttpRequest,
+    body: JsonBody<SubmitTicket>,
+) -> Result<HttpResponse, ApiError> {
+    let submit = Submit {
+        project_id: caller.project_id(),
+        kind: "question".to_owned(),
+        body: body.0.question,
+        idempotency_key: idempotency_key(request.headers())?,
+        created_by: caller.id.to_string(),
+    };
+    let submitted = tickets.submit(submit).await.map_err(submit_error)?;
+    let mut ticket = submitted.ticket;
+    let wait = preferred_wait(request.headers());
+    if !ticket.state.is_final() && !wait.is_zero() {
+        ticket = tickets
+            .wait(caller.project_id(), ticket.ticket_id, WaitFor::End, wait)
+            .await
+            .map_err(ticket_error)?;
+    }
+    let status = if ticket.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    answer(status, &ticket, &tickets, submitted.estimate).await
+}
+
+#[derive(Deserialize)]
+pub struct GetTicket {
+    wait: Option<u64>,
+}
+
+/// `GET /api/v1/tickets/{id}`: with `?wait=25` when it is done, or when it differs from
+/// `If-None-Match`, or when the time is over.
+pub async fn get_ticket(
+    caller: Caller,
+    tickets: web::Data<Tickets>,
+    path: web::Path<String>,
+    query: web::Query<GetTicket>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let ticket = ticket_id(&path)?;
+    let seen = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let seen = seen.and_then(version_of);
+    let wait_for = seen.map_or(WaitFor::End, WaitFor::Change);
+    let wait = Duration::from_secs(query.wait.unwrap_or(0)).min(WAIT_MAX);
+    let ticket = tickets.wait(caller.project_id(), ticket, wait_for, wait).await.map_err(ticket_error)?;
+    if seen == Some(ticket.version()) {
+        return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag(&ticket))).finish());
+    }
+    answer(StatusCode::OK, &ticket, &tickets, Duration::ZERO).await
+}
+
+/// `POST /api/v1/tickets/{id}/cancel`: the ticket, `cancelled`, or `cancelling` until its run has
+/// stopped. One that has ended stays as it is.
+pub async fn cancel_ticket(
+    caller: Caller,
+    tickets: web::Data<Tickets>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let ticket = tickets.cancel(caller.project_id(), ticket_id(&path)?).await.map_err(ticket_error)?;
+    let status = if ticket.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    answer(status, &ticket, &tickets, Duration::ZERO).await
+}
+
+#[derive(Deserialize)]
+pub struct ListTickets {
+    before: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct TicketListView {
+    /// Youngest first, without their results.
+    tickets: Vec<TicketView>,
+    /// The address of the next page; `null` at the end.
+    next: Option<String>,
+}
+
+/// `GET /api/v1/tickets`
+pub async fn list_tickets(
+    caller: Caller,
+    tickets: web::Data<Tickets>,
+    query: web::Query<ListTickets>,
+) -> Result<HttpResponse, ApiError> {
+    let limit = query.limit.unwrap_or(LIST_DEFAULT);
+    if !(1..=LIST_MAX).contains(&limit) {
+        return Err(invalid_parameter("limit", format!("It is {limit}; use 1 to {LIST_MAX}.")));
+    }
+    let before = match &query.before {
+        None => None,
+        Some(text) => Some(
+            text.parse::<TicketId>()
+                .map_err(|_| invalid_parameter("before", "It is not the id of a ticket.".to_owned()))?,
+        ),
+    };
+    let listed = tickets.list(caller.project_id(), before, limit).await?;
+    let views: Result<Vec<_>, _> = listed.tickets.iter().map(TicketView::without_result).collect();
+    let next = listed.next.map(|next| format!("/api/v1/tickets?limit={limit}&before={next}"));
+    Ok(json_response(StatusCode::OK, json(&TicketListView { tickets: views?, next })))
+}
+
+#[derive(Deserialize)]
+pub struct GetResult {
+    format: Option<String>,
+    offset: Option<usize>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/tickets/{id}/result`: as JSON whole when it is small enough and no page was asked
+/// for, else in pages; a `Link` header leads to the next one.
+pub async fn get_ticket_result(
+    caller: Caller,
+    tickets: web::Data<Tickets>,
+    path: web::Path<String>,
+    query: web::Query<GetResult>,
+) -> Result<HttpResponse, ApiError> {
+    let format = match query.format.as_deref() {
+        None => ResultFormat::Json,
+        Some(text) => ResultFormat::parse(text).ok_or_else(|| {
+            invalid_parameter("format", format!("It is {text:?}; use json, ndjson or csv."))
+        })?,
+    };
+    let rows_max = query.limit.unwrap_or(PAGE_ROWS_DEFAULT);
+    if !(1..=PAGE_ROWS_MAX).contains(&rows_max) {
+        return Err(invalid_parameter("limit", format!("It is {rows_max}; use 1 to {PAGE_ROWS_MAX}.")));
+    }
+    let ticket = finished(&tickets, caller.project_id(), ticket_id(&path)?).await?;
+    let result = tickets.result(&ticket).await.map_err(ticket_error)?;
+    let is_page = query.offset.is_some() || query.limit.is_some() || format != ResultFormat::Json;
+    if !is_page && result.len() as u64 <= WHOLE_BYTES_MAX {
+        return Ok(json_response(StatusCode::OK, result));
+    }
+    // A row takes more room as CSV, where its label stands in every line: some megabytes of it are
+    // cut smaller beforehand.
+    let bytes_max = if format == ResultFormat::Csv { PAGE_BYTES_MAX / 8 } else { PAGE_BYTES_MAX };
+    let limits = PageLimits { offset: query.offset.unwrap_or(0), rows_max, bytes_max };
+    let page = web::block(move || page(&result, format, limits))
+        .await
+        .map_err(ApiError::internal)?
+        .map_err(ApiError::internal)?;
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((header::CONTENT_TYPE, format.content_type()))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"));
+    if format != ResultFormat::Json {
+        let name = if format == ResultFormat::Csv { "csv" } else { "ndjson" };
+        let file = format!("attachment; filename=\"{}.{name}\"", ticket.ticket_id);
+        response.insert_header((header::CONTENT_DISPOSITION, file));
+    }
+    if let Some(next) = page.next {
+        let format = query.format.as_deref().unwrap_or("json");
+        let next = format!("{}/result?format={format}&offset={next}&limit={rows_max}", address(&ticket));
+        response.insert_header((header::LINK, format!("<{next}>; rel=\"next\"")));
+    }
+    Ok(response.body(page.body))
+}
+
+/// A ticket that has a result, or why there is none.
+async fn finished(tickets: &Tickets, project: ProjectId, ticket: TicketId) -> Result<Ticket, ApiError> {
+    let ticket = tickets.get(project, ticket).await.map_err(ticket_error)?;
+    if ticket.result_bytes.is_some() {
+        return Ok(ticket);
+    }
+    let state = ticket.state.as_str();
+    let error = ApiError::new(ErrorCode::Conflict, format!("The ticket is {state} and has no result."));
+    Err(if ticket.state.is_final() { error } else { error.with_retry_after(1) })
+}
+
+async fn answer(
+    status: StatusCode,
+    ticket: &Ticket,
+    tickets: &Tickets,
+    estimate: Duration,
+) -> Result<HttpResponse, ApiError> {
+    let view = TicketView::whole(ticket, tickets).await?;
+    let mut response = json_response(status, json(&view));
+    let headers = response.headers_mut();
+    let mut set = |name: header::HeaderName, value: String| {
+        let value = header::HeaderValue::from_str(&value).expect("ids and numbers fit into a header");
+        headers.insert(name, value);
+    };
+    set(header::ETAG, etag(ticket));
+    if !ticket.state.is_final() {
+        set(header::RETRY_AFTER, retry_after_secs(ticket, estimate).to_string());
+    }
+    if status == StatusCode::ACCEPTED {
+        set(header::LOCATION, address(ticket));
+    }
+    Ok(response)
+}
+
+/// The estimated time for everybody ahead and itself, within reason.
+fn retry_after_secs(ticket: &Ticket, estimate: Duration) -> u64 {
+    let ahead = u64::from(ticket.queue_position.unwrap_or(1));
+    (estimate.as_secs() * ahead).clamp(1, RETRY_AFTER_SECS_MAX)
+}
+
+fn json_response(status: StatusCode, body: bytes::Bytes) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .body(body)
+}
+
+pub(super) fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("There is no such ticket."))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = format!("Use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters.");
+            Err(invalid_parameter("Idempotency-Key", detail))
+        }
+    }
+}
+
+/// The `wait` of `Prefer: wait=10, …` (RFC 7240) in seconds; what cannot be read is no preference.
+fn preferred_wait(headers: &HeaderMap) -> Duration {
+    let preferences = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
+    let wait = preferences.flat_map(|value| value.split([',', ';'])).find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        if !name.trim().eq_ignore_ascii_case("wait") {
+            return None;
+        }
+        value.trim().trim_matches('"').parse::<u64>().ok()
+    });
+    Duration::from_secs(wait.unwrap_or(0)).min(WAIT_MAX)
+}
+
+fn invalid_parameter(name: &str, detail: String) -> ApiError {
+    let errors = vec![FieldError { pointer: name.to_owned(), detail }];
+    ApiError::new(ErrorCode::Invalid, format!("The parameter {name} is not valid.")).with_errors(errors)
+}
+
+fn submit_error(error: SubmitError) -> ApiError {
+    match error {
+        SubmitError::Invalid(invalid) => {
+            let errors = invalid.errors.into_iter();
+            let errors = errors
+                .map(|(pointer, detail)| FieldError { pointer: format!("/question{pointer}"), detail })
+                .collect();
+            ApiError::new(ErrorCode::Invalid, invalid.detail).with_errors(errors)
+        }
+        SubmitError::UnknownKind(_) => {
+            ApiError::new(ErrorCode::Unavailable, "This process does not take questions.").with_source(error)
+        }
+        SubmitError::IdempotencyKeyReused => {
+            let detail = "This Idempotency-Key was sent before with another request.";
+            ApiError::new(ErrorCode::Conflict, detail)
+        }
+        SubmitError::TooManyQueued { queued_max } => {
+            let detail = format!(
+                "{queued_max} tickets of this project are waiting, which is the limit (tickets.queued_max)."
+            );
+            ApiError::new(ErrorCode::TooManyRequests, detail).with_retry_after(5)
+        }
+        SubmitError::Storage(error) => error.into(),
+    }
+}
+
+pub(super) fn ticket_error(error: TicketError) -> ApiError {
+    match error {
+        TicketError::NotFound => ApiError::not_found("There is no such ticket."),
+        TicketError::Gone => {
+            let detail = "The ticket has expired and its result was deleted. Ask again.";
+            ApiError::new(ErrorCode::Gone, detail)
+        }
+        TicketError::NoResult => ApiError::new(ErrorCode::Conflict, "The ticket has no result."),
+        TicketError::Storage(error) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn reads_how_long_a_client_wants_to_wait() {
+        for (values, secs) in [
+            (&["wait=10"][..], 10),
+            (&["respond-async, wait=7"], 7),
+            (&["return=minimal", "Wait = \"3\""], 3),
+            (&["wait=100"], 25),
+            (&["wait=-1"], 0),
+            (&["wait"], 0),
+            (&[], 0),
+        ] {
+            assert_eq!(preferred_wait(&headers("prefer", values)).as_secs(), secs, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn idempotency_keys_have_a_length() {
+        assert_eq!(idempotency_key(&headers("idempotency-key", &[])).unwrap(), None);
+        let key = idempotency_key(&headers("idempotency-key", &["a b"])).unwrap();
+        assert_eq!(key.as_deref(), Some("a b"));
+        assert!(idempotency_key(&headers("idempotency-key", &[""])).is_err());
+        let long: &'static str = "x".repeat(256).leak();
+        assert!(idempotency_key(&headers("idempotency-key", &[long])).is_err());
+    }
+}
