@@ -404,8 +404,10 @@ async fn replace(
             if !leases::is_held(tx, &lease).await? {
                 return Err(CompactionError::Overtaken);
             }
-            for output in &outputs {
-                if !objects::make_live(tx, output.kind(), output.shard_no, output.object_id).await? {
+            for kind in [ObjectKind::Run, ObjectKind::Segment] {
+                let of_kind = outputs.iter().filter(|output| output.kind() == kind);
+                let ids: Vec<ObjectId> = of_kind.map(|output| output.object_id).collect();
+                if !objects::make_all_live(tx, kind, lease.shard_no, &ids).await? {
                     return Err(CompactionError::Overtaken);
                 }
             }

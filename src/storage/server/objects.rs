@@ -19,6 +19,8 @@ const PARTS_PER_READ: usize = 4;
 const SMALL_PARTS_PER_READ: usize = 256;
 /// Headers are some kilobytes each; one of 500 columns may reach a few hundred.
 const HEADERS_PER_READ: usize = 16;
+/// Objects that one statement changes.
+const OBJECTS_PER_STATEMENT: usize = 200;
 /// More live objects than this in one shard is a broken compaction, not a catalogue.
 const OBJECTS_MAX: usize = 100_000;
 
@@ -158,6 +160,44 @@ pub async fn make_live(
         ObjectKind::Segment => &MAKE_SEGMENT_LIVE,
     };
     Ok(tx.execute(statement, values![shard_no, object_id]).await? == 1)
+}
+
+static MAKE_RUNS_LIVE: Statement = statement!(
+    "runs.make_all_live",
+    mysql: "UPDATE (SELECT * FROM ({rows}) AS listed) AS done STRAIGHT_JOIN runs \
+            ON runs.shard_no = ? AND runs.run_id = done.object_id \
+            SET runs.state = 'live' WHERE runs.state = 'building'",
+    sqlite: "UPDATE runs SET state = 'live' WHERE run_id IN ({rows}) AND shard_no = ? AND state = 'building'",
+);
+static MAKE_SEGMENTS_LIVE: Statement = statement!(
+    "segments.make_all_live",
+    mysql: "UPDATE (SELECT * FROM ({rows}) AS listed) AS done STRAIGHT_JOIN segments \
+            ON segments.shard_no = ? AND segments.segment_id = done.object_id \
+            SET segments.state = 'live' WHERE segments.state = 'building'",
+    sqlite: "UPDATE segments SET state = 'live' \
+             WHERE segment_id IN ({rows}) AND shard_no = ? AND state = 'building'",
+);
+
+/// The same for many at once: a merge of old runs may make thousands of segments, and the
+/// transaction that closes it must stay short. False when one of them is not `building` any more.
+pub async fn make_all_live(
+    tx: &mut Tx,
+    kind: ObjectKind,
+    shard_no: ShardNo,
+    object_ids: &[ObjectId],
+) -> Result<bool, StorageError> {
+    let statement = match kind {
+        ObjectKind::Run => &MAKE_RUNS_LIVE,
+        ObjectKind::Segment => &MAKE_SEGMENTS_LIVE,
+    };
+    let mut made = 0;
+    for ids in object_ids.chunks(OBJECTS_PER_STATEMENT) {
+        let mut binds: Vec<Value> = ids.iter().map(|&id| id.into()).collect();
+        binds.push(shard_no.into());
+        let one = "SELECT ? AS object_id";
+        made += tx.execute(statement.with_joined_rows(one, " UNION ALL ", ids.len()), binds).await?;
+    }
+    Ok(made == object_ids.len() as u64)
 }
 
 static RETIRE_RUN: Statement = statement!(
