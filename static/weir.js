@@ -102,7 +102,8 @@
     clearTimeout(timer);
     if (paused) return;
     if (document.hidden) return plan();
-    fetch(location.href, { headers: { "X-Requested-With": "weir" } }).then(function (response) {
+    var part = document.querySelector("[data-refresh]");
+    fetch(part && part.dataset.refreshHref || location.href, { headers: { "X-Requested-With": "weir" } }).then(function (response) {
       if (response.redirected && new URL(response.url).pathname !== location.pathname) {
         location.href = response.url;
         return null;

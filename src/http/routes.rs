@@ -4,7 +4,9 @@
 use actix_web::web::{ServiceConfig, get, post, resource, scope};
 
 use super::ops;
-use super::web::{account, assets, index, keys, login, projects, rejected, settings, start};
+use super::web::{
+    account, ask, assets, index, keys, login, overview, projects, rejected, settings, start, tickets,
+};
 use super::{api, collect};
 
 /// The listener that clients and people reach.
@@ -26,6 +28,11 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(
             scope("/p/{project_id}")
                 .service(resource("").route(get().to(index::project)))
+                .service(resource("/overview").route(get().to(overview::show)))
+                .service(resource("/ask").route(get().to(ask::show)))
+                .service(resource("/tickets").route(get().to(tickets::list)))
+                .service(resource("/tickets/{ticket_id}").route(get().to(tickets::show)))
+                .service(resource("/tickets/{ticket_id}/cancel").route(post().to(tickets::cancel)))
                 .service(resource("/start").route(get().to(start::show)))
                 .service(
                     resource("/settings").route(get().to(settings::show)).route(post().to(settings::save)),

@@ -7,6 +7,7 @@ use prometheus::HistogramVec;
 
 use crate::access::Access;
 use crate::config::Config;
+use crate::http::web::menu::MenuCache;
 use crate::model::{Clock, Random};
 use crate::storage::Storage;
 use crate::telemetry::Metrics;
@@ -20,6 +21,8 @@ pub struct HttpState {
     pub metrics: Metrics,
     pub http_metrics: HttpMetrics,
     pub readiness: Readiness,
+    /// What menus offer, kept for seconds.
+    pub menus: MenuCache,
 }
 
 impl HttpState {
@@ -39,6 +42,7 @@ impl HttpState {
             random,
             metrics,
             readiness: Readiness::default(),
+            menus: MenuCache::default(),
         }
     }
 }

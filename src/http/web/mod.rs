@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod ask;
+pub mod asking;
 pub mod assets;
 pub mod chart;
 pub mod format;
@@ -10,9 +11,12 @@ pub mod frame;
 pub mod index;
 pub mod keys;
 pub mod login;
+pub mod menu;
+pub mod overview;
 pub mod projects;
 pub mod range;
 pub mod rejected;
 pub mod settings;
 pub mod start;
+pub mod tickets;
 pub mod views;

@@ -324,8 +324,51 @@ impl AskForm {
     }
 
     /// For each series or step of the JSON its number in the form.
-    pub fn places(&self) -> Vec<usize> {
+    fn places(&self) -> Vec<usize> {
         (0..self.parts.len()).filter(|number| self.counts(&self.parts[*number])).collect()
+    }
+
+    /// Where in the form a field of the JSON is, such as `s1.f0.value` for
+    /// `series[1].filters[0].value`; empty for what belongs to no field.
+    pub fn place_of(&self, field: &str) -> String {
+        let (head, rest) = field.split_once('.').unwrap_or((field, ""));
+        let (name, number) = match head.split_once('[') {
+            Some((name, number)) => (name, number.trim_end_matches(']').parse::<usize>().ok()),
+            None => (head, None),
+        };
+        let filter = |filters: &[FilterForm], prefix: &str, at: usize| {
+            let at = (0..filters.len()).filter(|n| !filters[*n].is_draft()).nth(at).unwrap_or(0);
+            format!("{prefix}f{at}.{}", if rest.ends_with("property") { "property" } else { "value" })
+        };
+        match (name, number) {
+            ("series" | "steps", Some(at)) => {
+                let Some(at) = self.places().get(at).copied() else {
+                    return String::new();
+                };
+                if let Some(inner) = rest.strip_prefix("filters[") {
+                    let inner = inner.split(']').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+                    return filter(&self.parts[at].filters, &format!("s{at}."), inner);
+                }
+                format!("s{at}.{}", if rest == "property" { "property" } else { "event" })
+            }
+            ("filters", Some(at)) => filter(&self.filters, "", at),
+            ("from" | "to", _) => "range".to_owned(),
+            ("granularity" | "window", _) => name.to_owned(),
+            ("breakdown", _) => if rest == "limit" { "limit" } else { "by" }.to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// What the next choice is, while the question cannot be asked yet.
+    pub fn next_choice(&self) -> Option<&'static str> {
+        if self.kind == Kind::Funnel && self.places().len() < 2 {
+            return Some("Choose the events of at least two steps");
+        }
+        let no_property = |part: &PartForm| takes_property(&part.measure) && part.property.is_empty();
+        if self.kind == Kind::Trends && self.parts.iter().any(no_property) {
+            return Some("Choose the property to measure");
+        }
+        None
     }
 
     /// The form that shows this question, when it can show all of it. The range is not looked at.

@@ -126,6 +126,8 @@ pub struct AskPage {
     pub errors: Vec<(String, String)>,
     /// `line` or `bars`.
     pub view: &'static str,
+    /// While it waits: the same page, naming the ticket that is already there.
+    pub refresh_href: String,
     pub asked: Asked,
 }
 
@@ -150,7 +152,7 @@ impl AskPage {
 
     fn link(&self, form: &AskForm, view: &str) -> String {
         let mut params: Params = self.range.range.params();
-        if self.json_open {
+        if self.json_only {
             params = vec![("q".into(), self.json.clone())];
         } else {
             params.extend(form.params());

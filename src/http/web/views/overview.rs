@@ -5,7 +5,7 @@ use crate::http::web::{chart, format, format::Change};
 
 /// A number at the top of the page.
 pub struct Figure {
-    pub label: &'static str,
+    pub label: String,
     /// `None` while it is still counted.
     pub value: Option<String>,
     /// Against the previous period; `None` when nothing is compared or not yet known.
@@ -36,11 +36,18 @@ pub struct OverviewPage {
     pub top_events: Option<Vec<TopEvent>>,
     /// Something is still counted: the page brings itself up to date.
     pub waiting: bool,
+    /// Where it looks: the same page, naming the tickets that are already there.
+    pub refresh_href: String,
     /// The project has no event at all yet.
     pub first_event_awaited: bool,
 }
 
 impl OverviewPage {
+    /// Everything is counted, and there is nothing.
+    pub fn counts_nothing(&self) -> bool {
+        !self.waiting && self.top_events.as_ref().is_some_and(Vec::is_empty)
+    }
+
     fn per(&self) -> &'static str {
         self.range.range.grain().word()
     }

@@ -48,7 +48,11 @@ fn what_is_not_filled_in_yet_takes_no_part() {
     let expected = json!({"kind": "funnel", "from": "2011-01-01", "to": "2011-02-01",
         "steps": [{"event": "a"}, {"event": "b"}]});
     assert_eq!(question(query), expected);
-    assert_eq!(AskForm::read(&params(query), "day").places(), [0, 2]);
+    let form = AskForm::read(&params(query), "day");
+    assert_eq!(form.place_of("steps[1].event"), "s2.event", "errors stand at the field they belong to");
+    assert_eq!(form.next_choice(), None);
+    assert!(AskForm::read(&params("kind=funnel&s0.event=a"), "day").next_choice().is_some());
+    assert!(AskForm::read(&params("s0.measure=sum"), "day").next_choice().is_some());
 }
 
 #[test]
@@ -121,4 +125,29 @@ fn text_that_looks_like_a_number_keeps_its_type() {
         "filters": [{"property": "unknown", "op": "in", "value": ["12", 12, true, "true", "a"]}]});
     let form = AskForm::from_json(&question).unwrap();
     assert_eq!(form.to_json("x", "y", &types), question);
+}
+
+#[test]
+fn errors_of_the_json_find_their_field() {
+    let query = "s0.measure=sum&s0.property=x&s0.f0.property=a&s0.f0.op=eq&s0.f1.property=b&s0.f1.op=gt&s0.f1.value=c\
+        &f0.property=d&f0.op=eq&f0.value=1";
+    let form = AskForm::read(&params(query), "day");
+    for (field, place) in [
+        ("series[0].property", "s0.property"),
+        ("series[0].events[3]", "s0.event"),
+        // The first filter has no value yet, so it is not part of the question.
+        ("series[0].filters[0].value", "s0.f1.value"),
+        ("series[7].property", ""),
+        ("filters[0].property", "f0.property"),
+        ("filters[0]", "f0.value"),
+        ("to", "range"),
+        ("breakdown.limit", "limit"),
+        ("breakdown", "by"),
+        ("window", "window"),
+        ("", ""),
+        ("series[", ""),
+        ("series", ""),
+    ] {
+        assert_eq!(form.place_of(field), place, "{field}");
+    }
 }

@@ -47,8 +47,8 @@ fn one(label: &str, level: f64, seed: i64) -> Series {
 }
 
 fn overview() -> OverviewPage {
-    let figure = |label, value: &str, change, before: &str| Figure {
-        label,
+    let figure = |label: &str, value: &str, change, before: &str| Figure {
+        label: label.into(),
         value: Some(value.into()),
         change: Some(change),
         before: Some(before.into()),
@@ -83,6 +83,7 @@ fn overview() -> OverviewPage {
             top("order_cancelled", 948, 902),
         ]),
         waiting: false,
+        refresh_href: "/p/1/overview?ticket=x".into(),
         first_event_awaited: false,
     }
 }
@@ -95,10 +96,10 @@ fn the_overview_in_each_state() {
 
     let waiting = OverviewPage {
         figures: vec![
-            Figure { label: "Events", value: Some("214,903".into()), change: None, before: None },
-            Figure { label: "Persons", value: None, change: None, before: None },
-            Figure { label: "Events per person", value: None, change: None, before: None },
-            Figure { label: "Persons per day", value: None, change: None, before: None },
+            Figure { label: "Events".into(), value: Some("214,903".into()), change: None, before: None },
+            Figure { label: "Persons".into(), value: None, change: None, before: None },
+            Figure { label: "Events per person".into(), value: None, change: None, before: None },
+            Figure { label: "Persons per day".into(), value: None, change: None, before: None },
         ],
         persons: Panel::Waiting,
         events: Panel::Waiting,
@@ -144,6 +145,7 @@ fn ask(query: &str, asked: Asked) -> AskPage {
         json_only: false,
         errors: Vec::new(),
         view: "line",
+        refresh_href: "/p/1/ask?ticket=x".into(),
         asked,
     }
 }

@@ -1,0 +1,100 @@
+//! The page around an answer, or around what keeps it from being there.
+
+use super::{Request, answer, param, words};
+use crate::{
+    http::web::{
+        asking::{self, Outcome},
+        format,
+        range::address,
+        views::{AnswerView, AskPage, Asked, Frame, Menus, RangeBar},
+    },
+    tickets::Ticket,
+};
+
+/// All but the answer.
+pub struct Shell {
+    pub frame: Frame,
+    pub menus: Menus,
+    pub request: Request,
+}
+
+impl Shell {
+    pub fn page(self, asked: Asked) -> AskPage {
+        let Shell { frame, menus, request } = self;
+        let view = if param(&request.params, "view") == Some("bars") { "bars" } else { "line" };
+        AskPage {
+            frame,
+            range: RangeBar { form: "ask", range: request.range, with_compare: false },
+            form: request.form,
+            menus,
+            json: request.json,
+            json_open: request.json_only,
+            json_only: request.json_only,
+            errors: request.errors,
+            view,
+            refresh_href: String::new(),
+            asked,
+        }
+    }
+
+    /// This page, with or without the ticket it waits for.
+    fn href(&self, ticket: Option<&Ticket>) -> String {
+        let mut params = self.request.params.clone();
+        params.retain(|(name, _)| name != "ticket" && name != "do");
+        params.extend(ticket.map(|ticket| ("ticket".to_owned(), ticket.ticket_id.to_string())));
+        address(&self.frame.href("ask"), &params)
+    }
+
+    fn ticket_href(&self, ticket: &Ticket) -> String {
+        self.frame.href(&format!("tickets/{}", ticket.ticket_id))
+    }
+}
+
+pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
+    match outcome {
+        Outcome::Waiting(ticket) => {
+            let (progress, text) = asking::progress(&ticket);
+            let refresh_href = shell.href(Some(&ticket));
+            let ticket_href = shell.ticket_href(&ticket);
+            let mut page = shell.page(Asked::Waiting { progress, text, ticket_href });
+            page.refresh_href = refresh_href;
+            page
+        }
+        Outcome::Failed { ticket, detail } => {
+            let ticket_href = ticket.as_ref().map(|ticket| shell.ticket_href(ticket));
+            let again_href = shell.href(None);
+            shell.page(Asked::Failed { detail, ticket_href, again_href })
+        }
+        Outcome::Answered(ticket, answer) => {
+            let Some(question) = shell.request.question.take() else {
+                return shell.page(Asked::Nothing("Ask a question to see its answer".to_owned()));
+            };
+            let now = shell.frame.now;
+            let columns = param(&shell.request.params, "view") == Some("bars");
+            let words = words::in_words(&question.asked());
+            let heading = answer::funnel_heading(&question).unwrap_or(words);
+            let shown = answer::show(&question, &answer, columns, &heading, now);
+            shell.frame.as_of = ticket.as_of;
+            let mut facts = shown.remarks;
+            if let (Some(started), Some(finished)) = (ticket.started_at, ticket.finished_at) {
+                facts.push(format!("Answered in {}", format::duration(finished - started)));
+            }
+            if ticket.progress.rows_total > 0 {
+                facts
+                    .push(format!("{} read", format::counted(ticket.progress.rows_total, "event", "events")));
+            }
+            let view = AnswerView {
+                chart: shown.chart,
+                heading,
+                is_funnel: shown.series.is_empty(),
+                series: shown.series,
+                comparable: shown.comparable,
+                table: shown.table,
+                notes: asking::notes(std::iter::once(&ticket), now),
+                facts,
+                ticket_href: shell.ticket_href(&ticket),
+            };
+            shell.page(Asked::Answered(Box::new(view)))
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A page's question as a ticket: submitted, waited for a little, and read.
+//!
+//! A page that shows what is still running brings itself up to date under an address that names its
+//! tickets, so that looking again does not ask again.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{chart, format, views::Note};
+use crate::{
+    analysis::{Answer, Question},
+    http::{ApiError, extract::ProjectPage},
+    model::{Millis, TicketId},
+    tickets::{Submit, SubmitError, Ticket, TicketError, TicketState, Tickets, WaitFor},
+};
+
+/// As registered in app.rs.
+const QUESTION: &str = "question";
+
+/// A page waits this long before it shows that it waits. A question over a small project is
+/// answered in a fraction of it.
+pub const PAGE_WAIT: Duration = Duration::from_secs(3);
+
+/// Data that is complete up to longer ago than this is called stale.
+const STALE_MS: Millis = 60_000;
+
+/// Where one question of a page stands.
+pub enum Outcome {
+    Waiting(Ticket),
+    Answered(Ticket, Box<Answer>),
+    /// Final, without an answer. No ticket when it was not even taken.
+    Failed {
+        ticket: Option<Ticket>,
+        detail: String,
+    },
+}
+
+impl Outcome {
+    pub fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Self::Waiting(ticket) | Self::Answered(ticket, _) => Some(ticket),
+            Self::Failed { ticket, .. } => ticket.as_ref(),
+        }
+    }
+}
+
+/// Who asks: `page` says where, so that the list of tickets can leave out what nobody typed.
+pub struct Asking<'a> {
+    pub tickets: &'a Tickets,
+    pub project: &'a ProjectPage,
+    pub page: &'static str,
+    pub wait: Duration,
+}
+
+impl Asking<'_> {
+    /// Asks, or looks at the ticket that was made for this very question before.
+    pub async fn ask(&self, question: &Question, earlier: Option<TicketId>) -> Result<Outcome, ApiError> {
+        let body = question.asked();
+        if let Some(ticket) = self.find_earlier(earlier, question).await? {
+            return self.read(ticket).await;
+        }
+        let account = self.project.session.account_id;
+        let submit = Submit {
+            project_id: self.project.project_id(),
+            kind: QUESTION.to_owned(),
+            body,
+            idempotency_key: None,
+            created_by: format!("{}:{account}", self.page),
+        };
+        match self.tickets.submit(submit).await {
+            Ok(submitted) => self.read(submitted.ticket).await,
+            Err(SubmitError::Storage(error)) => Err(error.into()),
+            Err(SubmitError::Invalid(invalid)) => {
+                let first = invalid.errors.first().map(|(_, detail)| detail.clone());
+                Ok(Outcome::Failed { ticket: None, detail: first.unwrap_or(invalid.detail) })
+            }
+            Err(error @ SubmitError::TooManyQueued { .. }) => {
+                let detail =
+                    format!("{}. Try again when some of them are done.", capitalised(&error.to_string()));
+                Ok(Outcome::Failed { ticket: None, detail })
+            }
+            Err(error @ (SubmitError::UnknownKind(_) | SubmitError::IdempotencyKeyReused)) => {
+                Err(ApiError::internal(error))
+            }
+        }
+    }
+
+    /// The ticket, as long as it is this project's and asks the same.
+    async fn find_earlier(
+        &self,
+        ticket: Option<TicketId>,
+        question: &Question,
+    ) -> Result<Option<Ticket>, ApiError> {
+        let Some(ticket_id) = ticket else {
+            return Ok(None);
+        };
+        match self.tickets.get(self.project.project_id(), ticket_id).await {
+            Ok(ticket) => {
+                let body: Option<Value> = serde_json::from_slice(&ticket.body).ok();
+                let same = ticket.kind == QUESTION && body == Some(question.asked());
+                Ok(same.then_some(ticket))
+            }
+            Err(TicketError::NotFound | TicketError::Gone | TicketError::NoResult) => Ok(None),
+            Err(TicketError::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    async fn read(&self, mut ticket: Ticket) -> Result<Outcome, ApiError> {
+        if !ticket.state.is_final() && !self.wait.is_zero() {
+            let (project_id, ticket_id) = (ticket.project_id, ticket.ticket_id);
+            match self.tickets.wait(project_id, ticket_id, WaitFor::End, self.wait).await {
+                Ok(later) => ticket = later,
+                Err(error) => return failed(Some(ticket), error),
+            }
+        }
+        match ticket.state {
+            TicketState::Queued | TicketState::Running | TicketState::Cancelling => {
+                Ok(Outcome::Waiting(ticket))
+            }
+            TicketState::Succeeded => match self.tickets.result(&ticket).await {
+                Ok(body) => {
+                    let answer = serde_json::from_slice(&body).map_err(ApiError::internal)?;
+                    Ok(Outcome::Answered(ticket, Box::new(answer)))
+                }
+                Err(error) => failed(Some(ticket), error),
+            },
+            TicketState::Failed => {
+                let detail = ticket.error.as_ref().map(|error| error.detail.clone());
+                let detail = detail.unwrap_or_else(|| "It failed for an unknown reason.".to_owned());
+                Ok(Outcome::Failed { ticket: Some(ticket), detail })
+            }
+            TicketState::Cancelled => {
+                Ok(Outcome::Failed { ticket: Some(ticket), detail: "It was cancelled.".to_owned() })
+            }
+        }
+    }
+}
+
+fn failed(ticket: Option<Ticket>, error: TicketError) -> Result<Outcome, ApiError> {
+    match error {
+        TicketError::Storage(error) => Err(error.into()),
+        TicketError::NotFound | TicketError::Gone | TicketError::NoResult => {
+            Ok(Outcome::Failed { ticket, detail: "Its answer has expired.".to_owned() })
+        }
+    }
+}
+
+/// What a reader must know about the answers before believing them.
+pub fn notes<'a>(tickets: impl Iterator<Item = &'a Ticket> + Clone, now: Millis) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if tickets.clone().any(|ticket| ticket.partial) {
+        notes.push(Note::warning(
+            "Partial: a part of the data could not be read, so these numbers are too low. Ask again when all servers answer.",
+        ));
+    }
+    if let Some(as_of) = tickets.filter_map(|ticket| ticket.as_of).min()
+        && now - as_of > STALE_MS
+    {
+        notes.push(Note::warning(format!(
+            "Stale: what arrived in the last {} is not counted yet.",
+            format::duration(now - as_of)
+        )));
+    }
+    notes
+}
+
+/// A running ticket's bar and the sentence beside it.
+pub fn progress(ticket: &Ticket) -> (String, String) {
+    let progress = ticket.progress;
+    let total = u64::from(progress.shards_total);
+    let text = match (ticket.state, ticket.queue_position) {
+        (TicketState::Queued, Some(1)) => "Next in the queue".to_owned(),
+        (TicketState::Queued, Some(position)) => {
+            format!("{} before it in the queue", format::thousands(position - 1))
+        }
+        (TicketState::Cancelling, _) => "Stopping".to_owned(),
+        _ if total > 0 => {
+            let rows = match progress.rows_total {
+                0 => String::new(),
+                rows => format!(
+                    ", {} of {} events",
+                    format::thousands(progress.rows_done),
+                    format::thousands(rows)
+                ),
+            };
+            format!("{} of {total} shards{rows}", progress.shards_done)
+        }
+        _ => "Running".to_owned(),
+    };
+    let bar = match progress.rows_total {
+        0 => chart::progress_bar(u64::from(progress.shards_done), total),
+        rows => chart::progress_bar(progress.rows_done, rows),
+    };
+    (bar, text)
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}

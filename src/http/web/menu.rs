@@ -1,0 +1,133 @@
+//! Which events and properties a project has, for menus: read from the catalogue of all its shards
+//! and kept for a few seconds, since every edit of a question opens the page again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::future::join_all;
+
+use super::{
+    ask::form::PropertyTypes,
+    views::{Menus, PropertyMenu},
+};
+use crate::{
+    eventstore::{
+        format::PropertyKind,
+        scan::{MenuProperty, ProjectMenu, ScanError},
+    },
+    http::ApiError,
+    model::{Millis, ProjectId},
+    storage::Storage,
+};
+
+const KEPT_MS: Millis = 10_000;
+const PROJECTS_MAX: usize = 500;
+
+/// One for the process.
+#[derive(Default)]
+pub struct MenuCache {
+    known: Mutex<HashMap<ProjectId, (Millis, Arc<ProjectMenu>)>>,
+}
+
+impl MenuCache {
+    /// The project's menu; of servers that are away nothing.
+    pub async fn get(
+        &self,
+        storage: &Storage,
+        project_id: ProjectId,
+        now: Millis,
+    ) -> Result<Arc<ProjectMenu>, ApiError> {
+        let known = self.known.lock().expect("no holder of this lock can panic").get(&project_id).cloned();
+        if let Some((read_at, menu)) = known
+            && (0..KEPT_MS).contains(&(now - read_at))
+        {
+            return Ok(menu);
+        }
+        let menu = Arc::new(read(storage, project_id).await?);
+        let mut known = self.known.lock().expect("no holder of this lock can panic");
+        if known.len() >= PROJECTS_MAX {
+            known.retain(|_, (read_at, _)| now - *read_at < KEPT_MS);
+        }
+        // An empty menu fills with the first sealed event, which somebody is waiting for.
+        if known.len() < PROJECTS_MAX && !menu.events.is_empty() {
+            known.insert(project_id, (now, menu.clone()));
+        }
+        Ok(menu)
+    }
+}
+
+async fn read(storage: &Storage, project_id: ProjectId) -> Result<ProjectMenu, ApiError> {
+    let reads = storage.shards.all().map(|shard| async move {
+        let mut menu = ProjectMenu::default();
+        let db = storage.shards.db_of(shard)?;
+        menu.add_shard(db, shard, project_id).await?;
+        Ok::<_, ScanError>(menu)
+    });
+    let mut whole = ProjectMenu::default();
+    for menu in join_all(reads).await {
+        match menu {
+            Ok(menu) => merge(&mut whole, menu),
+            Err(error) if error.is_transient() => {
+                tracing::debug!(project.id = project_id.0, error = %error, "a shard's part of a menu is missing");
+            }
+            Err(error) => return Err(ApiError::internal(error)),
+        }
+    }
+    Ok(whole)
+}
+
+fn merge(whole: &mut ProjectMenu, part: ProjectMenu) {
+    for (name, rows) in part.events {
+        *whole.events.entry(name).or_default() += rows;
+    }
+    for (name, property) in part.properties {
+        let MenuProperty { rows, kinds } = property;
+        let known = whole.properties.entry(name).or_default();
+        known.rows += rows;
+        for (kind, rows) in kinds {
+            *known.kinds.entry(kind).or_default() += rows;
+        }
+    }
+}
+
+/// As the form offers it: events by how many there are, properties by name.
+pub fn menus(menu: &ProjectMenu) -> Menus {
+    let mut events: Vec<(&String, &u64)> = menu.events.iter().collect();
+    events.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    Menus {
+        events: events.into_iter().map(|(name, _)| name.clone()).collect(),
+        properties: menu
+            .properties
+            .iter()
+            .map(|(name, property)| PropertyMenu {
+                name: name.clone(),
+                types: types_in_words(types(property)),
+            })
+            .collect(),
+    }
+}
+
+pub fn types_of(menu: &ProjectMenu, property: &str) -> PropertyTypes {
+    menu.properties.get(property).map(types).unwrap_or_default()
+}
+
+fn types(property: &MenuProperty) -> PropertyTypes {
+    let has = |kinds: &[PropertyKind]| kinds.iter().any(|kind| property.kinds.contains_key(kind));
+    PropertyTypes {
+        text: has(&[PropertyKind::String]),
+        number: has(&[PropertyKind::Integer, PropertyKind::Float]),
+        boolean: has(&[PropertyKind::Boolean]),
+    }
+}
+
+fn types_in_words(types: PropertyTypes) -> String {
+    let mut words = Vec::new();
+    for (has, word) in [(types.text, "text"), (types.number, "number"), (types.boolean, "yes or no")] {
+        if has {
+            words.push(word);
+        }
+    }
+    words.join(" or ")
+}

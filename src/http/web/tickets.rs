@@ -1,0 +1,135 @@
+//! `/p/{project_id}/tickets`: what was asked, how far it is, and a way to stop it.
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    ask::words::in_words,
+    asking,
+    index::see_other,
+    range::address,
+    views::{self, Frame, Nav, Note, TicketPage, TicketRow, TicketsPage},
+};
+use crate::{
+    http::{
+        ApiError, HttpState,
+        extract::{CsrfForm, ProjectPage},
+    },
+    model::TicketId,
+    tickets::{Ticket, TicketError, TicketState, Tickets},
+};
+
+const ROWS_MAX: u32 = 50;
+
+#[derive(Deserialize)]
+pub struct ListQuery {
+    /// The id of the last row of the page before.
+    before: Option<String>,
+}
+
+/// `GET …/tickets`.
+pub async fn list(
+    state: web::Data<HttpState>,
+    tickets: web::Data<Tickets>,
+    project: ProjectPage,
+    query: web::Query<ListQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let frame = project.frame(&state, "Tickets", Nav::Tickets).await?;
+    let before = query.before.as_deref().and_then(|text| text.parse().ok());
+    let listed = tickets.list(project.project_id(), before, ROWS_MAX).await?;
+    let older_href = listed
+        .next
+        .map(|next| address(&frame.href("tickets"), &vec![("before".to_owned(), next.to_string())]));
+    let page = TicketsPage { frame, tickets: listed.tickets.iter().map(row).collect(), older_href };
+    Ok(views::respond(StatusCode::OK, &page)?)
+}
+
+/// `GET …/tickets/{ticket_id}`.
+pub async fn show(
+    state: web::Data<HttpState>,
+    tickets: web::Data<Tickets>,
+    project: ProjectPage,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let ticket = tickets.get(project.project_id(), ticket_id(&path.1)?).await.map_err(in_api_words)?;
+    let frame = project.frame(&state, "Ticket", Nav::Tickets).await?;
+    Ok(views::respond(StatusCode::OK, &page(frame, &ticket))?)
+}
+
+#[derive(Deserialize)]
+pub struct Nothing {}
+
+/// `POST …/tickets/{ticket_id}/cancel`.
+pub async fn cancel(
+    tickets: web::Data<Tickets>,
+    project: ProjectPage,
+    path: web::Path<(String, String)>,
+    _form: CsrfForm<Nothing>,
+) -> Result<HttpResponse, ApiError> {
+    let ticket_id = ticket_id(&path.1)?;
+    tickets.cancel(project.project_id(), ticket_id).await.map_err(in_api_words)?;
+    Ok(see_other(&format!("/p/{}/tickets/{ticket_id}", project.project_id())))
+}
+
+fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("There is no such ticket in this project."))
+}
+
+fn in_api_words(error: TicketError) -> ApiError {
+    match error {
+        TicketError::NotFound | TicketError::Gone | TicketError::NoResult => {
+            ApiError::not_found("There is no such ticket in this project, or it has expired.")
+        }
+        TicketError::Storage(error) => error.into(),
+    }
+}
+
+fn row(ticket: &Ticket) -> TicketRow {
+    let question: Value = serde_json::from_slice(&ticket.body).unwrap_or_default();
+    let title = if ticket.kind == "question" { in_words(&question) } else { ticket.kind.clone() };
+    let (progress, progress_text) = match ticket.state.is_final() {
+        true => (None, String::new()),
+        false => {
+            let (bar, text) = asking::progress(ticket);
+            (Some(bar), text)
+        }
+    };
+    TicketRow {
+        id: ticket.ticket_id.to_string(),
+        title,
+        kind: ticket.kind.clone(),
+        state: ticket.state.as_str(),
+        created_at: ticket.created_at,
+        started_at: ticket.started_at,
+        finished_at: ticket.finished_at,
+        progress,
+        progress_text,
+    }
+}
+
+fn page(frame: Frame, ticket: &Ticket) -> TicketPage {
+    let question: Option<Value> = serde_json::from_slice(&ticket.body).ok();
+    let text = question.as_ref().and_then(|json| serde_json::to_string_pretty(json).ok()).unwrap_or_default();
+    let mut notes = asking::notes(std::iter::once(ticket).filter(|ticket| ticket.partial), ticket.created_at);
+    if let Some(error) = &ticket.error {
+        notes.push(Note::failure(error.detail.clone()));
+    }
+    let answer_href = (ticket.kind == "question" && ticket.state == TicketState::Succeeded).then(|| {
+        let params =
+            vec![("q".to_owned(), text.clone()), ("ticket".to_owned(), ticket.ticket_id.to_string())];
+        address(&frame.href("ask"), &params)
+    });
+    TicketPage {
+        ticket: row(ticket),
+        notes,
+        attempt: ticket.attempt,
+        queue_position: ticket.queue_position.map(|position| u64::from(position.saturating_sub(1))),
+        as_of: ticket.as_of,
+        expires_at: ticket.state.is_final().then_some(ticket.expires_at),
+        question: text,
+        answer_href,
+        can_cancel: matches!(ticket.state, TicketState::Queued | TicketState::Running),
+        frame,
+    }
+}
