@@ -98,7 +98,7 @@ impl Asking<'_> {
         match self.tickets.get(self.project.project_id(), ticket_id).await {
             Ok(ticket) => {
                 let body: Option<Value> = serde_json::from_slice(&ticket.body).ok();
-                let same = ticket.kind == QUESTION && body == Some(question.asked());
+                let same = ticket.kind == QUESTION && body == Some(question.canonical());
                 Ok(same.then_some(ticket))
             }
             Err(TicketError::NotFound | TicketError::Gone | TicketError::NoResult) => Ok(None),

@@ -148,12 +148,15 @@ fn days_of(question: &Value, frame: &Frame) -> Option<Range> {
     if zone.is_some_and(|zone| zone != frame.zone_name()) {
         return None;
     }
-    let day = |name: &str| question.get(name)?.as_str()?.parse::<Date>().ok();
-    let text = |name: &str| question.get(name).and_then(Value::as_str).unwrap_or_default().len();
-    // jiff would read the date of an instant too.
-    if text("from") != 10 || text("to") != 10 {
-        return None;
-    }
+    let day = |name: &str| -> Option<Date> {
+        let text = question.get(name)?.as_str()?;
+        if text.len() == 10 {
+            return text.parse().ok();
+        }
+        // Stored questions have instants: those where a day begins are that day.
+        let at = text.parse::<jiff::Timestamp>().ok()?.to_zoned(frame.time_zone.clone());
+        (at.start_of_day().ok()? == at).then(|| at.date())
+    };
     let last = day("to")?.yesterday().ok()?;
     let params = vec![
         ("range".to_owned(), "custom".to_owned()),

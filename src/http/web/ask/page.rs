@@ -79,9 +79,9 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             if let (Some(started), Some(finished)) = (ticket.started_at, ticket.finished_at) {
                 facts.push(format!("Answered in {}", format::duration(finished - started)));
             }
-            if ticket.progress.rows_total > 0 {
+            if ticket.progress.rows_done > 0 {
                 facts
-                    .push(format!("{} read", format::counted(ticket.progress.rows_total, "event", "events")));
+                    .push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
             }
             let view = AnswerView {
                 chart: shown.chart,
