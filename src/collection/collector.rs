@@ -196,8 +196,11 @@ impl Collector {
             let text = raw.text;
             match judge.validate(raw) {
                 Ok(event) if pieces.bytes() <= records_max => {
-                    let shard_no = shard_of(grant.project_id, &event.distinct_id, span, inner.shards);
-                    pieces.push(shard_no, |records| event.encode(&judge, records));
+                    let home = |id: &str| shard_of(grant.project_id, id, span, inner.shards);
+                    pieces.push(home(&event.distinct_id), |records| event.encode(&judge, records));
+                    if let Some(linked_id) = event.linked_id() {
+                        pieces.push(home(linked_id), |records| event.encode_link(linked_id, &judge, records));
+                    }
                     collected.accepted += 1;
                 }
                 // Refused as a whole below.
@@ -272,6 +275,3 @@ async fn apart_if<T: Send + 'static>(is_long: bool, work: impl FnOnce() -> T + S
         Err(_) => std::future::pending().await,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,7 +12,7 @@ use super::properties::sort_properties;
 use super::raw_event::{Field, Property, RawEvent, RawValue, shown_text};
 use super::timestamp::{self, Now};
 use crate::config::CollectionConfig;
-use crate::model::{Clock, EventId, ProjectId, Random, TimeSource};
+use crate::model::{Clock, EventId, LINK_EVENT, ProjectId, Random, TimeSource};
 use crate::storage::batch::{RecordHead, RecordValue, encode_record};
 
 /// What senders write when they have no id: everybody's events would become one person's.
@@ -32,6 +32,9 @@ const EVENT_ID_PROPERTY: &str = "$event_id";
 
 /// An id is a short text; a longer one is something else by mistake.
 const EVENT_ID_BYTES_MAX: usize = 255;
+
+/// They say that `anonymous_id` was `distinct_id` before the log-in.
+const LINKING_EVENTS: [&str; 2] = ["$identify", "$alias"];
 
 /// What all events of a request are judged by.
 pub struct Judge<'j> {
@@ -56,19 +59,10 @@ pub struct ValidEvent<'a> {
     pub properties: Vec<Property<'a>>,
 }
 
-impl<'a> ValidEvent<'a> {
+impl ValidEvent<'_> {
     /// Appends the event as a record of a batch.
     pub fn encode(&self, judge: &Judge<'_>, records: &mut Vec<u8>) {
-        let head = RecordHead {
-            project_id: judge.project_id,
-            event_id: self.event_id,
-            occurred_at: self.occurred_at,
-            received_at: judge.now.received_at,
-            time_source: self.time_source,
-            event: &self.event,
-            distinct_id: &self.distinct_id,
-            anonymous_id: self.anonymous_id.as_deref(),
-        };
+        let head = self.head(judge);
         let properties = self.properties.iter().map(|property| {
             let value = match &property.value {
                 RawValue::String(text) => RecordValue::String(text),
@@ -80,6 +74,39 @@ impl<'a> ValidEvent<'a> {
             (property.name.as_ref(), value)
         });
         encode_record(head, properties, records);
+    }
+
+    /// The id from before the log-in, when this event says that both are one person.
+    pub fn linked_id(&self) -> Option<&str> {
+        if !LINKING_EVENTS.contains(&self.event.as_ref()) {
+            return None;
+        }
+        self.anonymous_id.as_deref().filter(|anonymous_id| *anonymous_id != self.distinct_id)
+    }
+
+    /// Appends the record that tells the linked id's home of the link: an event of that id with the
+    /// person's other id beside it.
+    pub fn encode_link(&self, linked_id: &str, judge: &Judge<'_>, records: &mut Vec<u8>) {
+        let head = RecordHead {
+            event: LINK_EVENT,
+            distinct_id: linked_id,
+            anonymous_id: Some(&self.distinct_id),
+            ..self.head(judge)
+        };
+        encode_record(head, std::iter::empty(), records);
+    }
+
+    fn head(&self, judge: &Judge<'_>) -> RecordHead<'_> {
+        RecordHead {
+            project_id: judge.project_id,
+            event_id: self.event_id,
+            occurred_at: self.occurred_at,
+            received_at: judge.now.received_at,
+            time_source: self.time_source,
+            event: &self.event,
+            distinct_id: &self.distinct_id,
+            anonymous_id: self.anonymous_id.as_deref(),
+        }
     }
 }
 
@@ -110,6 +137,9 @@ impl Judge<'_> {
             Field::Text { value, is_repaired: false } if is_clean(&value) => value,
             other => return reject(format!("event must be a name, not {}", other.shown())),
         };
+        if name == LINK_EVENT {
+            return reject(format!("{LINK_EVENT} is made by weir itself; send $identify or $alias"));
+        }
         let limit = self.limits.event_name_chars_max as usize;
         // Fewer bytes than that cannot be more characters.
         if name.len() > limit && name.chars().count() > limit {
@@ -257,6 +287,7 @@ mod tests {
             ("NUL", r#""a\u0000b""#, false),
             ("half a surrogate pair", r#""a\ud83d""#, false),
             ("an object", "{}", false),
+            ("our own", r#""$link""#, false),
         ] {
             let found = reason(&format!(r#"{{"event":{event},"distinct_id":"u"}}"#));
             assert_eq!(found, (!is_accepted).then_some(Reason::EventName), "{name}");

@@ -7,12 +7,13 @@
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use serde::{Deserialize, Serialize};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 
 use crate::collection::keys::one_key;
 use crate::collection::payload::{BodyError, Encoding, read_body};
 use crate::collection::{CollectError, Collected, Collector};
+use crate::http::{ApiError, ErrorCode, RequestId};
 
 /// How long a browser may remember a preflight's answer; more than two hours none does.
 const PREFLIGHT_MAX_AGE_SECS: &str = "7200";
@@ -28,7 +29,7 @@ pub fn routes(config: &mut ServiceConfig) {
 async fn collect(request: HttpRequest, payload: Payload, collector: web::Data<Collector>) -> HttpResponse {
     let answer = match receive(&request, payload, &collector).await {
         Ok(collected) => HttpResponse::Ok().json(collected),
-        Err(error) => refusal(&error, &collector),
+        Err(error) => refusal(&request, error, &collector),
     };
     with_cors(answer, request.headers())
 }
@@ -106,55 +107,47 @@ fn with_cors(mut answer: HttpResponse, asked: &HeaderMap) -> HttpResponse {
     answer
 }
 
-/// RFC 9457.
-#[derive(Serialize)]
-struct Problem {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: String,
-    code: &'static str,
-}
-
-fn refusal(error: &CollectError, collector: &Collector) -> HttpResponse {
-    let (status, code) = status_and_code(error);
-    collector.metrics().refused_requests.with_label_values(&[code]).inc();
-    let mut answer = HttpResponseBuilder::new(status);
-    answer.content_type("application/problem+json");
+fn refusal(request: &HttpRequest, error: CollectError, collector: &Collector) -> HttpResponse {
+    let retry_after_secs = collector.retry_after_secs(&error);
+    let error = api_error(error);
+    collector.metrics().refused_requests.with_label_values(&[error.code().name()]).inc();
+    // Written here and not by the middleware, which would leave out what CORS needs.
+    let status = error.code().status();
+    let mut answer = error.problem(&RequestId::of(request)).respond(status);
+    let headers = answer.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
-        answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(secs) = collector.retry_after_secs(error) {
-        answer.insert_header((header::RETRY_AFTER, secs));
+    if let Some(secs) = retry_after_secs {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
-    answer.json(Problem {
-        r#type: "about:blank",
-        title: status.canonical_reason().unwrap_or_default(),
-        status: status.as_u16(),
-        detail: error.to_string(),
-        code,
-    })
+    answer
 }
 
-fn status_and_code(error: &CollectError) -> (StatusCode, &'static str) {
-    match error {
-        CollectError::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
-        CollectError::NotJson(_) => (StatusCode::BAD_REQUEST, "not_json"),
-        CollectError::Shape(_) => (StatusCode::BAD_REQUEST, "shape"),
-        CollectError::TooManyEvents { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_events"),
-        CollectError::TooLargeWhenFlat { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-        CollectError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+fn api_error(error: CollectError) -> ApiError {
+    let code = match &error {
+        CollectError::Unauthorized => ErrorCode::Unauthenticated,
+        CollectError::NotJson(_) | CollectError::Shape(_) => ErrorCode::Malformed,
+        CollectError::TooManyEvents { .. } | CollectError::TooLargeWhenFlat { .. } => {
+            ErrorCode::PayloadTooLarge
+        }
+        CollectError::Unavailable(_) => ErrorCode::Unavailable,
         CollectError::Body(error) => match error {
-            BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            BodyError::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too_slow"),
-            BodyError::Broken => (StatusCode::BAD_REQUEST, "incomplete"),
-            BodyError::Encoding { .. } | BodyError::Nested => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding")
+            BodyError::TooLarge { .. } => ErrorCode::PayloadTooLarge,
+            BodyError::TooSlow { .. } => ErrorCode::RequestTimeout,
+            BodyError::Encoding { .. } | BodyError::Nested => ErrorCode::UnsupportedMediaType,
+            BodyError::Broken | BodyError::Inflate { .. } | BodyError::Empty | BodyError::NotUtf8 { .. } => {
+                ErrorCode::Malformed
             }
-            BodyError::Inflate { .. } => (StatusCode::BAD_REQUEST, "inflate"),
-            BodyError::Empty => (StatusCode::BAD_REQUEST, "empty"),
-            BodyError::NotUtf8 { .. } => (StatusCode::BAD_REQUEST, "not_utf8"),
-            BodyError::OutOfMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            BodyError::OutOfMemory(_) => ErrorCode::Unavailable,
         },
+    };
+    let mut detail = error.to_string();
+    if let Some(first) = detail.get_mut(..1) {
+        first.make_ascii_uppercase();
     }
+    ApiError::new(code, detail + ".")
 }
+
+#[cfg(test)]
+mod tests;

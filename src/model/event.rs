@@ -7,6 +7,10 @@ use super::{EventId, Millis, ProjectId};
 /// Stored, but not part of "every event": they say who somebody is, not what happened.
 pub const UNCOUNTED_EVENTS: [&str; 3] = ["$identify", "$alias", "$group"];
 
+/// The name under which collection sends a link to the home of the linked id: `distinct_id` is that id,
+/// `anonymous_id` the one it now belongs to. Never stored as a row, and no sender may use it.
+pub const LINK_EVENT: &str = "$link";
+
 pub fn is_counted_as_every_event(event: &str) -> bool {
     !UNCOUNTED_EVENTS.contains(&event)
 }

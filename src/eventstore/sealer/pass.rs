@@ -21,8 +21,7 @@ use crate::telemetry::failpoint;
 const PASS_BATCHES_MAX: usize = 4_000;
 /// How often a list of objects is made again because compaction has replaced one meanwhile.
 const LIST_ATTEMPTS: usize = 5;
-/// The name under which collection sends a link to the home of the linked id. Never stored as a row.
-pub const LINK_EVENT: &str = "$link";
+pub use crate::model::LINK_EVENT;
 
 /// What the worker of one shard remembers between passes, for as long as its lease lasts.
 pub struct ShardMemory {
