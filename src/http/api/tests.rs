@@ -310,7 +310,8 @@ async fn only_the_projects_own_callers_see_a_ticket() {
             "{method} {path}"
         );
     }
-    let write_key = api.get("").bearer_auth(&other.write_key);
+    let list = format!("http://{}/api/v1/tickets", api.site.address);
+    let write_key = api.client.get(list).bearer_auth(&other.write_key);
     assert_eq!(Answer::to(write_key).await.problem().0, 401);
     let unknown = Answer::to(api.get("/00000000-0000-0000-0000-000000000000")).await;
     assert_eq!(unknown.problem(), (404, "not_found".to_owned()));
