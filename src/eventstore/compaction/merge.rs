@@ -106,9 +106,7 @@ pub(super) fn merge_segments(
 ) -> Result<Vec<Output>, FormatError> {
     let mut plan = SegmentPlan::default();
     for input in inputs {
-        for slice in &input.facts.slices {
-            plan.add_slice(slice, input.facts.raw_bytes);
-        }
+        plan.add_segment(&input.facts);
     }
     let mut outputs = Vec::new();
     let output = |object| Output { project_id: Some(project_id), object };

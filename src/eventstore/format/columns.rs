@@ -130,6 +130,9 @@ impl Access {
 pub(super) struct Layout {
     pub kind: ObjectKind,
     pub properties: Vec<(String, PropertyKind)>,
+    /// Whether `received_at` holds the time since `occurred_at`: small numbers for events that came
+    /// as they happened, while the time itself is the smaller one for an import of old events.
+    pub received_as_delay: bool,
 }
 
 impl Layout {
@@ -204,8 +207,11 @@ impl Layout {
         for (name, kind) in &self.properties {
             let path = ColumnPath::new(vec![property_column(name, *kind)]);
             properties = match kind {
-                PropertyKind::Integer => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-                PropertyKind::String | PropertyKind::Json | PropertyKind::Float => {
+                PropertyKind::Integer => few_integers(properties, path),
+                PropertyKind::Float => properties
+                    .set_column_dictionary_page_size_limit(path.clone(), FLOAT_DICTIONARY_BYTES_MAX)
+                    .set_column_encoding(path, Encoding::PLAIN),
+                PropertyKind::String | PropertyKind::Json => {
                     properties.set_column_encoding(path, Encoding::PLAIN)
                 }
                 PropertyKind::Boolean => properties.set_column_dictionary_enabled(path, false),
@@ -220,6 +226,10 @@ impl Layout {
 }
 
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
+/// 8,192 integers: with more of them, codes take as much as the differences do.
+const INTEGER_DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// 65,536 prices.
+const FLOAT_DICTIONARY_BYTES_MAX: usize = 512 << 10;
 const REST: &str = "properties";
 
 fn property_column(name: &str, kind: PropertyKind) -> String {
@@ -233,6 +243,13 @@ fn property_column(name: &str, kind: PropertyKind) -> String {
     format!("{prefix}:{name}")
 }
 
+/// A dictionary while it is small, differences afterwards.
+fn few_integers(properties: WriterPropertiesBuilder, path: ColumnPath) -> WriterPropertiesBuilder {
+    properties
+        .set_column_dictionary_page_size_limit(path.clone(), INTEGER_DICTIONARY_BYTES_MAX)
+        .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+}
+
 fn fixed_encoding(properties: WriterPropertiesBuilder, column: Fixed) -> WriterPropertiesBuilder {
     let path = ColumnPath::new(vec![column.name().to_owned()]);
     match column {
@@ -240,7 +257,7 @@ fn fixed_encoding(properties: WriterPropertiesBuilder, column: Fixed) -> WriterP
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
         // Events that came in one request share it.
-        Fixed::ReceivedAt => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        Fixed::ReceivedAt => few_integers(properties, path),
         Fixed::Event | Fixed::TimeSource | Fixed::ProjectId => properties,
         // Random bytes: compressing them costs time and gains nothing.
         Fixed::EventId => properties

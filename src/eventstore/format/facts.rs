@@ -1,10 +1,11 @@
 //! What the catalogue knows about an object without reading it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::columns::PropertyKind;
+use super::names::Names;
 use super::{FormatError, StoredRow};
 use crate::model::{Millis, PersonNo, ProjectId, PropertyValue, utc_day};
 
@@ -26,6 +27,7 @@ pub struct ObjectFacts {
     pub occurred_max: Millis,
     /// When the first of the rows arrived: how long the object has been waiting to be compacted.
     pub received_min: Millis,
+    pub received_max: Millis,
     /// One per project, sorted; a segment has one.
     pub slices: Vec<SliceFacts>,
 }
@@ -125,9 +127,12 @@ pub(super) struct SliceCount {
     occurred: Option<(Millis, Millis)>,
     persons: Option<(PersonNo, PersonNo)>,
     days: BTreeMap<i32, u64>,
-    events: HashMap<String, u64>,
-    /// Per type the number of values and their range.
-    properties: HashMap<String, [Option<ValueCount>; 5]>,
+    event_names: Names,
+    /// Rows per event name.
+    events: Vec<u64>,
+    property_names: Names,
+    /// Per property and type the number of values and their range.
+    properties: Vec<[Option<ValueCount>; 5]>,
 }
 
 impl SliceCount {
@@ -140,19 +145,18 @@ impl SliceCount {
         widen(&mut self.occurred, row.occurred_at);
         widen(&mut self.persons, row.person_no);
         *self.days.entry(utc_day(row.occurred_at)).or_default() += 1;
-        // Not the entry API: it would allocate the name again for every row.
-        match self.events.get_mut(&row.event) {
-            Some(rows) => *rows += 1,
-            None => {
-                self.events.insert(row.event.clone(), 1);
-            }
+        let event = self.event_names.number(0, &row.event);
+        if event == self.events.len() {
+            self.events.push(0);
         }
-        for (name, value) in &row.properties {
-            if !self.properties.contains_key(name) {
-                self.properties.insert(name.clone(), Default::default());
+        self.events[event] += 1;
+        for (position, (name, value)) in row.properties.iter().enumerate() {
+            let property = self.property_names.number(position, name);
+            if property == self.properties.len() {
+                self.properties.push(Default::default());
             }
-            let kinds = self.properties.get_mut(name).expect("it was just put in");
-            let (rows, range) = kinds[PropertyKind::of(value) as usize].get_or_insert((0, None));
+            let (rows, range) =
+                self.properties[property][PropertyKind::of(value) as usize].get_or_insert((0, None));
             *rows += 1;
             NumberRange::widen(range, value);
         }
@@ -161,11 +165,11 @@ impl SliceCount {
     pub fn finish(self, project_id: ProjectId) -> SliceFacts {
         let (occurred_min, occurred_max) = self.occurred.unwrap_or_default();
         let (person_min, person_max) = self.persons.unwrap_or_default();
-        let mut events: Vec<_> =
-            self.events.into_iter().map(|(name, rows)| EventFact { name, rows }).collect();
+        let events = self.event_names.into_names().into_iter().zip(self.events);
+        let mut events: Vec<_> = events.map(|(name, rows)| EventFact { name, rows }).collect();
         events.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let mut properties = Vec::new();
-        for (name, kinds) in self.properties {
+        for (name, kinds) in self.property_names.into_names().into_iter().zip(self.properties) {
             for (kind, found) in PropertyKind::ALL.into_iter().zip(kinds) {
                 if let Some((rows, range)) = found {
                     properties.push(PropertyFact { name: name.clone(), kind, rows, range });

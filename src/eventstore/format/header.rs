@@ -47,6 +47,7 @@ struct Description {
     rows: u64,
     page_rows: u64,
     properties: Vec<(String, PropertyKind)>,
+    received_as_delay: bool,
     rest: Vec<String>,
     pages: usize,
     filter_parts: u32,
@@ -70,6 +71,7 @@ impl Header {
             rows: self.rows,
             page_rows: self.page_rows,
             properties: self.layout.properties.clone(),
+            received_as_delay: self.layout.received_as_delay,
             rest: self.rest.clone(),
             pages: self.page_first_persons.len(),
             filter_parts: self.table.filter_parts,
@@ -118,7 +120,11 @@ impl Header {
             return Err(FormatError::corrupt("pages of no rows"));
         }
         Ok(Self {
-            layout: Layout { kind: description.kind, properties: description.properties },
+            layout: Layout {
+                kind: description.kind,
+                properties: description.properties,
+                received_as_delay: description.received_as_delay,
+            },
             project_id: description.project_id,
             rows: description.rows,
             page_rows: description.page_rows,

@@ -29,6 +29,7 @@ mod facts;
 mod filter;
 mod header;
 mod json;
+mod names;
 mod parts;
 mod read;
 mod read_columns;

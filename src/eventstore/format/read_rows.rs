@@ -58,7 +58,10 @@ fn rows_of(header: &Header, batch: &RecordBatch) -> Result<Vec<StoredRow>, Forma
             person_no: person_no.value(row),
             id_no: id_no.value(row),
             occurred_at: occurred_at.value(row),
-            received_at: received_at.value(row),
+            received_at: match layout.received_as_delay {
+                true => occurred_at.value(row).wrapping_add(received_at.value(row)),
+                false => received_at.value(row),
+            },
             event: event.get(row).to_owned(),
             event_id: EventId(*event_id),
             time_source: TimeSource::from_u8(source)

@@ -293,6 +293,25 @@ fn more_kinds_than_columns_stay_askable() {
 }
 
 #[test]
+fn received_times_cost_little_for_live_events_and_for_imports() {
+    let bytes_with = |received: &dyn Fn(&StoredRow, i64) -> i64| {
+        let mut rows = many_rows();
+        for (n, row) in rows.iter_mut().enumerate() {
+            row.received_at = received(row, n as i64);
+        }
+        let object = write_segment(&rows, &WriteOptions::default()).unwrap();
+        assert_eq!(read_rows(&object, RowRanges::All), rows);
+        object.facts.bytes
+    };
+    let nothing = bytes_with(&|_, _| 7);
+    let live = bytes_with(&|row, n| row.occurred_at + n * 7_919 % 5_000);
+    let import = bytes_with(&|_, n| 1_800_000_000_000 + n / 2_000);
+    // 5,000 different delays are 13 bits; eight bytes would be 160,000 in all.
+    assert!(live < nothing + 20_000 * 3, "{live} against {nothing}");
+    assert!(import < nothing + 5_000, "{import} against {nothing}");
+}
+
+#[test]
 fn facts_say_what_is_inside() {
     let mut rows = many_rows();
     rows[5].properties[0].1 = PropertyValue::Integer(-4);

@@ -62,6 +62,8 @@ pub struct ObjectBytes {
 pub struct SegmentPlan {
     rows: u64,
     raw_bytes: u64,
+    occurred: Option<(Millis, Millis)>,
+    received: Option<(Millis, Millis)>,
     /// Rows per property and type.
     properties: BTreeMap<(String, PropertyKind), u64>,
 }
@@ -72,6 +74,8 @@ impl SegmentPlan {
         for row in rows {
             plan.rows += 1;
             plan.raw_bytes += row.raw_bytes();
+            widen(&mut plan.occurred, (row.occurred_at, row.occurred_at));
+            widen(&mut plan.received, (row.received_at, row.received_at));
         }
         let mut count = SliceCount::default();
         rows.iter().for_each(|row| count.add(row));
@@ -79,11 +83,21 @@ impl SegmentPlan {
         plan
     }
 
-    /// Adds the rows of a slice of another object; `raw_bytes` are those of the slice, about.
-    pub fn add_slice(&mut self, slice: &SliceFacts, raw_bytes: u64) {
-        self.rows += slice.rows;
-        self.raw_bytes += raw_bytes;
-        self.add_properties(slice);
+    /// Adds the rows of another segment.
+    pub fn add_segment(&mut self, facts: &ObjectFacts) {
+        self.rows += facts.rows;
+        self.raw_bytes += facts.raw_bytes;
+        widen(&mut self.occurred, (facts.occurred_min, facts.occurred_max));
+        widen(&mut self.received, (facts.received_min, facts.received_max));
+        facts.slices.iter().for_each(|slice| self.add_properties(slice));
+    }
+
+    /// Received times that lie much closer together than those of the events are an import.
+    fn keeps_delays(&self) -> bool {
+        let length = |range: Option<(Millis, Millis)>| {
+            range.map_or(0, |(least, greatest)| i128::from(greatest) - i128::from(least))
+        };
+        length(self.received) * 4 >= length(self.occurred)
     }
 
     fn add_properties(&mut self, slice: &SliceFacts) {
@@ -143,8 +157,9 @@ impl SegmentWriter {
         options: &WriteOptions,
     ) -> Result<Self, FormatError> {
         let page_rows = options.page_rows_for(plan.rows, plan.raw_bytes);
+        let received_as_delay = plan.keeps_delays();
         let (properties, rest) = plan.choose(options.columns_max);
-        let layout = Layout { kind: ObjectKind::Segment, properties };
+        let layout = Layout { kind: ObjectKind::Segment, properties, received_as_delay };
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
         Ok(Self { project_id, last: None, count: SliceCount::default(), writer, rest })
     }
@@ -186,7 +201,7 @@ pub struct RunWriter {
 impl RunWriter {
     /// `rows` and `raw_bytes` say, about, what will come.
     pub fn new(rows: u64, raw_bytes: u64, options: &WriteOptions) -> Result<Self, FormatError> {
-        let layout = Layout { kind: ObjectKind::Run, properties: Vec::new() };
+        let layout = Layout { kind: ObjectKind::Run, properties: Vec::new(), received_as_delay: false };
         let page_rows = options.page_rows_for(rows, raw_bytes);
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
         Ok(Self { last: None, count: SliceCount::default(), slices: Vec::new(), writer })
@@ -237,7 +252,7 @@ struct ObjectWriter {
     hashes: Vec<u64>,
     rows: u64,
     raw_bytes: u64,
-    received_min: Millis,
+    received: Option<(Millis, Millis)>,
 }
 
 impl ObjectWriter {
@@ -254,7 +269,7 @@ impl ObjectWriter {
             hashes: Vec::new(),
             rows: 0,
             raw_bytes: 0,
-            received_min: Millis::MAX,
+            received: None,
         })
     }
 
@@ -266,7 +281,7 @@ impl ObjectWriter {
         self.hashes.push(identity);
         self.rows += 1;
         self.raw_bytes += row.raw_bytes();
-        self.received_min = self.received_min.min(row.received_at);
+        widen(&mut self.received, (row.received_at, row.received_at));
         if self.page.rows() == self.page_rows {
             self.file.write(&self.page.take()?)?;
         }
@@ -320,7 +335,8 @@ impl ObjectWriter {
             filter_parts: header.table.filter_parts,
             occurred_min: least.unwrap_or_default(),
             occurred_max: greatest.unwrap_or_default(),
-            received_min: self.received_min,
+            received_min: self.received.map_or(0, |(least, _)| least),
+            received_max: self.received.map_or(0, |(_, greatest)| greatest),
             slices,
         };
         Ok(ObjectBytes { parts, facts })
@@ -346,6 +362,11 @@ fn page_ends(metadata: &ParquetMetaData) -> Result<Vec<Vec<u64>>, FormatError> {
         chunks.push(ends);
     }
     Ok(chunks)
+}
+
+fn widen(range: &mut Option<(Millis, Millis)>, by: (Millis, Millis)) {
+    let (least, greatest) = range.unwrap_or(by);
+    *range = Some((least.min(by.0), greatest.max(by.1)));
 }
 
 fn split(bytes: &Bytes, size: usize) -> Vec<Bytes> {

@@ -1,6 +1,5 @@
 //! Rows into the arrays of one page.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
@@ -10,6 +9,7 @@ use arrow_array::{
 use arrow_schema::Schema;
 
 use super::columns::{Fixed, Layout, PropertyKind};
+use super::names::Names;
 use super::{FormatError, StoredRow, json};
 use crate::model::PropertyValue;
 
@@ -27,8 +27,11 @@ pub(super) struct PageBuffer {
     time_source: Vec<u8>,
     event_id: Vec<u8>,
     project_id: Vec<u32>,
-    /// Per name the index of the column of each type.
-    columns_of: HashMap<String, [Option<usize>; 5]>,
+    names: Names,
+    /// Per number of a name the column of each type.
+    columns_of: Vec<[Option<usize>; 5]>,
+    /// Received times are kept as the time since the event occurred.
+    received_as_delay: bool,
     properties: Vec<PropertyBuffer>,
     rest: StringBuilder,
     rest_text: String,
@@ -49,9 +52,12 @@ enum Values {
 
 impl PageBuffer {
     pub fn new(layout: &Layout, schema: Arc<Schema>) -> Self {
-        let mut columns_of: HashMap<String, [Option<usize>; 5]> = HashMap::new();
+        let mut names = Names::default();
+        let mut columns_of: Vec<[Option<usize>; 5]> = Vec::new();
         for (index, (name, kind)) in layout.properties.iter().enumerate() {
-            columns_of.entry(name.clone()).or_default()[*kind as usize] = Some(index);
+            let number = names.number(0, name);
+            columns_of.resize(columns_of.len().max(number + 1), [None; 5]);
+            columns_of[number][*kind as usize] = Some(index);
         }
         let buffer_of = |kind: &PropertyKind| match kind {
             PropertyKind::String | PropertyKind::Json => Values::Text(StringBuilder::new()),
@@ -76,7 +82,9 @@ impl PageBuffer {
             time_source: Vec::new(),
             event_id: Vec::new(),
             project_id: Vec::new(),
+            names,
             columns_of,
+            received_as_delay: layout.received_as_delay,
             properties,
             rest: StringBuilder::new(),
             rest_text: String::new(),
@@ -92,27 +100,30 @@ impl PageBuffer {
         self.occurred_at.push(row.occurred_at);
         self.event.append_value(&row.event);
         self.id_no.push(row.id_no);
-        self.received_at.push(row.received_at);
+        self.received_at.push(match self.received_as_delay {
+            true => row.received_at.wrapping_sub(row.occurred_at),
+            false => row.received_at,
+        });
         self.time_source.push(row.time_source as u8);
         self.event_id.extend_from_slice(&row.event_id.0);
         if self.fixed.contains(&Fixed::ProjectId) {
             self.project_id.push(row.project_id.0);
         }
-        let mut has_rest = false;
-        for (name, value) in &row.properties {
-            match column_of(&self.columns_of, name, value) {
+        let mut others: Vec<(&str, &PropertyValue)> = Vec::new();
+        for (position, (name, value)) in row.properties.iter().enumerate() {
+            let number = self.names.number(position, name);
+            let columns = self.columns_of.get(number);
+            match columns.and_then(|of_kinds| of_kinds[PropertyKind::of(value) as usize]) {
                 Some(index) => self.properties[index].set(self.rows, value),
-                None => has_rest = true,
+                None => others.push((name, value)),
             }
         }
-        if has_rest {
-            self.rest_text.clear();
-            let others = row.properties.iter().map(|(name, value)| (name.as_str(), value));
-            let others = others.filter(|(name, value)| column_of(&self.columns_of, name, value).is_none());
-            json::write(&mut self.rest_text, others)?;
-            self.rest.append_value(&self.rest_text);
-        } else {
+        if others.is_empty() {
             self.rest.append_null();
+        } else {
+            self.rest_text.clear();
+            json::write(&mut self.rest_text, others.into_iter())?;
+            self.rest.append_value(&self.rest_text);
         }
         self.rows += 1;
         Ok(())
@@ -143,14 +154,6 @@ impl PageBuffer {
         self.rows = 0;
         Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
     }
-}
-
-fn column_of(
-    columns_of: &HashMap<String, [Option<usize>; 5]>,
-    name: &str,
-    value: &PropertyValue,
-) -> Option<usize> {
-    columns_of.get(name)?[PropertyKind::of(value) as usize]
 }
 
 impl PropertyBuffer {
