@@ -31,6 +31,10 @@ enum Command {
     Key(commands::key::KeyArgs),
     /// Make accounts and reset passwords.
     Account(commands::account::AccountArgs),
+    /// Write believable events of a web shop as NDJSON.
+    Generate(commands::generate::GenerateArgs),
+    /// Read files of events into a project.
+    Import(commands::import::ImportArgs),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +63,8 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
         Some(Command::Doctor) => commands::doctor::run(&context).await,
         None | Some(Command::Serve) => commands::serve::run(&context).await,
         Some(Command::Migrate) => commands::migrate::run(&context).await,
+        Some(Command::Import(args)) => commands::import::run(&args, &context).await,
+        Some(Command::Generate(args)) => commands::generate::run(&args, &*context.clock),
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub mod account;
 pub mod doctor;
+mod filling;
 pub mod generate;
+pub mod import;
 pub mod key;
 pub mod migrate;
 pub mod project;
