@@ -1,3 +1,11 @@
-//! The integration tests, in one binary.
+//! The integration tests, in one binary: rules about the source, and the real binary driven from
+//! outside over the command line and HTTP, on the embedded store and on MariaDB servers of their own.
 
 mod architecture;
+mod facts;
+mod generated;
+mod kill;
+mod oracle;
+mod reference;
+mod shards;
+mod support;

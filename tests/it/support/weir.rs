@@ -1,0 +1,147 @@
+//! The real binary: an installation's settings, its commands, and `weir serve` on it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{Api, Project, free_port, until};
+
+/// A store and the settings under which every process of it runs.
+pub struct Installation {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Installation {
+    /// SQLite files in a temporary folder.
+    pub fn embedded(shards: u16) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = folder.path().join("data").display().to_string();
+        Self { folder, environment: Vec::new() }
+            .with("WEIR__STORAGE__DATA_DIR", &data)
+            .with("WEIR__STORAGE__SHARDS", &shards.to_string())
+    }
+
+    /// Databases, the first of which is the control database too.
+    pub fn mysql(servers: &[String], shards: u16) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, environment: Vec::new() }
+            .with("WEIR__STORAGE__CONTROL", &servers[0])
+            .with("WEIR__STORAGE__SERVERS", &servers.join(","))
+            .with("WEIR__STORAGE__SHARDS", &shards.to_string())
+    }
+
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.environment.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a command to its end; what it printed. Fails the test when the command fails.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "weir {}: {}\n{errors}", arguments.join(" "), output.status);
+        String::from_utf8(output.stdout).expect("weir prints UTF-8")
+    }
+
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().expect("the weir binary runs")
+    }
+
+    pub fn create_project(&self, name: &str) -> Project {
+        let printed = self.run(&["project", "create", name, "--json"]);
+        serde_json::from_str(&printed)
+            .unwrap_or_else(|error| panic!("project create --json printed {printed:?}: {error}"))
+    }
+
+    pub async fn serve(&self) -> Weir {
+        self.serve_with(&[]).await
+    }
+
+    /// `weir serve`, ready, with more of an environment.
+    pub async fn serve_with(&self, environment: &[(&str, &str)]) -> Weir {
+        let mut weir = self.start_with(environment);
+        weir.ready().await;
+        weir
+    }
+
+    /// `weir serve`, perhaps not ready yet.
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Weir {
+        let (bind, ops) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        let mut command = self.command();
+        command.arg("serve").env("WEIR__HTTP__BIND", &bind).env("WEIR__HTTP__OPS_BIND", &ops);
+        command.envs(environment.iter().copied());
+        let process = Process::start("weir serve", &mut command, &self.folder().join("weir.log"));
+        Weir { process, api: Api::new(&format!("http://{bind}")), ops: format!("http://{ops}") }
+    }
+
+    /// In a folder of its own, so that no settings of the repository apply.
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
+            command.env_remove(name);
+        }
+        command.current_dir(self.folder());
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+}
+
+/// One `weir serve`.
+pub struct Weir {
+    process: Process,
+    pub api: Api,
+    ops: String,
+}
+
+impl Weir {
+    pub async fn ready(&mut self) {
+        let url = format!("{}/healthz/ready", self.ops);
+        let (process, client) = (&mut self.process, self.api.client().clone());
+        let start = std::time::Instant::now();
+        loop {
+            let answer = client.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            assert!(process.is_running(), "weir serve ended:\n{}", process.tail());
+            assert!(start.elapsed() < Duration::from_secs(60), "weir is not ready:\n{}", process.tail());
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+    }
+
+    pub fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// Waits until it has ended by itself, as it does at a failpoint.
+    pub async fn ended(&mut self, limit: Duration) {
+        let process = std::cell::RefCell::new(&mut self.process);
+        until("weir to end by itself", limit, || async {
+            (!process.borrow_mut().is_running()).then_some(())
+        })
+        .await;
+    }
+
+    /// A graceful stop; fails the test when it ends with an error.
+    pub fn stop(mut self) {
+        let status = self.process.stop();
+        assert!(status.success(), "weir stopped with {status}:\n{}", self.process.tail());
+    }
+
+    /// The sum of all lines of one counter or gauge.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let url = format!("{}/metrics", self.ops);
+        let text = self.api.client().get(url).send().await.expect("metrics answer");
+        let text = text.text().await.expect("metrics are text");
+        let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
