@@ -5,17 +5,24 @@ use actix_web::web::{ServiceConfig, get, post, resource, scope};
 
 use super::ops;
 use super::web::{
-    account, ask, assets, index, keys, login, overview, projects, rejected, settings, start, tickets,
+    account, ask, assets, index, keys, live, login, overview, projects, rejected, settings, start, tickets,
 };
 use super::{api, collect};
+use crate::config::Roles;
 
 /// The listener that clients and people reach.
-pub fn configure(config: &mut ServiceConfig) {
+pub fn configure(config: &mut ServiceConfig, roles: &Roles) {
+    config.configure(health);
+    if roles.collect() {
+        config.configure(collect::routes);
+    }
+    if roles.web() {
+        config.configure(api::routes).configure(assets::routes).configure(pages);
+    }
+}
+
+fn pages(config: &mut ServiceConfig) {
     config
-        .configure(health)
-        .configure(collect::routes)
-        .configure(api::routes)
-        .configure(assets::routes)
         // Pages that need no project.
         .service(resource("/").route(get().to(index::show)))
         .service(resource("/login").route(get().to(login::show)).route(post().to(login::log_in)))
@@ -33,6 +40,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .service(resource("/tickets").route(get().to(tickets::list)))
                 .service(resource("/tickets/{ticket_id}").route(get().to(tickets::show)))
                 .service(resource("/tickets/{ticket_id}/cancel").route(post().to(tickets::cancel)))
+                .service(resource("/live").route(get().to(live::show)))
                 .service(resource("/start").route(get().to(start::show)))
                 .service(
                     resource("/settings").route(get().to(settings::show)).route(post().to(settings::save)),

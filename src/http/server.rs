@@ -75,7 +75,7 @@ impl HttpServer {
             App::new()
                 .app_data(app_state.clone())
                 .configure(|config| register(config))
-                .configure(routes::configure)
+                .configure(|config| routes::configure(config, &app_state.config.roles))
                 .default_service(web::to(middleware::nothing_here))
                 .wrap(from_fn(middleware::errors))
                 .wrap(from_fn(middleware::compress))

@@ -16,6 +16,8 @@ pub struct ListedObject {
     pub bytes: u64,
     pub min_at: Millis,
     pub max_at: Millis,
+    /// When it was written: by its pass, or by the compaction that made it.
+    pub created_at: Millis,
     /// Those that may be asked for.
     pub rows: RowRanges,
 }
@@ -75,6 +77,7 @@ impl Listing {
             bytes: segment.bytes,
             min_at: segment.min_at,
             max_at: segment.max_at,
+            created_at: segment.created_at,
             rows: RowRanges::All,
         }));
         Ok(Self {
@@ -108,6 +111,7 @@ fn of_run(run: ObjectRow, request: &ScanRequest) -> Result<Option<ListedObject>,
         bytes: run.bytes,
         min_at: slice.occurred_min,
         max_at: slice.occurred_max,
+        created_at: run.created_at,
         rows,
     }))
 }

@@ -11,7 +11,7 @@ use crate::storage::control::projects::set_role;
 async fn every_page_asks_strangers_to_log_in_and_leads_back() {
     let site = TestSite::start().await;
     let project = site.project("Shop", None).await.project_id;
-    for page in ["start", "settings", "keys", "rejected"] {
+    for page in ["live", "start", "settings", "keys", "rejected"] {
         let path = format!("/p/{project}/{page}?a=b");
         let answer = site.browser().get(&path).await;
         assert_eq!(answer.status, 303, "{path}");
@@ -144,7 +144,7 @@ async fn a_strangers_project_does_not_exist() {
     let site = TestSite::start().await;
     let (ada, adas) = site.signed_in("ada@example.org").await;
     let (_, eves) = site.signed_in("eve@example.org").await;
-    for page in ["", "/start", "/settings", "/keys", "/rejected"] {
+    for page in ["", "/live", "/start", "/settings", "/keys", "/rejected"] {
         assert_ne!(ada.get(&format!("/p/{adas}{page}")).await.status, 404, "{page}");
         assert_eq!(ada.get(&format!("/p/{eves}{page}")).await.status, 404, "{page}");
         assert_eq!(ada.get(&format!("/p/999{page}")).await.status, 404, "{page}");

@@ -1,6 +1,10 @@
 //! Headers, errors, compression, health and the stop.
 
-use crate::http::testing::TestSite;
+use crate::http::testing::{NOW, TestSite};
+use crate::model::{BatchId, Event, EventId, PropertyValue, ShardNo, TimeSource};
+use crate::storage::batch::BatchEncoder;
+use crate::storage::server::failed_events::{self, FailedEvent, Stage};
+use crate::storage::server::journal::{self, NewBatch};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_carries_its_id_and_the_security_headers() {
@@ -109,4 +113,63 @@ async fn a_form_that_is_too_large_is_refused() {
     let site = TestSite::start().await;
     let page = site.browser().post("/login", &[("email", &"x".repeat(200_000))]).await;
     assert_eq!(page.status, 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_committed_is_live_on_the_page_and_escaped() {
+    let site = TestSite::start().await;
+    let (browser, project) = site.signed_in("ada@example.org").await;
+    let live = format!("/p/{project}/live");
+    assert!(browser.get(&live).await.body.contains("Waiting for the first event"));
+    let event = Event {
+        project_id: project,
+        distinct_id: "u<1>".into(),
+        anonymous_id: None,
+        event: "<img src=x onerror=alert(1)>".into(),
+        event_id: EventId([7; 16]),
+        occurred_at: NOW,
+        received_at: NOW,
+        time_source: TimeSource::Client,
+        properties: vec![("plan".into(), PropertyValue::String("pro</b>".into()))],
+    };
+    let batch = BatchEncoder::default().encode_events(std::slice::from_ref(&event));
+    let new = NewBatch { shard_no: ShardNo(2), batch_id: BatchId([1; 16]), batch };
+    let db = site.state.storage.shards.db_of(ShardNo(2)).unwrap();
+    journal::insert(db, vec![new]).await.unwrap();
+    let page = browser.get(&live).await;
+    assert!(page.body.contains("u&#60;1&#62;") && page.body.contains("pro&#60;/b&#62;"), "{}", page.body);
+    assert!(!page.body.contains("<img"), "{}", page.body);
+    assert!(browser.get(&format!("{live}?event=other")).await.body.contains("No recent event matches"));
+    let (stranger, others) = site.signed_in("eve@example.org").await;
+    assert!(!stranger.get(&format!("/p/{others}/live")).await.body.contains("u&#60;1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_events_are_listed_with_their_reason_in_words() {
+    let site = TestSite::start().await;
+    let (browser, project) = site.signed_in("ada@example.org").await;
+    let rejected = format!("/p/{project}/rejected");
+    assert!(browser.get(&rejected).await.body.contains("Nothing was refused"));
+    let failed: Vec<_> = (0..=200_u8)
+        .map(|n| FailedEvent {
+            failed_id: BatchId([n; 16]),
+            project_id: project,
+            stage: Stage::Collect,
+            reason: if n % 4 == 0 { "distinct_id" } else { "timestamp" }.into(),
+            detail: format!("number {n}"),
+            body: br#"{"event": "bu<y>", "distinct_id": null}"#.as_slice().into(),
+            failed_at: NOW,
+        })
+        .collect();
+    let db = site.state.storage.shards.db_of(ShardNo(0)).unwrap();
+    failed_events::insert(db, &failed).await.unwrap();
+    let page = browser.get(&rejected).await.body;
+    assert!(page.contains("number 200.") && page.contains("Send ISO 8601"), "{page}");
+    assert!(page.contains("bu&#60;y&#62;") && !page.contains("bu<y>"));
+    assert!(page.contains("number 101") && !page.contains("number 100."));
+    let (_, rest) = page.split_once("?before=").expect("a link to the next page");
+    let older = browser.get(&format!("{rejected}?before={}", rest.split('"').next().unwrap())).await.body;
+    assert!(older.contains("number 100.") && older.contains("number 1.") && !older.contains("number 101"));
+    let only = browser.get(&format!("{rejected}?reason=distinct_id")).await.body;
+    assert!(only.contains("number 200.") && !only.contains("number 199."));
 }

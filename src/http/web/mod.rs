@@ -10,6 +10,7 @@ pub mod format;
 pub mod frame;
 pub mod index;
 pub mod keys;
+pub mod live;
 pub mod login;
 pub mod menu;
 pub mod overview;

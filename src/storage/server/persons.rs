@@ -80,6 +80,30 @@ static FIND_IDS: Statement = statement!(
      WHERE shard_no = ? AND project_id = ? AND distinct_id IN ({rows})"
 );
 
+static FIND_IDS_OF_PERSONS: Statement = statement!(
+    "distinct_ids.find_of_persons",
+    "SELECT distinct_id, id_no, person_no FROM distinct_ids \
+     WHERE shard_no = ? AND project_id = ? AND person_no IN ({rows}) LIMIT 10000"
+);
+
+/// All ids of some persons, in any order: what turns numbers back into what was sent.
+///
+/// Precondition: 1 to 1,000 persons.
+pub async fn find_ids_of_persons(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    person_nos: &[PersonNo],
+) -> Result<Vec<KnownId>, StorageError> {
+    debug_assert!((1..=FIND_IDS_MAX).contains(&person_nos.len()));
+    let mut binds = values![shard_no, project_id];
+    binds.extend(person_nos.iter().map(|&person_no| Value::from(person_no)));
+    let rows = db.fetch_all(FIND_IDS_OF_PERSONS.with_rows("?", person_nos.len()), binds).await?;
+    rows.iter()
+        .map(|row| Ok(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? }))
+        .collect()
+}
+
 /// Those of the ids that have numbers already, in any order.
 pub async fn find_ids(
     db: &Db,

@@ -1,0 +1,74 @@
+//! `/p/{project_id}/live`: what arrived last, on whatever replica.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+
+use super::views::{self, LiveFilter, LivePage, LiveRow, Nav};
+use crate::eventstore::recent::{RecentFilter, list_recent};
+use crate::eventstore::scan::ScanError;
+use crate::http::extract::ProjectPage;
+use crate::http::{ApiError, HttpState};
+use crate::model::{Event, PropertyValue};
+
+const ROWS_MAX: usize = 100;
+
+#[derive(Deserialize)]
+pub struct LiveQuery {
+    #[serde(default)]
+    event: String,
+    #[serde(default)]
+    distinct_id: String,
+}
+
+/// `GET …/live`.
+pub async fn show(
+    state: web::Data<HttpState>,
+    project: ProjectPage,
+    query: web::Query<LiveQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let LiveQuery { event, distinct_id } = query.into_inner();
+    let filter = RecentFilter { event, distinct_id };
+    let shards = &state.storage.shards;
+    let recent = list_recent(shards, project.project_id(), ROWS_MAX, &filter).await.map_err(failed)?;
+    let mut event_names: Vec<String> = recent.events.iter().map(|event| event.event.clone()).collect();
+    event_names.sort_unstable();
+    event_names.dedup();
+    let (missing, servers) = (recent.missing.len(), shards.servers().len());
+    let page = LivePage {
+        frame: project.frame(&state, "Live", Nav::Live).await?,
+        filter: LiveFilter { event: filter.event, distinct_id: filter.distinct_id },
+        event_names,
+        rows: recent.events.into_iter().map(row).collect(),
+        rows_max: ROWS_MAX,
+        missing: (missing > 0)
+            .then(|| format!("{missing} of {servers} servers do not answer; events there are not shown."))
+            .into_iter()
+            .collect(),
+    };
+    Ok(views::respond(StatusCode::OK, &page)?)
+}
+
+pub(super) fn failed(error: ScanError) -> ApiError {
+    match error {
+        ScanError::Storage(error) => error.into(),
+        ScanError::Outrun | ScanError::Format { .. } | ScanError::Stopped(_) => ApiError::internal(error),
+    }
+}
+
+fn row(event: Event) -> LiveRow {
+    let value = |value: PropertyValue| match value {
+        PropertyValue::String(text) | PropertyValue::Json(text) => text,
+        PropertyValue::Integer(number) => number.to_string(),
+        PropertyValue::Float(number) => number.to_string(),
+        PropertyValue::Bool(flag) => flag.to_string(),
+    };
+    LiveRow {
+        event_id: event.event_id.to_string(),
+        event: event.event,
+        distinct_id: event.distinct_id,
+        occurred_at: event.occurred_at,
+        received_at: event.received_at,
+        properties: event.properties.into_iter().map(|(name, v)| (name, value(v))).collect(),
+    }
+}
