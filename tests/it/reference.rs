@@ -267,19 +267,20 @@ fn percentile(numbers: &[(BigInt, Value)], percent: usize) -> Value {
     json!(low + (high - low) * (rest as f64 / 100.0))
 }
 
-/// What names a bucket: a time for an hour, the first date for the others.
-type Key = (i64, Date);
+/// What names a bucket: a time and an offset for an hour, the first date for the others.
+type Key = (i64, i64, Date);
 
 fn bucket(granularity: Option<&str>, at: i64, zone: &TimeZone) -> Key {
     let at_time = Timestamp::from_millisecond(at).unwrap();
     let date = zone.to_datetime(at_time).date();
     let first = match granularity {
-        None => return (0, Date::MIN),
+        None => return (0, 0, Date::MIN),
         Some("hour") => {
             // When a clock of this offset would show the full hour; it may not have run then.
             let offset = i64::from(zone.to_offset(at_time).seconds()) * 1_000;
             let shown = (at + offset).div_euclid(3_600_000) * 3_600_000;
-            return (shown - offset, Date::MIN);
+            // Two hours may share that time; the one of the greater offset came first.
+            return (shown - offset, -offset, Date::MIN);
         }
         Some("day") => date,
         Some("week") => {
@@ -288,7 +289,7 @@ fn bucket(granularity: Option<&str>, at: i64, zone: &TimeZone) -> Key {
         Some("month") => date.first_of_month(),
         Some(other) => panic!("no granularity {other}"),
     };
-    (0, first)
+    (0, 0, first)
 }
 
 /// Every bucket of the range with its first instant, found by asking every minute.

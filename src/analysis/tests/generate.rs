@@ -1,8 +1,8 @@
 //! Random facts and questions, small enough to collide all the time: few persons, few times, few
 //! values, and properties that change their type.
 
-use rand::Rng;
 use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde_json::{Value, json};
 
@@ -38,6 +38,7 @@ pub fn generate_facts(rng: &mut ChaCha12Rng, range: usize) -> Vec<Fact> {
         .collect();
     let edges = [range.from - 1, range.from, range.to - 1, range.to];
     let persons = rng.random_range(1..12);
+    let mut keeps = ChaCha12Rng::from_rng(rng);
     (0..rng.random_range(0..120))
         .map(|_| Fact {
             person: format!("person {}", rng.random_range(0..persons)),
@@ -49,13 +50,8 @@ pub fn generate_facts(rng: &mut ChaCha12Rng, range: usize) -> Vec<Fact> {
             },
             properties: PROPERTIES
                 .iter()
-                .filter_map(|name| {
-                    if rng.random_bool(0.7) {
-                        Some(((*name).to_owned(), generate_value(rng, name)))
-                    } else {
-                        None
-                    }
-                })
+                .filter(|_| keeps.random_bool(0.7))
+                .map(|name| ((*name).to_owned(), generate_value(rng, name)))
                 .collect(),
         })
         .collect()
