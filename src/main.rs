@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Serve collection, API and pages; what weir does without a command.
     Serve,
+    /// Fill a demo project with a web shop's events, once, and serve it.
+    Demo(commands::demo::DemoArgs),
     /// Apply the schemas to the control database and to every server, and end.
     Migrate,
     /// Look at the configuration, every server and Redis, and say what to fix.
@@ -60,6 +62,7 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
         Some(Command::Project(args)) => commands::project::run(&context, args).await,
         Some(Command::Key(args)) => commands::key::run(&context, args).await,
         Some(Command::Account(args)) => commands::account::run(&context, args).await,
+        Some(Command::Demo(args)) => commands::demo::run(&args, &context).await,
         Some(Command::Doctor) => commands::doctor::run(&context).await,
         None | Some(Command::Serve) => commands::serve::run(&context).await,
         Some(Command::Migrate) => commands::migrate::run(&context).await,
