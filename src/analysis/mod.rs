@@ -4,8 +4,8 @@
 //! A [`Plan`] says which events, properties and times a question reads, and answers it in one or
 //! more rounds: in each, every shard computes a [`Partial`] over its own
 //! [`RowBlock`](crate::eventstore::RowBlock)s, the partials are merged in any order, and the plan
-//! says what comes next. [`Analysis`] drives these rounds over all shards of a project, through
-//! the trait [`ShardBlocks`], and ends in an [`Answer`].
+//! says what comes next. [`QuestionKind`] drives these rounds over all shards of a project, as a
+//! kind of ticket, and ends in an [`Answer`].
 //!
 //! The same events give the same bytes, however they are spread over shards and blocks: counts are
 //! integers, sums are exact and rounded once (`exact`), ties are broken by value, and a person is

@@ -21,7 +21,7 @@ use super::kernels::{Cancel, KernelError};
 use super::plan::{Next, Partial, Plan, Round};
 use super::{Answer, ProjectSettings, Question, QuestionLimits};
 use crate::eventstore::RowBlock;
-use crate::eventstore::scan::{ScanError, ScanRequest, Scanner, ShardRows};
+use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
 use crate::model::{BatchId, Clock, Millis, ProjectId, ShardNo, hash64};
 use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
@@ -56,10 +56,19 @@ struct Asked {
     fresh: bool,
 }
 
-/// One shard, read or not.
+/// One shard after the first round, read or not.
 enum Read {
-    Rows(ShardNo, ShardRows),
+    Passed(PassedShard),
     Away,
+}
+
+struct PassedShard {
+    shard_no: ShardNo,
+    data_version: i64,
+    as_of: Millis,
+    partial: Partial,
+    /// Only when another round follows.
+    blocks: Option<Arc<Vec<RowBlock>>>,
 }
 
 impl QuestionKind {
@@ -125,24 +134,35 @@ impl QuestionKind {
         }
     }
 
-    async fn read_shard(&self, request: ScanRequest, run: &TicketRun) -> Result<Read, RunError> {
+    /// Scans a shard and passes over its rows, so that one shard is read while another is counted.
+    async fn read_shard(
+        &self,
+        request: ScanRequest,
+        run: &TicketRun,
+        plan: &Arc<Plan>,
+        cancel: &Cancel,
+    ) -> Result<Read, RunError> {
         let shard_no = request.shard_no;
         let scanned = match self.shards.db_of(shard_no) {
             Ok(db) => self.scanner.scan(db, &request).await,
             Err(error) => Err(ScanError::Storage(error)),
         };
-        match scanned {
-            Ok(rows) => {
-                run.progress.add_rows(rows.rows());
-                Ok(Read::Rows(shard_no, rows))
-            }
+        let rows = match scanned {
+            Ok(rows) => rows,
             Err(ScanError::Storage(error)) if error.is_transient() => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(shard.no = shard_no.0, error, "a shard is away; the answer is partial");
-                Ok(Read::Away)
+                return Ok(Read::Away);
             }
-            Err(error) => Err(retry(error)),
-        }
+            Err(error) => return Err(retry(error)),
+        };
+        run.progress.add_rows(rows.rows());
+        let (data_version, as_of) = (rows.data_version, rows.as_of);
+        let blocks = Arc::new(rows.blocks);
+        let partial = self.pass(plan, &plan.first_round(), blocks.clone(), cancel).await?;
+        // Every round must see the same rows, so blocks are kept while another round may follow.
+        let blocks = (plan.rounds() > 1).then_some(blocks);
+        Ok(Read::Passed(PassedShard { shard_no, data_version, as_of, partial, blocks }))
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
@@ -169,12 +189,9 @@ impl QuestionKind {
                 to: reads.range.to,
                 properties: reads.properties.clone(),
             };
-            self.read_shard(request, run)
+            self.read_shard(request, run, &plan, &cancel)
         });
-        // Every round must see the same rows, so blocks are kept while another round may follow.
-        let keep = plan.rounds() > 1;
         let mut round = plan.first_round();
-        let first = round.clone();
         let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
         let mut versions = BTreeMap::new();
@@ -182,14 +199,11 @@ impl QuestionKind {
         while let Some(read) = scans.next().await {
             match read? {
                 Read::Away => away += 1,
-                Read::Rows(shard_no, rows) => {
-                    versions.insert(shard_no, rows.data_version);
-                    as_of = Some(as_of.map_or(rows.as_of, |least| least.min(rows.as_of)));
-                    let blocks = Arc::new(rows.blocks);
-                    partials.push(self.pass(&plan, &first, blocks.clone(), &cancel).await?);
-                    if keep {
-                        kept.push(blocks);
-                    }
+                Read::Passed(shard) => {
+                    versions.insert(shard.shard_no, shard.data_version);
+                    as_of = Some(as_of.map_or(shard.as_of, |least| least.min(shard.as_of)));
+                    partials.push(shard.partial);
+                    kept.extend(shard.blocks);
                 }
             }
             run.progress.add_shard();
@@ -203,9 +217,8 @@ impl QuestionKind {
                 Next::Done(answer) => break answer,
                 Next::Round(next) => {
                     round = next;
-                    for blocks in &kept {
-                        partials.push(self.pass(&plan, &round, blocks.clone(), &cancel).await?);
-                    }
+                    let passes = kept.iter().map(|blocks| self.pass(&plan, &round, blocks.clone(), &cancel));
+                    partials = futures_util::future::try_join_all(passes).await?;
                 }
             }
         };
