@@ -355,7 +355,14 @@ impl TicketKind for QuestionKind {
     }
 
     fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>> {
-        Box::pin(self.answer(run))
+        Box::pin(async move {
+            let mut stop = run.stop.clone();
+            tokio::select! {
+                answered = self.answer(run) => answered,
+                // Dropping the work cancels its passes too.
+                _ = stop.stopped() => Err(RunError::Stopped),
+            }
+        })
     }
 }
 
