@@ -394,7 +394,8 @@ mod tests {
         let asked = Asked::parse(&body, &settings).unwrap();
         assert!(asked.fresh);
         let again = Asked::read(&asked.to_body(), &settings).unwrap();
-        assert!(again.fresh && again.question == asked.question);
+        // The body has instants where the question had dates.
+        assert_eq!((again.fresh, again.question.canonical()), (true, asked.question.canonical()));
         let wrong = json!({"kind": "trends", "fresh": 1});
         let Err(invalid) = Asked::parse(&wrong, &settings) else { panic!("it was accepted") };
         assert!(invalid.errors.len() >= 2, "{invalid:?}");
