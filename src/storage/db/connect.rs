@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor};
+use tokio::runtime::Handle;
 
 use super::{Db, Pools};
 use crate::storage::StorageError;
@@ -77,12 +78,13 @@ pub struct PoolOptions {
 
 impl Db {
     /// Sets up the pool without connecting: a server that is away must not keep weir from starting.
+    /// Needs a runtime: all that is asked of the database runs there.
     pub fn open(dsn: &Dsn, options: PoolOptions) -> Result<Self, StorageError> {
         let pools = match dsn {
             Dsn::MySql(url) => open_mysql(url, options)?,
             Dsn::Sqlite(path) => open_sqlite(path, options),
         };
-        Ok(Self { pools })
+        Ok(Self { pools, runtime: Handle::current() })
     }
 }
 

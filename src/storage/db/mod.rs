@@ -24,6 +24,7 @@ pub use transaction::Tx;
 
 use futures_util::future::BoxFuture;
 use sqlx::{MySqlPool, SqlitePool};
+use tokio::runtime::Handle;
 
 use super::StorageError;
 use super::error::{Class, classify};
@@ -41,6 +42,9 @@ const TRANSACTION_ATTEMPTS: u32 = 4;
 #[derive(Clone)]
 pub struct Db {
     pools: Pools,
+    /// The runtime it was opened on. A connection belongs to the runtime that made it, and those of
+    /// HTTP's threads end before the last commit, seal or ticket does.
+    runtime: Handle,
 }
 
 #[derive(Clone)]
@@ -71,7 +75,7 @@ impl Db {
     pub async fn execute(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
         let sql = sql.into();
         let pools = self.pools.clone();
-        in_task(async move {
+        self.in_task(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql(pool) => {
@@ -90,7 +94,7 @@ impl Db {
     pub async fn insert(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
         let sql = sql.into();
         let pools = self.pools.clone();
-        in_task(async move {
+        self.in_task(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql(pool) => {
@@ -109,7 +113,7 @@ impl Db {
     pub async fn fetch_all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StorageError> {
         let sql = sql.into();
         let pools = self.pools.clone();
-        in_task(async move {
+        self.in_task(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql(pool) => row::mysql_query(&sql, values)
@@ -146,7 +150,7 @@ impl Db {
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
     {
         let db = self.clone();
-        in_task(async move {
+        self.in_task(async move {
             let mut attempt = 1;
             loop {
                 let error = match transaction::attempt(&db.pools, &work).await {
@@ -173,7 +177,7 @@ impl Db {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StorageError>> + Send + 'static,
     {
         let db = self.clone();
-        in_task(async move { transaction::snapshot(&db.pools, work).await }).await
+        self.in_task(async move { transaction::snapshot(&db.pools, work).await }).await
     }
 
     /// The database's own clock, in milliseconds: leases and freshness are judged by it.
@@ -184,6 +188,16 @@ impl Db {
 
     pub(super) fn pools(&self) -> &Pools {
         &self.pools
+    }
+
+    /// Runs a database future to its end even when the caller stops waiting.
+    async fn in_task<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        match self.runtime.spawn(work).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Only when the runtime itself is shutting down: nobody is left to hear an answer.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     pub async fn close(&self) {
@@ -218,14 +232,4 @@ fn is_retry(error: &StorageError) -> bool {
 #[expect(clippy::disallowed_methods, reason = "a pause's length needs no seed: nothing is decided by it")]
 fn jitter() -> impl rand::Rng {
     rand::rng()
-}
-
-/// Runs a database future to its end even when the caller stops waiting.
-async fn in_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Only when the runtime itself is shutting down: nobody is left to hear an answer.
-        Err(_) => std::future::pending().await,
-    }
 }
