@@ -132,8 +132,7 @@ async fn set_login(storage: &Storage, access: &Access) -> Result<String, Account
     let made = match find_account_by_email(&storage.control, DEMO_EMAIL).await? {
         Some(_) => access.reset_password(DEMO_EMAIL, None).await?,
         None => {
-            let create =
-                CreateAccount { email: DEMO_EMAIL.to_owned(), password: None, is_admin: true };
+            let create = CreateAccount { email: DEMO_EMAIL.to_owned(), password: None, is_admin: true };
             access.create_account(create).await?.1
         }
     };

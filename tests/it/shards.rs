@@ -160,7 +160,7 @@ fn awkward_events() -> Vec<Value> {
         }
         let mut sent = json!({
             // Few ids: persons share them, and a person has one of them on several days.
-            "id": uuid::Uuid::from_u128(u128::from(chance.random_range(0..900_u32))).to_string(),
+            "id": uuid::Uuid::from_u128(u128::from(chance.random_range(1..900_u32))).to_string(),
             "event": event,
             "distinct_id": format!("person {}", chance.random_range(0..PERSONS)),
             // Few moments of three days: most events share theirs with others.

@@ -80,7 +80,9 @@ impl Api {
     pub async fn ask_ticket(&self, project: &Project, question: &Value) -> Value {
         let request = self.client.post(self.url("/api/v1/tickets")).bearer_auth(&project.secret_key);
         let request = request.header("Prefer", "wait=20");
-        let answer = request.json(&json!({"question": question, "fresh": true})).send().await;
+        let mut question = question.clone();
+        question["fresh"] = json!(true);
+        let answer = request.json(&json!({"question": question})).send().await;
         let answer = answer.expect("a question is answered");
         let status = answer.status();
         let body = answer.text().await.expect("a ticket is text");

@@ -80,8 +80,7 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
                 facts.push(format!("Answered in {}", format::duration(finished - started)));
             }
             if ticket.progress.rows_done > 0 {
-                facts
-                    .push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
+                facts.push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
             }
             let view = AnswerView {
                 chart: shown.chart,
