@@ -22,7 +22,7 @@ const QUESTION: &str = "question";
 /// answered in a fraction of it.
 pub const PAGE_WAIT: Duration = Duration::from_secs(3);
 
-/// Data that is complete up to longer ago than this is called stale.
+/// An answer that is complete up to longer before its end than this is called stale.
 const STALE_MS: Millis = 60_000;
 
 /// Where one question of a page stands.
@@ -147,22 +147,32 @@ fn failed(ticket: Option<Ticket>, error: TicketError) -> Result<Outcome, ApiErro
 }
 
 /// What a reader must know about the answers before believing them.
-pub fn notes<'a>(tickets: impl Iterator<Item = &'a Ticket> + Clone, now: Millis) -> Vec<Note> {
+pub fn notes<'a>(tickets: impl Iterator<Item = &'a Ticket> + Clone) -> Vec<Note> {
     let mut notes = Vec::new();
     if tickets.clone().any(|ticket| ticket.partial) {
         notes.push(Note::warning(
             "Partial: a part of the data could not be read, so these numbers are too low. Ask again when all servers answer.",
         ));
     }
-    if let Some(as_of) = tickets.filter_map(|ticket| ticket.as_of).min()
-        && now - as_of > STALE_MS
-    {
+    // A shared answer is as old as the run that gave it, but still the answer: equal data was asked.
+    let behind = tickets
+        .filter(|ticket| !is_shared(ticket))
+        .filter_map(|ticket| Some(ticket.finished_at? - ticket.as_of?))
+        .max()
+        .unwrap_or(0);
+    if behind > STALE_MS {
         notes.push(Note::warning(format!(
-            "Stale: what arrived in the last {} is not counted yet.",
-            format::duration(now - as_of)
+            "Stale: sealing is {} behind, so what arrived last is not counted yet.",
+            format::duration(behind)
         )));
     }
     notes
+}
+
+/// Whether an equal question over the same data had been answered before: then nothing ran.
+pub fn is_shared(ticket: &Ticket) -> bool {
+    ticket.state == TicketState::Succeeded
+        && ticket.started_at.is_none_or(|at| Some(at) == ticket.finished_at)
 }
 
 /// A running ticket's bar and the sentence beside it.

@@ -20,12 +20,17 @@ use crate::{
     tickets::{Ticket, TicketError, TicketState, Tickets},
 };
 
-const ROWS_MAX: u32 = 50;
+/// Rows of a page, and rows that are looked at for them: every look at an overview makes three
+/// tickets that nobody typed.
+const ROWS_MAX: usize = 50;
+const LOOKED_AT: u32 = 100;
 
 #[derive(Deserialize)]
 pub struct ListQuery {
     /// The id of the last row of the page before.
     before: Option<String>,
+    /// `1`: those of the overview too.
+    all: Option<String>,
 }
 
 /// `GET …/tickets`.
@@ -37,11 +42,32 @@ pub async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let frame = project.frame(&state, "Tickets", Nav::Tickets).await?;
     let before = query.before.as_deref().and_then(|text| text.parse().ok());
-    let listed = tickets.list(project.project_id(), before, ROWS_MAX).await?;
-    let older_href = listed
-        .next
-        .map(|next| address(&frame.href("tickets"), &vec![("before".to_owned(), next.to_string())]));
-    let page = TicketsPage { frame, tickets: listed.tickets.iter().map(row).collect(), older_href };
+    let all = query.all.as_deref() == Some("1");
+    let listed = tickets.list(project.project_id(), before, LOOKED_AT).await?;
+    let mut next = listed.next;
+    let mut rows = Vec::new();
+    for ticket in listed.tickets.iter().filter(|ticket| all || !ticket.created_by.starts_with("overview:")) {
+        if rows.len() == ROWS_MAX {
+            break;
+        }
+        rows.push(row(ticket));
+        if rows.len() == ROWS_MAX {
+            next = Some(ticket.ticket_id);
+        }
+    }
+    let link = |before: Option<TicketId>, all: bool| {
+        let mut params = Vec::new();
+        params.extend(before.map(|before| ("before".to_owned(), before.to_string())));
+        params.extend(all.then(|| ("all".to_owned(), "1".to_owned())));
+        address(&frame.href("tickets"), &params)
+    };
+    let page = TicketsPage {
+        older_href: next.map(|next| link(Some(next), all)),
+        other_href: link(None, !all),
+        all,
+        tickets: rows,
+        frame,
+    };
     Ok(views::respond(StatusCode::OK, &page)?)
 }
 
@@ -111,7 +137,7 @@ fn row(ticket: &Ticket) -> TicketRow {
 fn page(frame: Frame, ticket: &Ticket) -> TicketPage {
     let question: Option<Value> = serde_json::from_slice(&ticket.body).ok();
     let text = question.as_ref().and_then(|json| serde_json::to_string_pretty(json).ok()).unwrap_or_default();
-    let mut notes = asking::notes(std::iter::once(ticket).filter(|ticket| ticket.partial), ticket.created_at);
+    let mut notes = asking::notes(std::iter::once(ticket));
     if let Some(error) = &ticket.error {
         notes.push(Note::failure(error.detail.clone()));
     }

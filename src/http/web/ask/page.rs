@@ -76,8 +76,14 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             let shown = answer::show(&question, &answer, columns, &heading, now);
             shell.frame.as_of = ticket.as_of;
             let mut facts = shown.remarks;
-            if let (Some(started), Some(finished)) = (ticket.started_at, ticket.finished_at) {
-                facts.push(format!("Answered in {}", format::duration(finished - started)));
+            match (ticket.started_at, ticket.finished_at) {
+                _ if asking::is_shared(&ticket) => {
+                    facts.push("Answered before, over the same data".to_owned())
+                }
+                (Some(started), Some(finished)) => {
+                    facts.push(format!("Answered in {}", format::duration(finished - started)));
+                }
+                _ => {}
             }
             if ticket.progress.rows_done > 0 {
                 facts.push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
@@ -89,7 +95,7 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
                 series: shown.series,
                 comparable: shown.comparable,
                 table: shown.table,
-                notes: asking::notes(std::iter::once(&ticket), now),
+                notes: asking::notes(std::iter::once(&ticket)),
                 facts,
                 ticket_href: shell.ticket_href(&ticket),
             };

@@ -53,7 +53,7 @@ pub async fn show(
     let mut refresh = range.params();
     refresh.push(("compare".into(), if range.compare { "1" } else { "0" }.into()));
     refresh.extend(seen.iter().map(|ticket| ("ticket".to_owned(), ticket.ticket_id.to_string())));
-    let notes = notes(seen.iter().copied(), frame.now);
+    let notes = notes(seen.iter().copied());
     let refresh_href = address(&frame.href("overview"), &refresh);
 
     let mut outcomes = outcomes.into_iter();

@@ -30,7 +30,10 @@ impl TicketRow {
     }
 
     fn took(&self) -> Option<String> {
-        Some(format::duration(self.finished_at? - self.started_at?))
+        match self.finished_at? - self.started_at? {
+            0 if self.state == "succeeded" => Some("at once".to_owned()),
+            millis => Some(format::duration(millis)),
+        }
     }
 
     fn is_final(&self) -> bool {
@@ -45,6 +48,10 @@ pub struct TicketsPage {
     pub frame: Frame,
     pub tickets: Vec<TicketRow>,
     pub older_href: Option<String>,
+    /// Those that the overview asks are shown too.
+    pub all: bool,
+    /// The list with, or without, those.
+    pub other_href: String,
 }
 
 impl TicketsPage {

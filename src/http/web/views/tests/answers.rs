@@ -298,6 +298,8 @@ fn tickets_show_how_far_they_are() {
         frame: frame("Tickets", Nav::Tickets),
         tickets: rows(),
         older_href: Some("?before=1".into()),
+        all: false,
+        other_href: "?all=1".into(),
     };
     assert!(check("tickets", &page).contains("data-refresh"));
     page.tickets.clear();
