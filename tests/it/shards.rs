@@ -97,7 +97,7 @@ const COMPACTING: [(&str, &str); 3] = [
 /// Waits until compaction has replaced something and then finds nothing more to do.
 async fn compacted(weir: &Weir) {
     until("a merge", Duration::from_secs(60), || async {
-        (weir.metric("weir_compact_merges_total").await > 0.0).then_some(())
+        (weir.metric("weir_compact_step_seconds_count").await > 0.0).then_some(())
     })
     .await;
 }
