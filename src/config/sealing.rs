@@ -19,6 +19,8 @@ pub struct SealingConfig {
     pub segment_rows_min: u32,
     /// Rows that a segment grows towards.
     pub segment_rows_max: u32,
+    /// Rows leave their runs for segments after this long, however few they are.
+    pub run_age_secs_max: u32,
     /// How often compaction looks for something to merge.
     pub compact_every_ms: u32,
     /// How long a retired run or segment stays for those who are still reading it.
@@ -36,6 +38,7 @@ impl Default for SealingConfig {
             parallel_shards: 2,
             segment_rows_min: 8_192,
             segment_rows_max: 1_000_000,
+            run_age_secs_max: 6 * 3_600,
             compact_every_ms: 5_000,
             retired_grace_secs: 120,
             persons_cache_entries_max: 200_000,
@@ -54,6 +57,7 @@ impl SealingConfig {
         check("parallel_shards", self.parallel_shards, 1, 256);
         check("segment_rows_min", self.segment_rows_min, 1, 1_000_000);
         check("segment_rows_max", self.segment_rows_max, 8_192, 10_000_000);
+        check("run_age_secs_max", self.run_age_secs_max, 1, 30 * 86_400);
         check("compact_every_ms", self.compact_every_ms, 50, 3_600_000);
         check("retired_grace_secs", self.retired_grace_secs, 1, 86_400);
         check("persons_cache_entries_max", self.persons_cache_entries_max, 1_000, 100_000_000);

@@ -90,7 +90,7 @@ async fn answers_are_the_same_bytes_for_any_shards_batches_resends_and_compactio
 
 const COMPACTING: [(&str, &str); 3] = [
     ("WEIR__SEALING__COMPACT_EVERY_MS", "50"),
-    ("WEIR__SEALING__SEGMENT_ROWS_MIN", "20"),
+    ("WEIR__SEALING__RUN_AGE_SECS_MAX", "1"),
     ("WEIR__SEALING__RETIRED_GRACE_SECS", "1"),
 ];
 

@@ -135,6 +135,7 @@ impl Compactor {
         let options = CompactionOptions {
             segment_rows_min: config.segment_rows_min.into(),
             segment_rows_max: config.segment_rows_max.into(),
+            run_age_max_ms: Millis::from(config.run_age_secs_max) * 1_000,
             ..CompactionOptions::default()
         };
         Self {
