@@ -122,14 +122,22 @@ proptest! {
     }
 }
 
-/// serde_json keeps integers up to u64, the reader's users do not.
+/// serde_json keeps integers up to u64, the reader's users do not; and it takes `-0` for a float,
+/// where the reader takes it for the integer that it is.
 fn without_big(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_u64() && !number.is_i64() => number.as_f64().into(),
+        Value::Number(number) if number.is_f64() && number.as_f64() == Some(0.0) => 0.into(),
         Value::Array(elements) => elements.into_iter().map(without_big).collect(),
         Value::Object(members) => members.into_iter().map(|(k, v)| (k, without_big(v))).collect(),
         other => other,
     }
+}
+
+#[test]
+fn a_negative_zero_without_a_point_is_the_integer_zero() {
+    assert_eq!(read("[null,-0]"), Ok(serde_json::json!([null, 0])));
+    assert_eq!(read("-0.0"), Ok(serde_json::json!(-0.0)));
 }
 
 #[test]
