@@ -1,6 +1,5 @@
 //! One request's way through collection.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use super::keys::{KeySettings, KeySource, Keys, WriteGrant, one_key};
 use super::metrics::CollectMetrics;
 use super::outcome::{CollectError, Collected, RejectedEvent, Rejection};
 use super::payload::{self, Body, BodyError, BodyLimits, Encoding};
-use super::protocols::native::Document;
+use super::protocols::native::NativeBody;
+use super::protocols::{Begun, Document, Reading};
 use super::rejected::RejectedEvents;
 use super::timestamp::Now;
 use super::validate::Judge;
@@ -123,15 +123,9 @@ impl Collector {
         self.inner.keys.authenticate(key).await
     }
 
-    /// Reads, judges and commits a body in weir's own protocol.
-    ///
-    /// `key` is what header and query said. The body may carry one too: it must be the same.
-    pub async fn collect(
-        &self,
-        body: Body,
-        key: Option<String>,
-        content_type: Option<String>,
-    ) -> Result<Collected, CollectError> {
+    /// Reads, judges and commits a body, in the protocol that began with its head.
+    pub async fn collect(&self, body: Body, begun: Begun) -> Result<Collected, CollectError> {
+        let Begun { key, reading } = begun;
         let collector = self.clone();
         let text =
             apart_if(body.encoding != Encoding::Identity && body.bytes.len() >= INFLATE_APART_BYTES, {
@@ -142,13 +136,13 @@ impl Collector {
         self.inner.metrics.body_bytes.set(self.inner.bodies.used_bytes() as i64);
         let key = match key {
             Some(key) => key,
-            None => body_key(&text, content_type.as_deref())?,
+            None => body_key(&text, &*reading)?,
         };
         let grant = self.authenticate(&key).await?;
         let read = apart_if(text.as_str().len() >= READ_APART_BYTES, move || {
-            let document = Document::open(text.as_str(), content_type.as_deref())?;
-            one_key([Some(key.as_str()), document.key.as_deref()])?;
-            collector.read_events(grant, &document)
+            let document = reading.open(text.as_str())?;
+            one_key([Some(key.as_str()), document.key()])?;
+            collector.read_events(grant, &*document)
         })
         .await?;
         self.commit(read).await
@@ -158,7 +152,7 @@ impl Collector {
     pub async fn collect_lines(&self, grant: WriteGrant, lines: String) -> Result<Collected, CollectError> {
         let collector = self.clone();
         let read = apart_if(lines.len() >= READ_APART_BYTES, move || {
-            collector.read_events(grant, &Document::of_lines(&lines))
+            collector.read_events(grant, &NativeBody::of_lines(&lines))
         })
         .await?;
         self.commit(read).await
@@ -175,7 +169,7 @@ impl Collector {
         Ok(PlainText { text: payload::into_text(bytes)?, _reserved: body.reserved })
     }
 
-    fn read_events(&self, grant: WriteGrant, document: &Document<'_>) -> Result<ReadEvents, CollectError> {
+    fn read_events(&self, grant: WriteGrant, document: &dyn Document) -> Result<ReadEvents, CollectError> {
         let inner = &*self.inner;
         let received_at = inner.clock.now_ms();
         let judge = Judge {
@@ -258,9 +252,9 @@ struct ReadEvents {
     collected: Collected,
 }
 
-fn body_key(text: &PlainText, content_type: Option<&str>) -> Result<String, CollectError> {
-    let document = Document::open(text.as_str(), content_type)?;
-    document.key.map(Cow::into_owned).ok_or(CollectError::Unauthorized)
+fn body_key(text: &PlainText, reading: &dyn Reading) -> Result<String, CollectError> {
+    let document = reading.open(text.as_str())?;
+    document.key().map(str::to_owned).ok_or(CollectError::Unauthorized)
 }
 
 /// Runs work on this thread when it is short, else on one where nobody waits behind it.

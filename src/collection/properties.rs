@@ -24,6 +24,21 @@ pub fn read_properties<'a>(
     flattening.object(reader, None, depth)
 }
 
+/// Reads the value that comes next as the property `name`, found in an object of that depth.
+pub fn read_property<'a>(
+    reader: &mut Reader<'a>,
+    event: &mut RawEvent<'a>,
+    limits: &CollectionConfig,
+    name: Cow<'a, str>,
+    depth: u32,
+) -> Result<(), SyntaxError> {
+    if event.problem.is_some() {
+        // Only its grammar matters any more.
+        return reader.skip();
+    }
+    Flattening { event, limits }.value(reader, name, depth)
+}
+
 struct Flattening<'e, 'a> {
     event: &'e mut RawEvent<'a>,
     limits: &'e CollectionConfig,

@@ -93,6 +93,15 @@ impl<'a> Field<'a> {
         *self == Self::Absent
     }
 
+    /// Not there, null or a text without a word.
+    pub fn is_blank(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Text { value, .. } => value.trim().is_empty(),
+            Self::Number(_) | Self::Other(_) => false,
+        }
+    }
+
     /// The value for an error's detail, short whatever it is.
     pub fn shown(&self) -> String {
         match self {

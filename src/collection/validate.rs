@@ -157,7 +157,7 @@ impl Judge<'_> {
     }
 
     fn anonymous_id<'a>(&self, field: Field<'a>) -> Result<Option<Cow<'a, str>>, Rejection> {
-        if is_absent(&field) {
+        if field.is_blank() {
             return Ok(None);
         }
         let limit = self.limits.distinct_id_bytes_max as usize;
@@ -172,7 +172,7 @@ impl Judge<'_> {
         field: Field<'a>,
         properties: &mut Vec<Property<'a>>,
     ) -> Result<EventId, Rejection> {
-        if is_absent(&field) {
+        if field.is_blank() {
             return Ok(EventId::time_ordered(self.clock, self.random));
         }
         let text = id_text(field, EVENT_ID_BYTES_MAX).map_err(|problem| {
@@ -204,15 +204,6 @@ impl Judge<'_> {
             };
             Rejection::new(Reason::Cardinality, detail)
         })
-    }
-}
-
-/// Not there, null or blank.
-fn is_absent(field: &Field<'_>) -> bool {
-    match field {
-        Field::Absent => true,
-        Field::Text { value, .. } => value.trim().is_empty(),
-        Field::Number(_) | Field::Other(_) => false,
     }
 }
 

@@ -38,6 +38,18 @@ pub struct CollectionConfig {
     pub rejected_kept_max: u32,
     /// How long a key is believed before it is read again: revoking takes at most this long.
     pub key_refresh_secs: u32,
+    /// What becomes of IP addresses that events carry.
+    pub ip_addresses: IpAddresses,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IpAddresses {
+    #[default]
+    Drop,
+    /// To a network: 203.0.113.0, 2001:db8:1234::.
+    Shorten,
+    Keep,
 }
 
 impl Default for CollectionConfig {
@@ -63,6 +75,7 @@ impl Default for CollectionConfig {
             commits_in_flight_max: 1,
             rejected_kept_max: 1_000,
             key_refresh_secs: 4,
+            ip_addresses: IpAddresses::Drop,
         }
     }
 }

@@ -19,7 +19,7 @@ mod tickets;
 use serde::{Deserialize, Serialize};
 
 pub use cache::CacheConfig;
-pub use collection::CollectionConfig;
+pub use collection::{CollectionConfig, IpAddresses};
 pub use http::HttpConfig;
 pub use load::{ConfigError, Problem, load};
 pub use log::{LogConfig, LogFormat};

@@ -1,52 +1,78 @@
-//! `POST /api/v1/events`: weir's own collection endpoint.
+//! Collection: every protocol of [`PROTOCOLS`] on the paths that it names.
 //!
-//! The path is public and has no cookies, so every origin may use it: CORS mirrors what a browser asks
-//! for, since SDKs send headers of their own on their retries, and every answer, errors too, carries
-//! it, or a browser could not read the status and would drop the batch.
+//! The paths are public and have no cookies, so every origin may use them: CORS mirrors what a browser
+//! asks for, since SDKs send headers of their own on their retries, and every answer, errors too,
+//! carries it, or a browser could not read the status and would drop the batch.
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
+use actix_web::{HttpRequest, HttpResponse, Resource};
 
-use crate::collection::keys::one_key;
-use crate::collection::payload::{BodyError, Encoding, read_body};
+use crate::collection::payload::{Body, BodyError, Encoding, read_body};
+use crate::collection::protocols::{Answer, BaseUrl, Head, PROTOCOLS, Protocol, Refusal, Route, StartUp};
 use crate::collection::{CollectError, Collected, Collector};
-use crate::http::{ApiError, ErrorCode, RequestId};
+use crate::http::{ApiError, ErrorCode, HttpState, RequestId};
 
 /// How long a browser may remember a preflight's answer; more than two hours none does.
 const PREFLIGHT_MAX_AGE_SECS: &str = "7200";
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/v1/events")
-            .route(web::post().to(collect))
-            .route(web::method(Method::OPTIONS).to(preflight)),
-    );
+    for protocol in PROTOCOLS {
+        for route in protocol.routes() {
+            config.service(resource(protocol, route));
+        }
+    }
 }
 
-async fn collect(request: HttpRequest, payload: Payload, collector: web::Data<Collector>) -> HttpResponse {
-    let answer = match receive(&request, payload, &collector).await {
-        Ok(collected) => HttpResponse::Ok().json(collected),
-        Err(error) => refusal(&request, error, &collector),
+fn resource(protocol: &'static dyn Protocol, route: &'static Route) -> Resource {
+    let resource = web::resource(route.path());
+    let (resource, methods) = match route {
+        Route::Events(_) => {
+            let collect = move |request, payload, collector| collect(protocol, request, payload, collector);
+            (resource.route(web::post().to(collect)), "POST, OPTIONS")
+        }
+        Route::Dropped(_) => {
+            let drop = move |request, payload, collector| drop_body(protocol, request, payload, collector);
+            (resource.route(web::post().to(drop)), "POST, OPTIONS")
+        }
+        Route::StartUp(_, answer) => {
+            let ask = move |request, collector, state| start_up(protocol, *answer, request, collector, state);
+            (resource.route(web::get().to(ask)), "GET, OPTIONS")
+        }
+    };
+    resource.route(web::method(Method::OPTIONS).to(move |request| preflight(request, methods)))
+}
+
+async fn collect(
+    protocol: &'static dyn Protocol,
+    request: HttpRequest,
+    payload: Payload,
+    collector: web::Data<Collector>,
+) -> HttpResponse {
+    let answer = match receive(protocol, &request, payload, &collector).await {
+        Ok(collected) => written(protocol.accepted(&collected)),
+        Err(error) => refusal(protocol, &request, error, &collector),
     };
     with_cors(answer, request.headers())
 }
 
 async fn receive(
+    protocol: &'static dyn Protocol,
     request: &HttpRequest,
     payload: Payload,
     collector: &Collector,
 ) -> Result<Collected, CollectError> {
-    // A refusal here leaves the body unread; actix lingers so that the client sees the answer.
-    let (key, encoding) = before_body(request, collector).await?;
-    let length = header_text(request, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    let body = read_body(payload, encoding, length, collector.body_limits(), collector.bodies()).await?;
-    let content_type = header_text(request, header::CONTENT_TYPE).map(str::to_owned);
+    // What can be judged without the body: a key in header or query, and the encoding. A refusal
+    // here leaves the body unread; actix lingers so that the client sees the answer.
+    let begun = protocol.begin(&head(request))?;
+    if let Some(key) = &begun.key {
+        collector.authenticate(key).await?;
+    }
+    let body = body(request, payload, collector).await?;
     // A task of its own: a client that goes away must not leave its events half counted.
     let collector = collector.clone();
-    let collecting = tokio::spawn(async move { collector.collect(body, key, content_type).await });
+    let collecting = tokio::spawn(async move { collector.collect(body, begun).await });
     match collecting.await {
         Ok(outcome) => outcome,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -54,40 +80,66 @@ async fn receive(
     }
 }
 
-/// What can be judged without the body: a key in header or query, and the encoding.
-async fn before_body(
-    request: &HttpRequest,
-    collector: &Collector,
-) -> Result<(Option<String>, Encoding), CollectError> {
-    #[derive(Deserialize)]
-    struct InQuery {
-        key: Option<String>,
-    }
-    // A key that is there twice is as bad as two that differ.
-    let in_query = web::Query::<InQuery>::from_query(request.query_string());
-    let in_query = in_query.map_err(|_| CollectError::Unauthorized)?.into_inner().key;
-    let key = match (bearer(request), in_query.as_deref()) {
-        (None, None) => None,
-        candidates => Some(one_key([candidates.0, candidates.1])?.to_owned()),
-    };
-    if let Some(key) = &key {
-        collector.authenticate(key).await?;
-    }
-    Ok((key, Encoding::from_header(header_text(request, header::CONTENT_ENCODING))?))
+async fn body(request: &HttpRequest, payload: Payload, collector: &Collector) -> Result<Body, CollectError> {
+    let encoding = Encoding::from_header(header_text(request, header::CONTENT_ENCODING))?;
+    let length = header_text(request, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    Ok(read_body(payload, encoding, length, collector.body_limits(), collector.bodies()).await?)
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let (scheme, key) = header_text(request, header::AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+/// Reads a body to its end, under the same limits, and answers as if it had held no event.
+async fn drop_body(
+    protocol: &'static dyn Protocol,
+    request: HttpRequest,
+    payload: Payload,
+    collector: web::Data<Collector>,
+) -> HttpResponse {
+    let answer = match body(&request, payload, &collector).await {
+        Ok(_) => written(protocol.accepted(&Collected::default())),
+        Err(error) => refusal(protocol, &request, error, &collector),
+    };
+    with_cors(answer, request.headers())
+}
+
+async fn start_up(
+    protocol: &'static dyn Protocol,
+    answer: fn(&Head<'_>, &BaseUrl) -> StartUp,
+    request: HttpRequest,
+    collector: web::Data<Collector>,
+    state: web::Data<HttpState>,
+) -> HttpResponse {
+    let StartUp { key, answer } = answer(&head(&request), &base_url(&request, &state));
+    let known = match key {
+        Some(key) => collector.authenticate(&key).await.map(drop),
+        None => Ok(()),
+    };
+    let answer = match known {
+        // While keys cannot be looked up, an SDK that is told no would never send anything.
+        Ok(()) | Err(CollectError::Unavailable(_)) => written(answer),
+        Err(error) => refusal(protocol, &request, error, &collector),
+    };
+    with_cors(answer, request.headers())
+}
+
+/// The configured address, else the one that was asked.
+fn base_url(request: &HttpRequest, state: &HttpState) -> BaseUrl {
+    let host = header_text(request, header::HOST);
+    match (state.config.http.public_url.as_str(), host) {
+        ("", Some(host)) => BaseUrl(format!("http://{host}")),
+        _ => BaseUrl(state.config.http.shown_url()),
+    }
+}
+
+fn head(request: &HttpRequest) -> Head<'_> {
+    Head { path: request.path(), query: request.query_string(), headers: request.headers() }
 }
 
 fn header_text(request: &HttpRequest, name: HeaderName) -> Option<&str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-async fn preflight(request: HttpRequest) -> HttpResponse {
+async fn preflight(request: HttpRequest, methods: &'static str) -> HttpResponse {
     let mut answer = HttpResponse::NoContent();
-    answer.insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "POST, OPTIONS"));
+    answer.insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, methods));
     answer.insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_SECS));
     if let Some(asked) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         answer.insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone()));
@@ -107,13 +159,22 @@ fn with_cors(mut answer: HttpResponse, asked: &HeaderMap) -> HttpResponse {
     answer
 }
 
-fn refusal(request: &HttpRequest, error: CollectError, collector: &Collector) -> HttpResponse {
+fn refusal(
+    protocol: &'static dyn Protocol,
+    request: &HttpRequest,
+    error: CollectError,
+    collector: &Collector,
+) -> HttpResponse {
     let retry_after_secs = collector.retry_after_secs(&error);
     let error = api_error(error);
-    collector.metrics().refused_requests.with_label_values(&[error.code().name()]).inc();
+    let (code, status) = (error.code().name(), error.code().status());
+    collector.metrics().refused_requests.with_label_values(&[code]).inc();
     // Written here and not by the middleware, which would leave out what CORS needs.
-    let status = error.code().status();
-    let mut answer = error.problem(&RequestId::of(request)).respond(status);
+    let refusal = Refusal { status: status.as_u16(), code, detail: error.detail() };
+    let mut answer = match protocol.refused(&refusal) {
+        Some(answer) => written(answer),
+        None => error.problem(&RequestId::of(request)).respond(status),
+    };
     let headers = answer.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -122,6 +183,16 @@ fn refusal(request: &HttpRequest, error: CollectError, collector: &Collector) ->
         headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
     }
     answer
+}
+
+fn written(answer: Answer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).expect("a protocol answers with a status of HTTP");
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CONTENT_TYPE, answer.content_type));
+    if let Some(cache_control) = answer.cache_control {
+        response.insert_header((header::CACHE_CONTROL, cache_control));
+    }
+    response.body(answer.body)
 }
 
 fn api_error(error: CollectError) -> ApiError {

@@ -1,6 +1,8 @@
 //! The endpoint as clients see it: a real server over SQLite, bodies of every kind, and what is in the
 //! journal afterwards.
 
+mod segment;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -92,7 +92,10 @@ fn known_method(method: &Method) -> &str {
 }
 
 fn is_frequent(route: &str) -> bool {
-    ["/api/v1/events", "/static/", "/healthz/", "/metrics"].iter().any(|start| route.starts_with(start))
+    // "/v1/": the paths of other vendors' SDKs.
+    ["/api/v1/events", "/v1/", "/weir.js", "/static/", "/healthz/", "/metrics"]
+        .iter()
+        .any(|start| route.starts_with(start))
 }
 
 fn protect(headers: &mut HeaderMap, https: bool) {
