@@ -21,6 +21,9 @@ pub struct SealingConfig {
     pub segment_rows_max: u32,
     /// Rows leave their runs for segments after this long, however few they are.
     pub run_age_secs_max: u32,
+    /// So many runs or segments of one size become one; at most twice as many at once. Fewer means
+    /// fewer objects to read and more writing.
+    pub compact_fan_in: u32,
     /// How often compaction looks for something to merge.
     pub compact_every_ms: u32,
     /// How long a retired run or segment stays for those who are still reading it.
@@ -39,6 +42,7 @@ impl Default for SealingConfig {
             segment_rows_min: 8_192,
             segment_rows_max: 1_000_000,
             run_age_secs_max: 6 * 3_600,
+            compact_fan_in: 8,
             compact_every_ms: 5_000,
             retired_grace_secs: 120,
             persons_cache_entries_max: 200_000,
@@ -58,8 +62,24 @@ impl SealingConfig {
         check("segment_rows_min", self.segment_rows_min, 1, 1_000_000);
         check("segment_rows_max", self.segment_rows_max, 8_192, 10_000_000);
         check("run_age_secs_max", self.run_age_secs_max, 1, 30 * 86_400);
+        check("compact_fan_in", self.compact_fan_in, 2, 64);
         check("compact_every_ms", self.compact_every_ms, 50, 3_600_000);
         check("retired_grace_secs", self.retired_grace_secs, 1, 86_400);
         check("persons_cache_entries_max", self.persons_cache_entries_max, 1_000, 100_000_000);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_takes_at_least_two_and_at_most_what_memory_allows() {
+        for (fan_in, is_allowed) in [(1, false), (2, true), (64, true), (65, false)] {
+            let config = SealingConfig { compact_fan_in: fan_in, ..SealingConfig::default() };
+            let mut problems = Vec::new();
+            config.validate(&mut problems);
+            assert_eq!(problems.is_empty(), is_allowed, "{fan_in}");
+        }
     }
 }

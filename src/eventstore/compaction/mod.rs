@@ -85,6 +85,8 @@ pub struct Compacted {
 struct CompactionMetrics {
     objects: prometheus::IntCounterVec,
     rows: prometheus::IntCounter,
+    merges: prometheus::IntCounterVec,
+    rounds: prometheus::IntCounterVec,
     failures: prometheus::IntCounter,
     step_seconds: prometheus::Histogram,
 }
@@ -98,6 +100,12 @@ impl CompactionMetrics {
                 &["outcome"],
             ),
             rows: metrics.counter("weir_compact_rows_total", "Rows written again by compaction."),
+            merges: metrics.counters("weir_compact_merges_total", "Merges, by what was merged.", &["inputs"]),
+            rounds: metrics.counters(
+                "weir_compact_rounds_total",
+                "Rounds over all shards, by whether anything was merged (idle: nothing was left to).",
+                &["outcome"],
+            ),
             failures: metrics.counter("weir_compact_failures_total", "Turns of a shard that failed."),
             step_seconds: metrics.seconds("weir_compact_step_seconds", "Duration of one merge."),
         }
@@ -132,7 +140,10 @@ impl Compactor {
         random: Arc<dyn Random>,
         metrics: &Metrics,
     ) -> Self {
+        let fan_in = config.compact_fan_in as usize;
         let options = CompactionOptions {
+            fan_in_min: fan_in,
+            fan_in_max: 2 * fan_in,
             segment_rows_min: config.segment_rows_min.into(),
             segment_rows_max: config.segment_rows_max.into(),
             run_age_max_ms: Millis::from(config.run_age_secs_max) * 1_000,
@@ -153,17 +164,21 @@ impl Compactor {
     /// Goes round the shards until `stop` says so; the step that runs then is finished first.
     pub async fn run(&self, shards: &Shards, every: Duration, mut stop: watch::Receiver<bool>) {
         loop {
+            let mut outcome = "idle";
             for shard_no in shards.all() {
                 if *stop.borrow() {
                     return;
                 }
                 let Ok(db) = shards.db_of(shard_no) else { continue };
                 match self.compact_shard(db, shard_no).await {
-                    Ok(_) => {}
+                    Ok(Compacted { steps: 0, .. }) => {}
+                    Ok(_) => outcome = "merged",
                     Err(CompactionError::Overtaken) => {
+                        outcome = "merged";
                         tracing::debug!(shard.no = shard_no.0, "another process compacts this shard");
                     }
                     Err(error) => {
+                        outcome = "failed";
                         self.metrics.failures.inc();
                         tracing::warn!(
                             shard.no = shard_no.0,
@@ -173,6 +188,7 @@ impl Compactor {
                     }
                 }
             }
+            self.metrics.rounds.with_label_values(&[outcome]).inc();
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -330,6 +346,11 @@ impl Compactor {
         done.outputs += placements.len() as u64;
         done.rows += rows;
         timer.observe_duration();
+        let inputs = match kind {
+            ObjectKind::Run => "runs",
+            ObjectKind::Segment => "segments",
+        };
+        self.metrics.merges.with_label_values(&[inputs]).inc();
         self.metrics.objects.with_label_values(&["merged"]).inc_by(candidates.len() as u64);
         self.metrics.objects.with_label_values(&["written"]).inc_by(placements.len() as u64);
         self.metrics.rows.inc_by(rows);

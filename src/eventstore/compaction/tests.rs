@@ -56,6 +56,23 @@ on_both! {
 }
 
 on_both! {
+    async fn as_many_are_merged_as_the_setting_says(db: Db) {
+        let random = SeededRandom::new(5);
+        for n in 0..3 {
+            store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await;
+        }
+        let compactor = |fan_in| {
+            let config = SealingConfig { compact_fan_in: fan_in, ..SealingConfig::default() };
+            let random = Arc::new(SeededRandom::new(fan_in.into()));
+            Compactor::new(ReplicaId([9; 16]), &config, random, &Metrics::default())
+        };
+        assert_eq!(compactor(4).compact_shard(&db, SHARD).await.unwrap().steps, 0);
+        compactor(3).compact_shard(&db, SHARD).await.unwrap();
+        assert_eq!(counts(&db).await, (0, 1));
+    }
+}
+
+on_both! {
     async fn old_rows_leave_the_runs_and_nothing_else_does(db: Db) {
         let random = SeededRandom::new(5);
         let mut mixed = rows(PROJECT, 0..10);

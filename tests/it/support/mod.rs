@@ -5,6 +5,7 @@
 //! here waits for a length of time: [`until`] polls for a condition and names it when it fails.
 
 mod api;
+mod catalogue;
 mod mariadb;
 mod process;
 mod weir;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use api::{Api, Project, Sent};
+pub use catalogue::Catalogue;
 pub use mariadb::MariaDb;
 pub use weir::{Installation, Weir};
 

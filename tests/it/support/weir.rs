@@ -43,6 +43,21 @@ impl Installation {
         self.folder.path()
     }
 
+    /// The databases that carry shards, as sqlx opens them.
+    pub fn servers(&self) -> Vec<String> {
+        let setting = |name: &str| {
+            let found = self.environment.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone())
+        };
+        match setting("WEIR__STORAGE__SERVERS") {
+            Some(servers) => servers.split(',').map(str::to_owned).collect(),
+            None => {
+                let folder = setting("WEIR__STORAGE__DATA_DIR").expect("an installation has a place");
+                vec![format!("sqlite:{folder}/server.db")]
+            }
+        }
+    }
+
     /// Runs a command to its end; what it printed. Fails the test when the command fails.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
@@ -138,10 +153,16 @@ impl Weir {
 
     /// The sum of all lines of one counter or gauge.
     pub async fn metric(&self, name: &str) -> f64 {
+        self.metric_of(name, "").await
+    }
+
+    /// The sum of those lines whose labels contain a text.
+    pub async fn metric_of(&self, name: &str, label: &str) -> f64 {
         let url = format!("{}/metrics", self.ops);
         let text = self.api.client().get(url).send().await.expect("metrics answer");
         let text = text.text().await.expect("metrics are text");
         let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        let lines = lines.filter(|line| line[name.len()..].contains(label));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 }
