@@ -59,7 +59,7 @@ async fn store(db: &Db, random: &dyn Random, project_id: Option<ProjectId>, obje
     objects::upload(db, placement.place(object), 1_000).await.unwrap();
     let live: Result<bool, StorageError> = db
         .transaction(move |tx| {
-            Box::pin(async move { objects::make_live(tx, placement.kind(), SHARD, object_id).await })
+            Box::pin(async move { objects::make_live(tx, placement.kind(), SHARD, &[object_id]).await })
         })
         .await;
     assert!(live.unwrap());

@@ -429,7 +429,7 @@ async fn replace(
             for kind in [ObjectKind::Run, ObjectKind::Segment] {
                 let of_kind = outputs.iter().filter(|output| output.kind() == kind);
                 let ids: Vec<ObjectId> = of_kind.map(|output| output.object_id).collect();
-                if !objects::make_all_live(tx, kind, lease.shard_no, &ids).await? {
+                if !objects::make_live(tx, kind, lease.shard_no, &ids).await? {
                     return Err(CompactionError::Overtaken);
                 }
             }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::duplicates::{self, Identity, OpenedCache};
 use super::persons::{self, PersonsCache, ProjectPersons};
 use super::{SealContext, SealError};
-use crate::eventstore::format::{ObjectBytes, StoredRow, WriteOptions, write_run, write_segment};
+use crate::eventstore::Placement;
+use crate::eventstore::format::{StoredRow, WriteOptions, write_run, write_segment};
 use crate::model::{BatchId, Event, Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::batch::BatchDecoder;
 use crate::storage::server::failed_events::{self, FailedEvent};
@@ -89,8 +90,7 @@ pub async fn run_pass(
     let made = write_objects(context, shard_no, rows).await?;
     let mut objects_made = Vec::new();
     for object in made {
-        let kind = if object.project_id.is_some() { ObjectKind::Segment } else { ObjectKind::Run };
-        objects_made.push((kind, object.object_id));
+        objects_made.push((object.kind(), object.object_id));
         objects::upload(db, object, now).await?;
     }
     failpoint::hit("seal.after_parts");
@@ -303,6 +303,10 @@ async fn write_objects(
     let random = context.random.clone();
     let written = tokio::task::spawn_blocking(move || -> Result<Vec<NewObject>, SealError> {
         let options = WriteOptions::default();
+        let place = |project_id, object| {
+            let object_id = ObjectId::random(&*random);
+            Placement { object_id, shard_no, project_id, tier: 0, mask_version: 0 }.place(object)
+        };
         let mut made = Vec::new();
         let mut mixed = Vec::new();
         for (project_id, mut rows) in rows {
@@ -313,40 +317,17 @@ async fn write_objects(
             rows.sort_unstable_by_key(StoredRow::segment_key);
             for rows in rows.chunks(segment_rows_max) {
                 let object = write_segment(rows, &options)?;
-                made.push(new_object(ObjectId::random(&*random), shard_no, Some(project_id), object));
+                made.push(place(Some(project_id), object));
             }
         }
         if !mixed.is_empty() {
             mixed.sort_unstable_by_key(StoredRow::run_key);
             let object = write_run(&mixed, &options)?;
-            made.push(new_object(ObjectId::random(&*random), shard_no, None, object));
+            made.push(place(None, object));
         }
         Ok(made)
     });
     written.await.map_err(SealError::from_join)?
-}
-
-fn new_object(
-    object_id: ObjectId,
-    shard_no: ShardNo,
-    project_id: Option<ProjectId>,
-    object: ObjectBytes,
-) -> NewObject {
-    let ObjectBytes { parts, facts } = object;
-    NewObject {
-        object_id,
-        shard_no,
-        project_id,
-        events: facts.rows,
-        min_at: facts.occurred_min,
-        max_at: facts.occurred_max,
-        day_from: facts.day_from(),
-        day_to: facts.day_to(),
-        tier: 0,
-        mask_version: 0,
-        facts: facts.to_bytes().into(),
-        parts,
-    }
 }
 
 struct Link {
@@ -382,8 +363,10 @@ impl Closing {
             let Link { project_id, distinct_id, target } = link;
             stored::insert_link(tx, shard_no, *project_id, distinct_id, target, self.now).await?;
         }
-        for (kind, object_id) in &self.objects {
-            if !objects::make_live(tx, *kind, shard_no, *object_id).await? {
+        for kind in [ObjectKind::Run, ObjectKind::Segment] {
+            let of_kind = self.objects.iter().filter(|(k, _)| *k == kind);
+            let ids: Vec<ObjectId> = of_kind.map(|(_, object_id)| *object_id).collect();
+            if !objects::make_live(tx, kind, shard_no, &ids).await? {
                 return Err(SealError::ObjectGivenUp);
             }
         }

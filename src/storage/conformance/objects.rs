@@ -33,7 +33,7 @@ async fn change(db: &Db, made_live: u8, retired: u8) -> bool {
             Box::pin(async move {
                 let live = ObjectId([made_live; 16]);
                 let gone = ObjectId([retired; 16]);
-                let ok = objects::make_live(tx, ObjectKind::Segment, SHARD, live).await?
+                let ok = objects::make_live(tx, ObjectKind::Segment, SHARD, &[live]).await?
                     && (retired == 0 || objects::retire(tx, ObjectKind::Segment, SHARD, gone, 5_000).await?);
                 if ok { Ok(()) } else { Err(StorageError::Conflict { name: "test" }) }
             })
@@ -109,7 +109,7 @@ on_both! {
                 .transaction(move |tx| {
                     let ids = ids.clone();
                     Box::pin(async move {
-                        objects::make_all_live(tx, ObjectKind::Segment, SHARD, &ids).await
+                        objects::make_live(tx, ObjectKind::Segment, SHARD, &ids).await
                     })
                 })
                 .await;

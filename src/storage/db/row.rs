@@ -113,6 +113,13 @@ impl Row {
         Self { name, inner: Inner::Sqlite(row) }
     }
 
+    pub fn columns(&self) -> usize {
+        match &self.inner {
+            Inner::MySql(row) => sqlx::Row::len(row),
+            Inner::Sqlite(row) => sqlx::Row::len(row),
+        }
+    }
+
     pub fn i64(&self, index: usize) -> Result<i64, StorageError> {
         self.opt_i64(index)?.ok_or_else(|| self.missing(index))
     }

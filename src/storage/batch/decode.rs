@@ -1,0 +1,240 @@
+//! Batches into events: nothing is believed.
+
+use zstd::bulk::Decompressor;
+
+use super::{
+    BATCH_INFLATED_BYTES_MAX, Batch, FLAG_ANONYMOUS_ID, FLAG_TIME_SOURCE, FLAGS_KNOWN, FORMAT_VERSION,
+    TYPE_FALSE, TYPE_FLOAT, TYPE_INTEGER, TYPE_JSON, TYPE_STRING, TYPE_TRUE,
+};
+use crate::model::{Event, EventId, ProjectId, PropertyValue, TimeSource};
+use crate::storage::StorageError;
+
+/// What a batch still gives when some of its records are broken.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Salvaged {
+    pub batch: Batch,
+    pub broken: Vec<BrokenRecord>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BrokenRecord {
+    /// As far as it can be told.
+    pub project_id: Option<ProjectId>,
+    pub bytes: Vec<u8>,
+    pub detail: String,
+}
+
+impl BrokenRecord {
+    fn new(record: &[u8], error: &StorageError) -> Self {
+        let mut reader = Reader { rest: record };
+        let project_id = reader.byte().and_then(|_| reader.varint()).ok();
+        Self {
+            project_id: project_id.and_then(|id| u32::try_from(id).ok()).map(ProjectId),
+            bytes: record.to_owned(),
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Reads batches. Keeps its decompression context between batches.
+pub struct BatchDecoder {
+    decompressor: Decompressor<'static>,
+}
+
+impl Default for BatchDecoder {
+    fn default() -> Self {
+        Self { decompressor: Decompressor::new().expect("a zstd context needs only memory") }
+    }
+}
+
+impl BatchDecoder {
+    /// The whole batch, or [`StorageError::Corrupt`]: any byte changed anywhere is noticed, and no
+    /// content makes this allocate more than [`BATCH_INFLATED_BYTES_MAX`] and the events in it.
+    pub fn decode(&mut self, body: &[u8]) -> Result<Batch, StorageError> {
+        let Salvaged { batch, broken } = self.salvage(body)?;
+        match broken.into_iter().next() {
+            None => Ok(batch),
+            Some(record) => Err(corrupt(record.detail)),
+        }
+    }
+
+    /// The events that can be read and the records that cannot; an error when nothing can be told
+    /// apart, because the frame around them is broken.
+    pub fn salvage(&mut self, body: &[u8]) -> Result<Salvaged, StorageError> {
+        let content = self.inflate(body)?;
+        let mut reader = Reader { rest: &content };
+        let mut salvaged = Salvaged::default();
+        for _ in 0..reader.count(1)? {
+            salvaged.batch.passed.push(reader.text()?.to_owned());
+        }
+        let events = reader.count(RECORD_BYTES_MIN)?;
+        salvaged.batch.events.reserve_exact(events);
+        for _ in 0..events {
+            let rest = reader.rest;
+            let Ok(record) = reader.count(1).and_then(|size| reader.take(size)) else {
+                // Where the next one begins is not known either.
+                salvaged.broken.push(BrokenRecord::new(rest, &corrupt("a record without its end")));
+                return Ok(salvaged);
+            };
+            let mut fields = Reader { rest: record };
+            match fields.event().and_then(|event| fields.end().map(|()| event)) {
+                Ok(event) => salvaged.batch.events.push(event),
+                Err(error) => salvaged.broken.push(BrokenRecord::new(record, &error)),
+            }
+        }
+        if !reader.rest.is_empty() {
+            let left_over = corrupt(format!("{} bytes left over", reader.rest.len()));
+            salvaged.broken.push(BrokenRecord::new(reader.rest, &left_over));
+        }
+        Ok(salvaged)
+    }
+
+    fn inflate(&mut self, body: &[u8]) -> Result<Vec<u8>, StorageError> {
+        let mut reader = Reader { rest: body };
+        match reader.byte()? {
+            FORMAT_VERSION => {}
+            version => return Err(corrupt(format!("format version {version} is not known"))),
+        }
+        let inflated_bytes = reader.varint()?;
+        if inflated_bytes > BATCH_INFLATED_BYTES_MAX as u64 {
+            return Err(corrupt(format!(
+                "{inflated_bytes} bytes inflated, {BATCH_INFLATED_BYTES_MAX} at most"
+            )));
+        }
+        let content = self
+            .decompressor
+            .decompress(reader.rest, inflated_bytes as usize)
+            .map_err(|error| corrupt(format!("zstd: {error}")))?;
+        if content.len() as u64 != inflated_bytes {
+            return Err(corrupt(format!("{} bytes inflated, {inflated_bytes} announced", content.len())));
+        }
+        Ok(content)
+    }
+}
+
+/// Flags, project, id, two times, two texts and a count.
+const RECORD_BYTES_MIN: usize = 24;
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn event(&mut self) -> Result<Event, StorageError> {
+        let flags = self.byte()?;
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(corrupt(format!("unknown record flags {flags:#010b}")));
+        }
+        let time_source = TimeSource::from_u8(flags & FLAG_TIME_SOURCE)
+            .ok_or_else(|| corrupt(format!("unknown time source in flags {flags:#010b}")))?;
+        let project_id = self.varint()?;
+        let project_id = ProjectId(
+            u32::try_from(project_id).map_err(|_| corrupt(format!("project {project_id} is no u32")))?,
+        );
+        let event_id = EventId(self.array()?);
+        let occurred_at = self.zigzag()?;
+        let received_at = occurred_at.wrapping_add(self.zigzag()?);
+        let event = self.text()?.to_owned();
+        let distinct_id = self.text()?.to_owned();
+        let anonymous_id = match flags & FLAG_ANONYMOUS_ID {
+            0 => None,
+            _ => Some(self.text()?.to_owned()),
+        };
+        let count = self.count(2)?;
+        let mut properties = Vec::with_capacity(count);
+        for _ in 0..count {
+            properties.push((self.text()?.to_owned(), self.property_value()?));
+        }
+        Ok(Event {
+            project_id,
+            distinct_id,
+            anonymous_id,
+            event,
+            event_id,
+            occurred_at,
+            received_at,
+            time_source,
+            properties,
+        })
+    }
+
+    fn property_value(&mut self) -> Result<PropertyValue, StorageError> {
+        Ok(match self.byte()? {
+            TYPE_STRING => PropertyValue::String(self.text()?.to_owned()),
+            TYPE_INTEGER => PropertyValue::Integer(self.zigzag()?),
+            TYPE_FLOAT => {
+                let number = f64::from_le_bytes(self.array()?);
+                if !number.is_finite() {
+                    return Err(corrupt("a float that is not finite"));
+                }
+                PropertyValue::Float(number)
+            }
+            TYPE_FALSE => PropertyValue::Bool(false),
+            TYPE_TRUE => PropertyValue::Bool(true),
+            TYPE_JSON => PropertyValue::Json(self.text()?.to_owned()),
+            code => return Err(corrupt(format!("unknown property type {code}"))),
+        })
+    }
+
+    fn take(&mut self, size: usize) -> Result<&'a [u8], StorageError> {
+        let (head, rest) = self.rest.split_at_checked(size).ok_or_else(|| corrupt("ends too early"))?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    fn byte(&mut self) -> Result<u8, StorageError> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StorageError> {
+        Ok(self.take(N)?.try_into().expect("take gives what was asked"))
+    }
+
+    fn varint(&mut self) -> Result<u64, StorageError> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(corrupt("a number of more than 64 bits"))
+    }
+
+    fn zigzag(&mut self) -> Result<i64, StorageError> {
+        let number = self.varint()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    /// A number of things of at least `bytes_each` bytes, so that a false one cannot make us
+    /// allocate more than the batch's own size.
+    fn count(&mut self, bytes_each: usize) -> Result<usize, StorageError> {
+        let count = self.varint()?;
+        if count > (self.rest.len() / bytes_each) as u64 {
+            return Err(corrupt(format!("{count} things announced in {} bytes", self.rest.len())));
+        }
+        Ok(count as usize)
+    }
+
+    fn text(&mut self) -> Result<&'a str, StorageError> {
+        let size = self.count(1)?;
+        std::str::from_utf8(self.take(size)?).map_err(|_| corrupt("text that is not UTF-8"))
+    }
+
+    fn end(&self) -> Result<(), StorageError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(corrupt(format!("{} bytes left over", self.rest.len())))
+        }
+    }
+}
+
+fn corrupt(detail: impl Into<String>) -> StorageError {
+    StorageError::corrupt("journal", "body", detail)
+}

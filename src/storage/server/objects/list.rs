@@ -1,0 +1,134 @@
+//! What is live.
+//!
+//! All lists have the same columns in the same order; a run has no project and no tier.
+
+use super::{ObjectKind, ObjectRow, Pair};
+use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
+use crate::storage::db::statement;
+use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
+use crate::values;
+
+/// More live objects than this in one shard is a broken compaction, not a catalogue.
+const OBJECTS_MAX: usize = 100_000;
+
+static LIST_RUNS: Statement = statement!(
+    "runs.list_live",
+    "SELECT run_id, 0, events, bytes, parts, min_at, max_at, 0, mask_version, created_at, directory \
+     FROM runs WHERE shard_no = ? AND state = 'live' ORDER BY run_id LIMIT ?"
+);
+
+/// The live runs of a shard, of all projects.
+pub async fn list_runs(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    objects(ObjectKind::Run, shard_no, &db.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
+}
+
+/// The same within a snapshot.
+pub async fn list_runs_in(tx: &mut Tx, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    objects(ObjectKind::Run, shard_no, &tx.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
+}
+
+static LIST_SEGMENTS: Statement = statement!(
+    "segments.list_live",
+    "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, created_at, \
+     facts FROM segments WHERE shard_no = ? AND project_id = ? AND state = 'live' \
+     AND max_at >= ? AND min_at < ? ORDER BY segment_id LIMIT ?"
+);
+
+fn segment_binds(shard_no: ShardNo, project_id: ProjectId, from: Millis, to: Millis) -> Vec<Value> {
+    values![shard_no, project_id, from, to, OBJECTS_MAX]
+}
+
+/// The live segments of a project with rows in `[from, to)`.
+pub async fn list_segments(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    from: Millis,
+    to: Millis,
+) -> Result<Vec<ObjectRow>, StorageError> {
+    let rows = db.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?;
+    objects(ObjectKind::Segment, shard_no, &rows)
+}
+
+/// The same within a snapshot.
+pub async fn list_segments_in(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    from: Millis,
+    to: Millis,
+) -> Result<Vec<ObjectRow>, StorageError> {
+    let rows = tx.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?;
+    objects(ObjectKind::Segment, shard_no, &rows)
+}
+
+static LIST_BARE: Pair = Pair {
+    run: statement!(
+        "runs.list_live_bare",
+        "SELECT run_id, 0, events, bytes, parts, min_at, max_at, 0, mask_version, created_at \
+         FROM runs WHERE shard_no = ? AND state = 'live' ORDER BY run_id LIMIT ?"
+    ),
+    segment: statement!(
+        "segments.list_live_bare",
+        "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, \
+         created_at FROM segments WHERE shard_no = ? AND state = 'live' \
+         ORDER BY project_id, min_at, segment_id LIMIT ?"
+    ),
+};
+
+/// The live runs of a shard without their directories, which may be large.
+pub async fn list_runs_bare(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    list_bare(db, ObjectKind::Run, shard_no).await
+}
+
+/// The live segments of all projects of a shard, without their facts: what compaction chooses from.
+/// Sorted by project and first row in time.
+pub async fn list_all_segments(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    list_bare(db, ObjectKind::Segment, shard_no).await
+}
+
+async fn list_bare(db: &Db, kind: ObjectKind, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
+    objects(kind, shard_no, &db.fetch_all(LIST_BARE.of(kind), values![shard_no, OBJECTS_MAX]).await?)
+}
+
+static FACTS: Pair = Pair {
+    run: statement!("runs.directory", "SELECT directory FROM runs WHERE shard_no = ? AND run_id = ?"),
+    segment: statement!("segments.facts", "SELECT facts FROM segments WHERE shard_no = ? AND segment_id = ?"),
+};
+
+/// The facts that the bare lists leave out.
+pub async fn find_facts(
+    db: &Db,
+    kind: ObjectKind,
+    shard_no: ShardNo,
+    object_id: ObjectId,
+) -> Result<Option<Vec<u8>>, StorageError> {
+    let row = db.fetch_optional(FACTS.of(kind), values![shard_no, object_id]).await?;
+    row.map(|row| row.bytes(0)).transpose()
+}
+
+fn objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
+    rows.iter()
+        .map(|row| {
+            let project_id = match kind {
+                ObjectKind::Run => None,
+                ObjectKind::Segment => Some(ProjectId(row.u32(1)?)),
+            };
+            Ok(ObjectRow {
+                object_id: ObjectId(row.array(0)?),
+                kind,
+                shard_no,
+                project_id,
+                events: row.u64(2)?,
+                bytes: row.u64(3)?,
+                parts: row.u32(4)?,
+                min_at: row.i64(5)?,
+                max_at: row.i64(6)?,
+                tier: row.u32(7)?,
+                mask_version: row.i64(8)?,
+                created_at: row.i64(9)?,
+                facts: if row.columns() > 10 { row.bytes(10)? } else { Vec::new() },
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! The bytes of objects.
+
+use bytes::Bytes;
+
+use super::STATEMENT_BYTES_MAX;
+use crate::model::ObjectId;
+use crate::storage::db::statement;
+use crate::storage::{Db, Statement, StorageError, Value};
+use crate::values;
+
+/// Parts of at most 1 MiB: what one read may answer with.
+const PARTS_PER_READ: usize = 4;
+/// Parts of an object that is no larger than one answer may be.
+const SMALL_PARTS_PER_READ: usize = 256;
+/// Headers are some kilobytes each; one of 500 columns may reach a few hundred.
+const HEADERS_PER_READ: usize = 16;
+
+static READ_PARTS: Statement = statement!(
+    "parts.read",
+    "SELECT part_no, body FROM parts WHERE object_id = ? AND part_no IN ({rows}) ORDER BY part_no"
+);
+
+/// The asked parts of an object. `None` when one is missing: the object has been deleted since it
+/// was listed, and the caller makes a new list.
+pub async fn find_parts(
+    db: &Db,
+    object_id: ObjectId,
+    part_nos: &[u32],
+) -> Result<Option<Vec<(u32, Bytes)>>, StorageError> {
+    find_parts_of(db, object_id, u64::MAX, part_nos).await
+}
+
+/// The same when all of the object's bytes are known: a small one is read with one statement.
+pub async fn find_parts_of(
+    db: &Db,
+    object_id: ObjectId,
+    object_bytes: u64,
+    part_nos: &[u32],
+) -> Result<Option<Vec<(u32, Bytes)>>, StorageError> {
+    let fits = object_bytes <= STATEMENT_BYTES_MAX as u64;
+    let per_read = if fits { SMALL_PARTS_PER_READ } else { PARTS_PER_READ };
+    let mut parts = Vec::with_capacity(part_nos.len());
+    for wanted in part_nos.chunks(per_read) {
+        let mut binds = values![object_id];
+        binds.extend(wanted.iter().map(|&part_no| Value::from(part_no)));
+        for row in db.fetch_all(READ_PARTS.with_rows("?", wanted.len()), binds).await? {
+            parts.push((row.u32(0)?, Bytes::from(row.bytes(1)?)));
+        }
+    }
+    Ok((parts.len() == part_nos.len()).then_some(parts))
+}
+
+static READ_HEADERS: Statement = statement!(
+    "parts.read_headers",
+    "SELECT object_id, body FROM parts WHERE part_no = 0 AND object_id IN ({rows})"
+);
+
+/// Part 0 of many objects, in any order, without those that have been deleted.
+pub async fn find_headers(db: &Db, object_ids: &[ObjectId]) -> Result<Vec<(ObjectId, Bytes)>, StorageError> {
+    let mut headers = Vec::with_capacity(object_ids.len());
+    for wanted in object_ids.chunks(HEADERS_PER_READ) {
+        let binds = wanted.iter().map(|&object_id| Value::from(object_id)).collect();
+        for row in db.fetch_all(READ_HEADERS.with_rows("?", wanted.len()), binds).await? {
+            headers.push((ObjectId(row.array(0)?), Bytes::from(row.bytes(1)?)));
+        }
+    }
+    Ok(headers)
+}
