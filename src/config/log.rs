@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct LogConfig {
     /// `human` for a terminal, `json` for a collector of logs.
     pub format: LogFormat,
-    /// A level or directives as in `info,weir::storage=debug`.
+    /// A level or directives as in `info,weir::storage=debug`. The web framework says little that is
+    /// new to an operator below a warning.
     pub level: String,
 }
 
@@ -20,6 +21,6 @@ pub enum LogFormat {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, level: "info".into() }
+        Self { format: LogFormat::Human, level: "info,actix_server=warn".into() }
     }
 }

@@ -1,5 +1,7 @@
 //! The subscriber, from `[log]`.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
@@ -17,7 +19,13 @@ pub fn start_logging(config: &LogConfig) {
     // A second call (in tests) keeps the first subscriber.
     let _ = match config.format {
         LogFormat::Human => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(writer).with_target(false).compact())
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(writer)
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false)
+                    .compact(),
+            )
             .try_init(),
         LogFormat::Json => registry
             .with(tracing_subscriber::fmt::layer().with_writer(writer).json().flatten_event(true))
