@@ -21,7 +21,7 @@ use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{SealContext, Sealer};
 use crate::http::{HttpServer, HttpState, ListenSettings};
 use crate::model::{Clock, Random, ReplicaId};
-use crate::storage::{DatabaseClock, Storage};
+use crate::storage::{DatabaseClock, Storage, checkup};
 use crate::telemetry::Metrics;
 use crate::tickets::{TicketSettings, Tickets, TicketsParts};
 
@@ -89,7 +89,9 @@ impl App {
         });
 
         let (stop, stopped) = watch::channel(false);
+        let shards_to_look_at = storage.shards.clone();
         let mut tasks = vec![
+            tokio::spawn(async move { checkup::warn_of_problems(&shards_to_look_at).await }),
             tokio::spawn(every(SERVERS_LOOK, stopped.clone(), {
                 let shards = storage.shards.clone();
                 move || {

@@ -2,7 +2,7 @@
 //!
 //! A key that was found is believed for [`KeySettings::believed`], asked again by one request at a
 //! time when it is older, and kept while the control database does not answer: collection goes on
-//! without it. A key that nobody knows costs at most one look-up; its absence is remembered for a
+//! without it, and nobody but that one request waits for it. A key that nobody knows costs at most one look-up; its absence is remembered for a
 //! moment, so that guessing costs memory and look-ups a bounded amount, and only for so long that a
 //! key just created works at once everywhere.
 
@@ -60,6 +60,8 @@ pub struct KeySettings {
     pub unknown_for: Duration,
     /// How long nobody is asked again after the database did not answer.
     pub retry_after: Duration,
+    /// How long a look-up may take.
+    pub look_up_max: Duration,
     /// Look-ups of unknown keys in a second.
     pub lookups_per_sec: u32,
     /// Keys remembered, known and unknown each.
@@ -72,6 +74,7 @@ impl Default for KeySettings {
             believed: Duration::from_secs(4),
             unknown_for: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
+            look_up_max: Duration::from_secs(2),
             lookups_per_sec: 100,
             remembered_max: 100_000,
         }
@@ -80,6 +83,8 @@ impl Default for KeySettings {
 
 /// The longest text that can be a key; anything longer is none, and is not even hashed.
 const KEY_BYTES_MAX: usize = 200;
+
+type LookUpError = Box<dyn std::error::Error + Send + Sync>;
 
 pub struct Keys {
     source: Arc<dyn KeySource>,
@@ -99,7 +104,7 @@ struct State {
 struct Known {
     grant: WriteGrant,
     believed_until: Instant,
-    /// One request at a time asks again; the others wait for it here.
+    /// One request at a time asks again; the others use what is known.
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -147,18 +152,16 @@ impl Keys {
     }
 
     async fn ask_again(&self, hash: KeyHash, known: Known) -> Result<WriteGrant, CollectError> {
-        let _asking = known.asking.lock().await;
-        // Whoever was first may have asked meanwhile.
-        match self.cached(&hash) {
-            Cached::Believed(grant) => return Ok(grant),
-            Cached::Unknown => return Err(CollectError::Unauthorized),
-            Cached::Old(_) | Cached::Never => {}
-        }
-        match self.source.find_write_key(hash).await {
+        let Ok(_asking) = known.asking.try_lock() else {
+            // Revocation is at most one look-up later for them; the database may be frozen, and then
+            // every event of the project would wait with the one who asks.
+            return Ok(known.grant);
+        };
+        match self.find(hash).await {
             Ok(found) => self.settle(hash, found),
             Err(error) => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = &*error as &dyn std::error::Error,
                     "keys cannot be read; known ones stay valid"
                 );
                 let believed_until = Instant::now() + self.settings.retry_after;
@@ -174,15 +177,22 @@ impl Keys {
         if !self.may_look_up() {
             return Err(CollectError::Unavailable(Unavailable::Keys));
         }
-        match self.source.find_write_key(hash).await {
+        match self.find(hash).await {
             Ok(found) => self.settle(hash, found),
             Err(error) => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = &*error as &dyn std::error::Error,
                     "an unknown key cannot be looked up"
                 );
                 Err(CollectError::Unavailable(Unavailable::Keys))
             }
+        }
+    }
+
+    async fn find(&self, hash: KeyHash) -> Result<Option<WriteGrant>, LookUpError> {
+        match tokio::time::timeout(self.settings.look_up_max, self.source.find_write_key(hash)).await {
+            Ok(found) => found.map_err(LookUpError::from),
+            Err(elapsed) => Err(elapsed.into()),
         }
     }
 
@@ -288,6 +298,7 @@ mod tests {
         believed: Duration::ZERO,
         unknown_for: Duration::from_secs(60),
         retry_after: Duration::from_secs(60),
+        look_up_max: Duration::from_secs(60),
         lookups_per_sec: 1_000_000,
         remembered_max: 1_000,
     };
@@ -359,6 +370,38 @@ mod tests {
         }
         // Asked once, then left in peace.
         assert_eq!(source.lookups.load(Ordering::SeqCst), 2);
+        assert!(is_unavailable(keys.authenticate("wk_other").await));
+    }
+
+    /// A control database that takes questions and never answers.
+    struct FrozenSource {
+        is_frozen: AtomicU32,
+    }
+
+    impl KeySource for FrozenSource {
+        fn find_write_key(&self, _: KeyHash) -> BoxFuture<'static, Result<Option<WriteGrant>, StorageError>> {
+            match self.is_frozen.load(Ordering::SeqCst) {
+                0 => Box::pin(std::future::ready(Ok(Some(GRANT)))),
+                _ => Box::pin(std::future::pending()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_behind_a_look_up_that_hangs() {
+        let source = Arc::new(FrozenSource { is_frozen: AtomicU32::new(0) });
+        let look_up_max = Duration::from_millis(200);
+        let keys = Arc::new(Keys::new(source.clone(), KeySettings { look_up_max, ..NEVER_BELIEVED }));
+        assert!(keys.authenticate("wk_good").await.is_ok());
+        source.is_frozen.store(1, Ordering::SeqCst);
+        let mut asks = Box::pin(keys.authenticate("wk_good"));
+        // The one who asks waits for the answer that does not come, the next one does not.
+        tokio::select! {
+            biased;
+            _ = &mut asks => panic!("nobody has answered"),
+            next = keys.authenticate("wk_good") => assert_eq!(next.unwrap(), GRANT),
+        }
+        assert!(asks.await.is_ok());
         assert!(is_unavailable(keys.authenticate("wk_other").await));
     }
 

@@ -1,7 +1,7 @@
 //! `weir doctor`: looks at the configuration, every server and Redis, and says what to fix.
 
-use crate::storage::Storage;
 use crate::storage::checkup::{self, Finding, Severity};
+use crate::storage::{COMMIT_CONNECTIONS, Storage};
 
 use super::Context;
 
@@ -35,7 +35,7 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
             continue;
         }
         let db = server.db()?;
-        let mut findings = checkup::look(db, connections).await?;
+        let mut findings = checkup::look(db, connections + COMMIT_CONNECTIONS).await?;
         findings.push(checkup::look_at_journal(db).await?);
         show(&place, &findings);
     }

@@ -86,6 +86,7 @@ fn storage_settings(config: &StorageConfig) -> anyhow::Result<StorageSettings> {
         pool: PoolOptions {
             connections_max: config.pool_connections_max,
             acquire_timeout: Duration::from_millis(config.acquire_timeout_ms.into()),
+            statement_max: Duration::from_secs(config.statement_secs_max.into()),
         },
     })
 }

@@ -14,8 +14,6 @@ pub struct CacheConfig {
     pub redis_timeout_ms: u32,
     /// Memory for cached answers in this process.
     pub memory_bytes_max: u32,
-    /// Memory for decoded columns in this process.
-    pub columns_bytes_max: u64,
 }
 
 impl Default for CacheConfig {
@@ -25,7 +23,6 @@ impl Default for CacheConfig {
             redis_connections_max: 8,
             redis_timeout_ms: 250,
             memory_bytes_max: 16 << 20,
-            columns_bytes_max: 256 << 20,
         }
     }
 }

@@ -20,8 +20,6 @@ pub struct HttpConfig {
     /// How long an idle connection stays open. Several SDKs flush every 10 s and lose a batch when
     /// a close races with it.
     pub keep_alive_secs: u16,
-    /// The longest any request may take, long polls included; a common gateway cuts at 30 s.
-    pub request_secs_max: u16,
     /// The longest body of an API request that is not collection.
     pub api_body_bytes_max: u32,
     /// At a stop, how long readiness fails before connections are drained.
@@ -39,7 +37,6 @@ impl Default for HttpConfig {
             trusted_proxies: Vec::new(),
             workers: 0,
             keep_alive_secs: 75,
-            request_secs_max: 25,
             api_body_bytes_max: 1024 * 1024,
             drain_wait_secs: 0,
             drain_secs_max: 30,
@@ -75,7 +72,6 @@ impl HttpConfig {
                 problems.push(Problem::new("http.trusted_proxies", proxy, "give IP addresses"));
             }
         }
-        check_range(problems, "http.request_secs_max", self.request_secs_max.into(), 1, 300);
         check_range(problems, "http.keep_alive_secs", self.keep_alive_secs.into(), 1, 3600);
         check_range(problems, "http.workers", self.workers.into(), 0, 1024);
         check_range(problems, "http.api_body_bytes_max", self.api_body_bytes_max.into(), 1024, 16 << 20);

@@ -21,6 +21,9 @@ pub struct StorageConfig {
     pub pool_connections_max: u32,
     /// How long a request waits for a connection; shorter than any client waits for an answer.
     pub acquire_timeout_ms: u32,
+    /// How long one statement may take on MySQL; then its server counts as away. With the wait for a
+    /// connection it is the longest that a page waits for a server that is frozen.
+    pub statement_secs_max: u32,
 }
 
 impl Default for StorageConfig {
@@ -32,6 +35,7 @@ impl Default for StorageConfig {
             shards: None,
             pool_connections_max: 10,
             acquire_timeout_ms: 2_000,
+            statement_secs_max: 15,
         }
     }
 }
@@ -47,6 +51,7 @@ impl StorageConfig {
         }
         check_range(problems, "storage.pool_connections_max", self.pool_connections_max.into(), 2, 1000);
         check_range(problems, "storage.acquire_timeout_ms", self.acquire_timeout_ms.into(), 100, 20_000);
+        check_range(problems, "storage.statement_secs_max", self.statement_secs_max.into(), 1, 3_600);
         if self.is_embedded() && !self.servers.is_empty() {
             problems.push(Problem::new(
                 "storage.control",

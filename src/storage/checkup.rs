@@ -1,7 +1,7 @@
 //! What a server's settings mean for weir's promises: read by `weir doctor` and at the start.
 
 use super::db::{Db, Dialect, Statement, statement};
-use super::{StorageError, server};
+use super::{Shards, StorageError, server};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
@@ -39,12 +39,31 @@ static MYSQL_SETTINGS: Statement = statement!(
     "checkup.settings",
     mysql: "SELECT VERSION(), @@GLOBAL.innodb_flush_log_at_trx_commit, @@GLOBAL.log_bin, @@GLOBAL.sync_binlog, \
             @@GLOBAL.max_allowed_packet, @@GLOBAL.local_infile, @@GLOBAL.max_connections, \
-            @@GLOBAL.max_prepared_stmt_count, @@GLOBAL.binlog_row_image, @@GLOBAL.innodb_doublewrite + 0, \
+            @@GLOBAL.max_prepared_stmt_count, @@GLOBAL.binlog_row_image, CAST(@@GLOBAL.innodb_doublewrite AS CHAR), \
             @@GLOBAL.innodb_buffer_pool_size",
     sqlite: "SELECT sqlite_version()",
 );
 static SQLITE_JOURNAL_MODE: Statement = statement!("checkup.journal_mode", "PRAGMA journal_mode");
 static SQLITE_SYNCHRONOUS: Statement = statement!("checkup.synchronous", "PRAGMA synchronous");
+
+/// Looks at all servers that are there and logs what breaks a promise: whoever starts weir without
+/// asking `doctor` first shall still read that a crash of the server would lose events.
+pub async fn warn_of_problems(shards: &Shards) {
+    for server in shards.servers() {
+        let Ok(db) = server.db() else { continue };
+        let findings = match look(db, 0).await {
+            Ok(findings) => findings,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(server.at = server.shown, error, "the server's settings cannot be read");
+                continue;
+            }
+        };
+        for Finding { what, fix, .. } in findings.iter().filter(|f| f.severity == Severity::Problem) {
+            tracing::warn!(server.at = server.shown, fix, "{what}");
+        }
+    }
+}
 
 /// Looks at one database. `connections` is what all replicas together may open, as far as known.
 pub async fn look(db: &Db, connections: u32) -> Result<Vec<Finding>, StorageError> {
@@ -64,7 +83,8 @@ struct MySqlSettings {
     max_connections: i64,
     max_prepared_statements: i64,
     binlog_row_image: String,
-    doublewrite: bool,
+    /// `1` on older servers; on newer ones a word: `ON`, `OFF`, `fast`, `DETECT_AND_RECOVER`, `DETECT_ONLY`.
+    doublewrite: String,
     buffer_pool_bytes: i64,
 }
 
@@ -81,7 +101,7 @@ async fn look_at_mysql(db: &Db, connections: u32) -> Result<Vec<Finding>, Storag
         max_connections: row.i64(6)?,
         max_prepared_statements: row.i64(7)?,
         binlog_row_image: row.text(8)?,
-        doublewrite: row.bool(9)?,
+        doublewrite: row.text(9)?,
         buffer_pool_bytes: row.i64(10)?,
     };
     Ok(judge(&settings, connections))
@@ -104,10 +124,13 @@ fn judge(settings: &MySqlSettings, connections: u32) -> Vec<Finding> {
             "set it to 1",
         ),
     });
-    findings.push(if settings.doublewrite {
-        Finding::good("innodb_doublewrite is on")
-    } else {
-        Finding::problem("innodb_doublewrite is off: a crash can tear a page", "switch it on")
+    findings.push(match settings.doublewrite.to_uppercase().as_str() {
+        "0" | "OFF" => Finding::problem("innodb_doublewrite is off: a crash can tear a page", "switch it on"),
+        "DETECT_ONLY" => Finding::problem(
+            "innodb_doublewrite = DETECT_ONLY: a page torn by a crash is found but not mended",
+            "set it to ON",
+        ),
+        other => Finding::good(format!("innodb_doublewrite = {other}")),
     });
     if settings.log_bin {
         findings.push(match settings.sync_binlog {
@@ -237,7 +260,7 @@ mod tests {
             max_connections: 151,
             max_prepared_statements: 16_382,
             binlog_row_image: "MINIMAL".into(),
-            doublewrite: true,
+            doublewrite: "1".into(),
             buffer_pool_bytes: 1 << 30,
         }
     }
@@ -255,9 +278,15 @@ mod tests {
             ("sync_binlog", MySqlSettings { sync_binlog: 0, ..good() }),
             ("max_allowed_packet", MySqlSettings { max_allowed_packet: 1 << 20, ..good() }),
             ("max_connections", MySqlSettings { max_connections: 30, ..good() }),
-            ("doublewrite", MySqlSettings { doublewrite: false, ..good() }),
+            ("doublewrite", MySqlSettings { doublewrite: "OFF".into(), ..good() }),
             ("5.7", MySqlSettings { version: "5.7.44".into(), ..good() }),
         ];
+        for (value, is_good) in
+            [("1", true), ("ON", true), ("fast", true), ("0", false), ("OFF", false), ("DETECT_ONLY", false)]
+        {
+            let settings = MySqlSettings { doublewrite: value.into(), ..good() };
+            assert_eq!(worst(&settings).is_empty(), is_good, "{value}");
+        }
         for (word, settings) in cases {
             let found = worst(&settings);
             assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");

@@ -17,4 +17,4 @@ pub(crate) mod conformance;
 pub use clock::DatabaseClock;
 pub use db::{AsStorageError, Db, Dialect, Dsn, PoolOptions, Row, Sql, Statement, Tx, Value};
 pub use error::StorageError;
-pub use shards::{Server, Shards, Storage, StorageSettings};
+pub use shards::{COMMIT_CONNECTIONS, Server, Shards, Storage, StorageSettings};

@@ -47,7 +47,7 @@ impl Schema {
 /// Applies what is missing. Safe to call from many processes at once, and again after a crash.
 pub async fn apply(db: &Db, schema: Schema) -> Result<(), StorageError> {
     let applied = match db.pools() {
-        Pools::MySql(pool) => {
+        Pools::MySql { pool, .. } => {
             let migrations = match schema {
                 Schema::Control => &MYSQL_CONTROL,
                 Schema::Server => &MYSQL_SERVER,

@@ -16,6 +16,10 @@ use crate::values;
 /// The routing hash; stored, so that a release with another one refuses to start.
 const HASH_NAME: &str = "xxh3-64";
 
+/// Connections to each server that only commit. One insert is in flight at a time; the others are for
+/// those that hang while their server does not answer.
+pub const COMMIT_CONNECTIONS: u32 = 4;
+
 pub struct StorageSettings {
     pub control: Dsn,
     /// In any order. The control database's own DSN may be among them.
@@ -52,14 +56,26 @@ pub struct Server {
     /// Host, port and database, or the file; no password.
     pub shown: String,
     db: Db,
+    /// Connections of the journal's inserts alone: a question that reads on all others must never
+    /// make a sender wait. The same as `db` when embedded, where writes have their own anyway.
+    commits: Db,
     verified: OnceLock<()>,
 }
 
 impl Server {
     /// The database, once the server has said that it is the one the map means.
     pub fn db(&self) -> Result<&Db, StorageError> {
+        self.once_verified(&self.db)
+    }
+
+    /// The database as collection's commits use it.
+    pub fn commits_db(&self) -> Result<&Db, StorageError> {
+        self.once_verified(&self.commits)
+    }
+
+    fn once_verified<'a>(&self, db: &'a Db) -> Result<&'a Db, StorageError> {
         if self.verified.get().is_some() {
-            return Ok(&self.db);
+            return Ok(db);
         }
         Err(StorageError::Unavailable { name: "server.identity", source: sqlx::Error::PoolTimedOut })
     }
@@ -198,8 +214,15 @@ impl Storage {
         for dsn in &settings.servers {
             // One pool for both roles when the first server is the control database itself.
             let db = if *dsn == settings.control { control.clone() } else { Db::open(dsn, settings.pool)? };
+            let commits = match dsn {
+                Dsn::Sqlite(_) => db.clone(),
+                Dsn::MySql(_) => {
+                    let pool = PoolOptions { connections_max: COMMIT_CONNECTIONS, ..settings.pool };
+                    Db::open(dsn, pool)?
+                }
+            };
             let joined = join(&db, installation.id, random).await;
-            candidates.push(Candidate { shown: dsn.shown(), db, joined });
+            candidates.push(Candidate { shown: dsn.shown(), db, commits, joined });
         }
         let shards = place(&control, &installation, candidates, clock).await?;
         Ok(Self { control, shards })
@@ -207,6 +230,7 @@ impl Storage {
 
     pub async fn close(&self) {
         for server in self.shards.servers() {
+            server.commits.close().await;
             server.db.close().await;
         }
         self.control.close().await;
@@ -266,6 +290,7 @@ impl Installation {
 struct Candidate {
     shown: String,
     db: Db,
+    commits: Db,
     joined: Result<ServerId, StorageError>,
 }
 
@@ -295,7 +320,7 @@ async fn place(
 ) -> Result<Shards, StorageError> {
     let mut servers: Vec<Arc<Server>> = Vec::new();
     let mut away = Vec::new();
-    for Candidate { shown, db, joined } in candidates {
+    for Candidate { shown, db, commits, joined } in candidates {
         match joined {
             Ok(server_id) => {
                 if let Some(twin) = servers.iter().find(|server| server.server_id == server_id) {
@@ -306,11 +331,11 @@ async fn place(
                 }
                 control.execute(&WRITE_SERVER, values![server_id, shown.as_str(), clock.now_ms()]).await?;
                 let verified = OnceLock::from(());
-                servers.push(Arc::new(Server { server_id, shown, db, verified }));
+                servers.push(Arc::new(Server { server_id, shown, db, commits, verified }));
             }
             Err(error) if error.is_transient() => {
                 tracing::warn!(server.at = shown, error = &error as &dyn std::error::Error, "server is away");
-                away.push((shown, db));
+                away.push((shown, db, commits));
             }
             Err(error) => {
                 return Err(StorageError::Refused(format!("server {shown}: {}", detail(&error))));
@@ -320,7 +345,7 @@ async fn place(
 
     let mut map = read_map(control).await?;
     if map.is_empty() {
-        if let Some((shown, _)) = away.first() {
+        if let Some((shown, ..)) = away.first() {
             return Err(StorageError::Refused(format!(
                 "server {shown} cannot be reached; on the first start all of storage.servers must be there"
             )));
@@ -355,7 +380,7 @@ async fn attach_away(
     control: &Db,
     map: &[ServerId],
     servers: &mut Vec<Arc<Server>>,
-    mut away: Vec<(String, Db)>,
+    mut away: Vec<(String, Db, Db)>,
 ) -> Result<(), StorageError> {
     let mut known = Vec::new();
     for row in control.fetch_all(&LIST_SERVERS, vec![]).await? {
@@ -364,7 +389,7 @@ async fn attach_away(
             known.push((server_id, row.text(1)?));
         }
     }
-    while let Some((shown, db)) = away.pop() {
+    while let Some((shown, db, commits)) = away.pop() {
         let by_name = known.iter().position(|(_, name)| *name == shown);
         let only_one = (known.len() == 1 && away.is_empty()).then_some(0);
         let Some(found) = by_name.or(only_one) else {
@@ -374,7 +399,7 @@ async fn attach_away(
             )));
         };
         let (server_id, _) = known.swap_remove(found);
-        servers.push(Arc::new(Server { server_id, shown, db, verified: OnceLock::new() }));
+        servers.push(Arc::new(Server { server_id, shown, db, commits, verified: OnceLock::new() }));
     }
     Ok(())
 }

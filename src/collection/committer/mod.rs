@@ -35,7 +35,7 @@ pub trait Journal: Send + Sync + 'static {
 
 impl Journal for Server {
     fn insert(&self, batches: Vec<NewBatch>) -> BoxFuture<'static, Result<(), StorageError>> {
-        let db = self.db().cloned();
+        let db = self.commits_db().cloned();
         Box::pin(async move { journal::insert(&db?, batches).await })
     }
 }

@@ -19,7 +19,11 @@ use std::time::Duration;
 use super::{Db, Dsn, PoolOptions};
 use crate::model::{Random, SystemRandom};
 
-pub const POOL: PoolOptions = PoolOptions { connections_max: 8, acquire_timeout: Duration::from_secs(5) };
+pub const POOL: PoolOptions = PoolOptions {
+    connections_max: 8,
+    acquire_timeout: Duration::from_secs(5),
+    statement_max: Duration::from_secs(30),
+};
 
 /// A fresh database that goes away with this value: a temporary folder, or a database on the server.
 pub struct TestDatabase {

@@ -74,6 +74,8 @@ pub struct PoolOptions {
     pub connections_max: u32,
     /// How long a caller waits for a free connection. Shorter than any client waits for an answer.
     pub acquire_timeout: Duration,
+    /// How long one statement may take on MySQL. SQLite has no server that could be frozen.
+    pub statement_max: Duration,
 }
 
 impl Db {
@@ -124,7 +126,7 @@ fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
             })
         })
         .connect_lazy_with(connect);
-    Ok(Pools::MySql(pool))
+    Ok(Pools::MySql { pool, statement_max: options.statement_max })
 }
 
 fn open_sqlite(path: &std::path::Path, options: PoolOptions) -> Pools {

@@ -5,11 +5,14 @@
 //! * **Every call runs in a task of its own.** actix drops a handler's future when its client
 //!   disconnects, and a dropped sqlx future can leave a connection inside a transaction or out of
 //!   step with its server (seen); here only the waiting is dropped, never the database future.
+//! * On MySQL every statement has a deadline ([`PoolOptions::statement_max`]): a server that is frozen
+//!   or whose packets are lost would otherwise hold its callers for as long as TCP likes.
 //! * [`Db::transaction`] begins (IMMEDIATE on SQLite, READ COMMITTED on MySQL), runs the closure,
 //!   commits, and runs it again after a deadlock; any error rolls back. [`Db::snapshot`] gives
 //!   several reads one point in time.
 
 mod connect;
+mod deadline;
 mod row;
 mod statement;
 mod transaction;
@@ -49,12 +52,31 @@ pub struct Db {
 
 #[derive(Clone)]
 pub(super) enum Pools {
-    MySql(MySqlPool),
-    /// SQLite takes one writer at a time: the queue in front of it is the pool of one connection.
-    Sqlite {
-        write: SqlitePool,
-        read: SqlitePool,
+    MySql {
+        pool: MySqlPool,
+        /// A statement that takes longer is given up together with its connection.
+        statement_max: Duration,
     },
+    /// SQLite takes one writer at a time: the queue in front of it is the pool of one connection.
+    Sqlite { write: SqlitePool, read: SqlitePool },
+}
+
+/// What a statement did.
+struct Done {
+    rows: u64,
+    inserted_id: u64,
+}
+
+impl From<sqlx::mysql::MySqlQueryResult> for Done {
+    fn from(done: sqlx::mysql::MySqlQueryResult) -> Self {
+        Self { rows: done.rows_affected(), inserted_id: done.last_insert_id() }
+    }
+}
+
+impl From<sqlx::sqlite::SqliteQueryResult> for Done {
+    fn from(done: sqlx::sqlite::SqliteQueryResult) -> Self {
+        Self { rows: done.rows_affected(), inserted_id: done.last_insert_rowid() as u64 }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,44 +88,36 @@ pub enum Dialect {
 impl Db {
     pub fn dialect(&self) -> Dialect {
         match &self.pools {
-            Pools::MySql(_) => Dialect::MySql,
+            Pools::MySql { .. } => Dialect::MySql,
             Pools::Sqlite { .. } => Dialect::Sqlite,
         }
     }
 
     /// Runs one autocommit statement; the number of rows it changed (on MySQL: matched).
     pub async fn execute(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
-        let sql = sql.into();
-        let pools = self.pools.clone();
-        self.in_task(async move {
-            let name = sql.name;
-            match &pools {
-                Pools::MySql(pool) => {
-                    row::mysql_query(&sql, values).execute(pool).await.map(|done| done.rows_affected())
-                }
-                Pools::Sqlite { write, .. } => {
-                    row::sqlite_query(&sql, values).execute(write).await.map(|done| done.rows_affected())
-                }
-            }
-            .map_err(|error| StorageError::from_sqlx(name, error))
-        })
-        .await
+        Ok(self.run(sql.into(), values).await?.rows)
     }
 
     /// Inserts into a table with an AUTO_INCREMENT key; the key.
     pub async fn insert(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
-        let sql = sql.into();
+        Ok(self.run(sql.into(), values).await?.inserted_id)
+    }
+
+    async fn run(&self, sql: Sql, values: Vec<Value>) -> Result<Done, StorageError> {
         let pools = self.pools.clone();
         self.in_task(async move {
             let name = sql.name;
             match &pools {
-                Pools::MySql(pool) => {
-                    row::mysql_query(&sql, values).execute(pool).await.map(|done| done.last_insert_id())
+                Pools::MySql { pool, statement_max } => {
+                    let mut connection =
+                        pool.acquire().await.map_err(|error| StorageError::from_sqlx(name, error))?;
+                    let query = row::mysql_query(&sql, values).execute(&mut *connection);
+                    let ended = tokio::time::timeout(*statement_max, query).await;
+                    deadline::keep_or_close(connection, ended).map(Done::from)
                 }
-                Pools::Sqlite { write, .. } => row::sqlite_query(&sql, values)
-                    .execute(write)
-                    .await
-                    .map(|done| done.last_insert_rowid() as u64),
+                Pools::Sqlite { write, .. } => {
+                    row::sqlite_query(&sql, values).execute(write).await.map(Done::from)
+                }
             }
             .map_err(|error| StorageError::from_sqlx(name, error))
         })
@@ -116,10 +130,14 @@ impl Db {
         self.in_task(async move {
             let name = sql.name;
             match &pools {
-                Pools::MySql(pool) => row::mysql_query(&sql, values)
-                    .fetch_all(pool)
-                    .await
-                    .map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect()),
+                Pools::MySql { pool, statement_max } => {
+                    let mut connection =
+                        pool.acquire().await.map_err(|error| StorageError::from_sqlx(name, error))?;
+                    let query = row::mysql_query(&sql, values).fetch_all(&mut *connection);
+                    let ended = tokio::time::timeout(*statement_max, query).await;
+                    deadline::keep_or_close(connection, ended)
+                        .map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())
+                }
                 Pools::Sqlite { read, .. } => row::sqlite_query(&sql, values)
                     .fetch_all(read)
                     .await
@@ -202,7 +220,7 @@ impl Db {
 
     pub async fn close(&self) {
         match &self.pools {
-            Pools::MySql(pool) => pool.close().await,
+            Pools::MySql { pool, .. } => pool.close().await,
             Pools::Sqlite { write, read } => {
                 read.close().await;
                 write.close().await;

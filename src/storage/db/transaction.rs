@@ -1,9 +1,12 @@
 //! Transactions that always end: committed by us, or rolled back.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
 use sqlx::{MySql, Sqlite};
 
-use super::{Pools, Row, Sql, Value, row};
+use super::{Done, Pools, Row, Sql, Value, deadline, row};
 use crate::storage::StorageError;
 
 /// An open transaction. Ends with its closure; it cannot be kept.
@@ -12,35 +15,82 @@ pub struct Tx {
 }
 
 enum Inner {
-    MySql(sqlx::Transaction<'static, MySql>),
+    MySql(MySqlTx),
     Sqlite(sqlx::Transaction<'static, Sqlite>),
+}
+
+/// Begun and ended by statements of its own, since each of them needs a deadline.
+struct MySqlTx {
+    connection: PoolConnection<MySql>,
+    statement_max: Duration,
+    /// A statement ran out of time: the connection is out of step with its server and must be closed.
+    is_lost: bool,
+}
+
+impl MySqlTx {
+    async fn begin(
+        pool: &sqlx::MySqlPool,
+        statement_max: Duration,
+        statements: &'static [&'static str],
+    ) -> Result<Self, sqlx::Error> {
+        let mut tx = Self { connection: pool.acquire().await?, statement_max, is_lost: false };
+        for text in statements {
+            if let Err(error) = tx.control(text).await {
+                tx.give_back();
+                return Err(error);
+            }
+        }
+        Ok(tx)
+    }
+
+    async fn control(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
+        let statement = sqlx::raw_sql(text).execute(&mut *self.connection);
+        let ended = tokio::time::timeout(self.statement_max, statement).await;
+        self.note(ended).map(drop)
+    }
+
+    fn note<T>(
+        &mut self,
+        ended: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, sqlx::Error> {
+        ended.unwrap_or_else(|_| {
+            self.is_lost = true;
+            Err(deadline::too_slow())
+        })
+    }
+
+    fn give_back(self) {
+        if self.is_lost {
+            drop(self.connection.detach());
+        }
+    }
+
+    async fn end(mut self, text: &'static str) -> Result<(), sqlx::Error> {
+        let ended = if self.is_lost { Err(deadline::too_slow()) } else { self.control(text).await };
+        self.give_back();
+        ended
+    }
 }
 
 impl Tx {
     pub async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
-        let sql = sql.into();
-        match &mut self.inner {
-            Inner::MySql(tx) => {
-                row::mysql_query(&sql, values).execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-            Inner::Sqlite(tx) => {
-                row::sqlite_query(&sql, values).execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-        }
-        .map_err(|error| StorageError::from_sqlx(sql.name, error))
+        Ok(self.run(sql.into(), values).await?.rows)
     }
 
     /// Inserts into a table with an AUTO_INCREMENT key; the key.
     pub async fn insert(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StorageError> {
-        let sql = sql.into();
+        Ok(self.run(sql.into(), values).await?.inserted_id)
+    }
+
+    async fn run(&mut self, sql: Sql, values: Vec<Value>) -> Result<Done, StorageError> {
         match &mut self.inner {
+            Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
-                row::mysql_query(&sql, values).execute(&mut **tx).await.map(|done| done.last_insert_id())
+                let query = row::mysql_query(&sql, values).execute(&mut *tx.connection);
+                let ended = tokio::time::timeout(tx.statement_max, query).await;
+                tx.note(ended).map(Done::from)
             }
-            Inner::Sqlite(tx) => row::sqlite_query(&sql, values)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.last_insert_rowid() as u64),
+            Inner::Sqlite(tx) => row::sqlite_query(&sql, values).execute(&mut **tx).await.map(Done::from),
         }
         .map_err(|error| StorageError::from_sqlx(sql.name, error))
     }
@@ -53,10 +103,12 @@ impl Tx {
         let sql = sql.into();
         let name = sql.name;
         match &mut self.inner {
-            Inner::MySql(tx) => row::mysql_query(&sql, values)
-                .fetch_all(&mut **tx)
-                .await
-                .map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect()),
+            Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
+            Inner::MySql(tx) => {
+                let query = row::mysql_query(&sql, values).fetch_all(&mut *tx.connection);
+                let ended = tokio::time::timeout(tx.statement_max, query).await;
+                tx.note(ended).map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())
+            }
             Inner::Sqlite(tx) => row::sqlite_query(&sql, values)
                 .fetch_all(&mut **tx)
                 .await
@@ -75,7 +127,9 @@ impl Tx {
 
     async fn begin(pools: &Pools) -> Result<Self, StorageError> {
         let inner = match pools {
-            Pools::MySql(pool) => pool.begin().await.map(Inner::MySql),
+            Pools::MySql { pool, statement_max } => {
+                MySqlTx::begin(pool, *statement_max, &["START TRANSACTION"]).await.map(Inner::MySql)
+            }
             // IMMEDIATE: a transaction that reads first and writes later would get BUSY at once.
             Pools::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Inner::Sqlite),
         };
@@ -84,7 +138,7 @@ impl Tx {
 
     async fn commit(self) -> Result<(), StorageError> {
         match self.inner {
-            Inner::MySql(tx) => tx.commit().await,
+            Inner::MySql(tx) => tx.end("COMMIT").await,
             Inner::Sqlite(tx) => tx.commit().await,
         }
         .map_err(|error| StorageError::from_sqlx("transaction.commit", error))
@@ -94,7 +148,7 @@ impl Tx {
     /// every error ends here.
     async fn rollback(self) {
         let ended = match self.inner {
-            Inner::MySql(tx) => tx.rollback().await,
+            Inner::MySql(tx) => tx.end("ROLLBACK").await,
             Inner::Sqlite(tx) => tx.rollback().await,
         };
         if let Err(error) = ended {
@@ -128,15 +182,14 @@ where
     let failed = |error| StorageError::from_sqlx("snapshot.begin", error);
     let inner = match pools {
         // The session's level is READ COMMITTED; this one transaction reads at a single point.
-        Pools::MySql(pool) => {
-            let mut connection = pool.acquire().await.map_err(failed)?;
-            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let begun = sqlx::Transaction::begin(
-                connection,
-                Some(sqlx::SqlStr::from_static("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")),
+        Pools::MySql { pool, statement_max } => {
+            let begun = MySqlTx::begin(
+                pool,
+                *statement_max,
+                &[
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+                    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+                ],
             );
             Inner::MySql(begun.await.map_err(failed)?)
         }

@@ -227,24 +227,6 @@ pub async fn as_of_in(tx: &mut Tx, shard_no: ShardNo) -> Result<Millis, StorageE
     }
 }
 
-static COUNT_OF: Statement = statement!(
-    "journal.count_of",
-    "SELECT COUNT(*) FROM journal WHERE shard_no = ? AND batch_id IN ({rows})"
-);
-
-/// How many of these batches still wait.
-pub async fn count_waiting(db: &Db, shard_no: ShardNo, batch_ids: &[BatchId]) -> Result<u64, StorageError> {
-    let mut waiting = 0;
-    for ids in batch_ids.chunks(IDS_PER_STATEMENT) {
-        let mut binds = values![shard_no];
-        binds.extend(ids.iter().map(|&id| Value::from(id)));
-        if let Some(row) = db.fetch_optional(COUNT_OF.with_rows("?", ids.len()), binds).await? {
-            waiting += row.u64(0)?;
-        }
-    }
-    Ok(waiting)
-}
-
 fn entry(row: &Row) -> Result<JournalEntry, StorageError> {
     Ok(JournalEntry {
         batch_id: BatchId(row.array(0)?),
