@@ -22,7 +22,7 @@ use super::plan::{Next, Partial, Plan, Round};
 use super::{Answer, ProjectSettings, Question, QuestionLimits};
 use crate::eventstore::RowBlock;
 use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
-use crate::model::{BatchId, Clock, Millis, ProjectId, ShardNo, hash64};
+use crate::model::{Clock, Millis, ProjectId, ShardNo, hash64};
 use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Shards, StorageError};
@@ -36,9 +36,8 @@ pub const QUESTION: &str = "question";
 const SHARDS_AT_ONCE: usize = 4;
 /// How long a question that asks for fresh data waits for the sealer.
 const FRESH_WAIT_MAX: Duration = Duration::from_secs(10);
-const FRESH_LOOK: Duration = Duration::from_millis(100);
-/// Batches of one shard that are waited for; more than a full pass takes is stale in any case.
-const FRESH_BATCHES_MAX: usize = 4_000;
+const FRESH_LOOK_FIRST: Duration = Duration::from_millis(20);
+const FRESH_LOOK_LONGEST: Duration = Duration::from_millis(500);
 
 pub struct QuestionKind {
     control: Db,
@@ -106,21 +105,36 @@ impl QuestionKind {
         Ok(Some(version_hash(body, &versions)))
     }
 
+    /// Waits until everything that was committed when it was called is sealed; `false` when that takes
+    /// too long, or when a server does not say.
+    ///
+    /// Every batch that was visible then was inserted at that server's time of then or before. So it
+    /// is sealed as soon as nothing so old is left in the journal of its shard.
     async fn wait_until_fresh(&self, shards: &[ShardNo]) -> Result<bool, StorageError> {
-        let mut waiting: Vec<(ShardNo, Vec<BatchId>)> = Vec::new();
-        for &shard_no in shards {
-            let Ok(db) = self.shards.db_of(shard_no) else { return Ok(false) };
-            let listed = journal::list_oldest(db, shard_no, FRESH_BATCHES_MAX).await?;
-            waiting.push((shard_no, listed.iter().map(|entry| entry.batch_id).collect()));
+        let mut waiting: Vec<(&Db, Millis)> = Vec::new();
+        for server in self.shards.servers() {
+            if !shards.iter().any(|&shard| self.shards.server_of(shard).server_id == server.server_id) {
+                continue;
+            }
+            let Ok(db) = server.db() else { return Ok(false) };
+            match db.now_ms().await {
+                Ok(asked_at) => waiting.push((db, asked_at)),
+                Err(error) => return not_fresh(error),
+            }
         }
         let deadline = tokio::time::Instant::now() + FRESH_WAIT_MAX;
+        let mut pause = FRESH_LOOK_FIRST;
         loop {
             let mut still = Vec::new();
-            for (shard_no, batches) in waiting {
-                if !batches.is_empty()
-                    && journal::count_waiting(self.shards.db_of(shard_no)?, shard_no, &batches).await? > 0
-                {
-                    still.push((shard_no, batches));
+            for (db, asked_at) in waiting {
+                match journal::backlog(db).await {
+                    Ok(backlog) => {
+                        let is_old = |entry: &journal::JournalBacklog| entry.oldest_inserted_at <= asked_at;
+                        if backlog.iter().any(|entry| shards.contains(&entry.shard_no) && is_old(entry)) {
+                            still.push((db, asked_at));
+                        }
+                    }
+                    Err(error) => return not_fresh(error),
                 }
             }
             if still.is_empty() {
@@ -130,7 +144,8 @@ impl QuestionKind {
                 return Ok(false);
             }
             waiting = still;
-            tokio::time::sleep(FRESH_LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FRESH_LOOK_LONGEST);
         }
     }
 
@@ -212,8 +227,7 @@ impl QuestionKind {
             return Err(retry("no server of this project can be reached"));
         }
         let answer = loop {
-            let merged = plan.merge(&round, std::mem::take(&mut partials)).map_err(kernel_failed)?;
-            match plan.next(&round, merged).map_err(kernel_failed)? {
+            match self.merge(&plan, &round, std::mem::take(&mut partials)).await? {
                 Next::Done(answer) => break answer,
                 Next::Round(next) => {
                     round = next;
@@ -223,11 +237,23 @@ impl QuestionKind {
             }
         };
         Ok(TicketOutput {
-            body: encode(&answer, fresh)?,
+            body: tokio::task::spawn_blocking(move || encode(&answer, fresh)).await.map_err(retry)??,
             as_of,
             partial: away > 0,
             data_version: (away == 0).then(|| version_hash(&run.body, &versions)),
         })
+    }
+
+    /// Puts the partial answers of one round together, and says what comes next.
+    async fn merge(&self, plan: &Arc<Plan>, round: &Round, partials: Vec<Partial>) -> Result<Next, RunError> {
+        let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
+        let (plan, round) = (plan.clone(), round.clone());
+        let merged = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let merged = plan.merge(&round, partials)?;
+            plan.next(&round, merged)
+        });
+        merged.await.map_err(retry)?.map_err(kernel_failed)
     }
 
     async fn pass(
@@ -245,6 +271,11 @@ impl QuestionKind {
         });
         passed.await.map_err(retry)?.map_err(kernel_failed)
     }
+}
+
+/// A server that does not answer makes the answer partial later; here it only keeps it from being fresh.
+fn not_fresh(error: StorageError) -> Result<bool, StorageError> {
+    if error.is_transient() { Ok(false) } else { Err(error) }
 }
 
 /// A pass whose ticket was dropped stops at its next look.

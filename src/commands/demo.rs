@@ -31,9 +31,17 @@ const PROJECTS_MAX: u32 = 10_000;
 pub struct DemoArgs {
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// Fill and serve the databases of the configuration instead of an embedded store
+    #[arg(long)]
+    pub on_configured_storage: bool,
 }
 
 pub async fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        context.config.storage.is_embedded() || args.on_configured_storage,
+        "storage.control names a database: the demo would make a project and an account with all rights \
+         in it. Leave storage.control out, or say --on-configured-storage"
+    );
     let recipe = args.recipe.recipe(&*context.clock)?;
     let began = Instant::now();
     let storage = context.open_storage().await?;

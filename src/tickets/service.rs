@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
@@ -85,6 +86,9 @@ pub(super) struct Inner {
     /// Random per start: a name used twice would let a new process keep a dead one's leases.
     pub(super) replica: ReplicaId,
     pub(super) slots: Arc<Semaphore>,
+    /// Where runs live: a ticket is often submitted from one of HTTP's threads, which end before the
+    /// ticket is given back at a stop, and which must answer others while it runs.
+    pub(super) runtime: Handle,
     pub(super) running: Mutex<HashMap<TicketId, StopHandle>>,
     pub(super) closing: watch::Sender<bool>,
     pub(super) metrics: TicketMetrics,
@@ -190,6 +194,7 @@ impl Tickets {
             replica: ReplicaId::random(parts.random.as_ref()),
             random: parts.random,
             slots: Arc::new(Semaphore::new(parts.settings.slots)),
+            runtime: Handle::current(),
             settings: parts.settings,
             kinds,
             kind_names,
@@ -235,7 +240,7 @@ impl Tickets {
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
         let inner = self.inner.clone();
-        let taken = tokio::spawn(async move { inner.take_in(ticket).await });
+        let taken = self.inner.runtime.spawn(async move { inner.take_in(ticket).await });
         let row = match taken.await {
             Ok(row) => row?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -367,7 +372,7 @@ impl Inner {
         self.metrics.submitted.with_label_values(&[ticket.kind, way]).inc();
         match (shared, slot) {
             (_, Some(slot)) => {
-                tokio::spawn(self.clone().run(row.clone(), leased_at, slot));
+                self.runtime.spawn(self.clone().run(row.clone(), leased_at, slot));
             }
             (Some(Shared::Behind(leader)), None) => {
                 // It may have ended before we came to wait.
