@@ -34,6 +34,9 @@ pub enum AccountError {
 pub enum ChangePasswordError {
     #[error("the current password is wrong")]
     Current,
+    /// Too many wrong ones, here or at log-in.
+    #[error("too many attempts")]
+    Throttled { retry_after_secs: u32 },
     /// What is wrong with the new one, in words.
     #[error("{0}")]
     New(String),
@@ -92,11 +95,15 @@ impl Access {
         new: &str,
     ) -> Result<NewSession, ChangePasswordError> {
         check_password(new).map_err(ChangePasswordError::New)?;
+        if let Some(retry_after_secs) = self.count_attempt_of(&session.email).await? {
+            return Err(ChangePasswordError::Throttled { retry_after_secs });
+        }
         let account = find_account(&self.storage.control, session.account_id).await?;
         let hash = account.map(|account| account.password_hash);
         if !self.passwords.verify(current.to_owned(), hash).await? {
             return Err(ChangePasswordError::Current);
         }
+        self.clear_throttle(&session.email).await?;
         let hash = self.passwords.hash(new.to_owned(), &*self.random).await?;
         let now = self.clock.now_ms();
         accounts::set_password(&self.storage.control, session.account_id, hash, now).await?;

@@ -71,8 +71,11 @@ impl Access {
         let email = email.trim().to_lowercase();
         let account_subject = subject("account", &email);
         let address_subject = subject("address", &block_of(address));
-        self.throttle(address_subject, ADDRESS_LIMIT).await?;
-        self.throttle(account_subject, ACCOUNT_LIMIT).await?;
+        for (subject, limit) in [(address_subject, ADDRESS_LIMIT), (account_subject, ACCOUNT_LIMIT)] {
+            if let Some(retry_after_secs) = self.count_attempt(subject, limit).await? {
+                return Err(LoginError::Throttled { retry_after_secs });
+            }
+        }
 
         let account = find_account_by_email(&self.storage.control, &email).await?;
         let account = account.filter(|account| account.disabled_at.is_none());
@@ -85,15 +88,20 @@ impl Access {
         Ok(self.open_session(account.account_id, account.email, account.is_admin).await?)
     }
 
-    async fn throttle(&self, subject: TokenHash, limit: ThrottleLimit) -> Result<(), LoginError> {
+    /// The seconds to wait when this attempt must not be judged at all.
+    async fn count_attempt(
+        &self,
+        subject: TokenHash,
+        limit: ThrottleLimit,
+    ) -> Result<Option<u32>, StorageError> {
         let now = self.clock.now_ms();
-        match count_attempt(&self.storage.control, subject, limit, now).await? {
-            None => Ok(()),
-            Some(until) => {
-                let retry_after_secs = (until - now).div_euclid(1_000).clamp(1, 3_600) as u32;
-                Err(LoginError::Throttled { retry_after_secs })
-            }
-        }
+        let until = count_attempt(&self.storage.control, subject, limit, now).await?;
+        Ok(until.map(|until| (until - now).div_euclid(1_000).clamp(1, 3_600) as u32))
+    }
+
+    /// The same count as at log-in: who holds a session can guess no faster than who has none.
+    pub(super) async fn count_attempt_of(&self, email: &str) -> Result<Option<u32>, StorageError> {
+        self.count_attempt(subject("account", email), ACCOUNT_LIMIT).await
     }
 
     pub(super) async fn open_session(
@@ -157,7 +165,7 @@ impl Access {
         Ok(())
     }
 
-    /// Ends the waiting of an account whose password was reset by an operator.
+    /// Ends the waiting of an account whose password was proven or reset by an operator.
     pub(super) async fn clear_throttle(&self, email: &str) -> Result<(), StorageError> {
         clear_failures(&self.storage.control, &subject("account", email)).await
     }

@@ -22,6 +22,8 @@ pub struct HttpConfig {
     pub keep_alive_secs: u16,
     /// The longest body of an API request that is not collection.
     pub api_body_bytes_max: u32,
+    /// How often sessions that have ended and old counts of failed log-ins are deleted.
+    pub sessions_deleted_every_secs: u32,
     /// At a stop, how long readiness fails before connections are drained.
     pub drain_wait_secs: u16,
     /// At a stop, how long open requests may take to end.
@@ -38,6 +40,7 @@ impl Default for HttpConfig {
             workers: 0,
             keep_alive_secs: 75,
             api_body_bytes_max: 1024 * 1024,
+            sessions_deleted_every_secs: 600,
             drain_wait_secs: 0,
             drain_secs_max: 30,
         }
@@ -73,6 +76,8 @@ impl HttpConfig {
             }
         }
         check_range(problems, "http.keep_alive_secs", self.keep_alive_secs.into(), 1, 3600);
+        let every = self.sessions_deleted_every_secs;
+        check_range(problems, "http.sessions_deleted_every_secs", every.into(), 1, 86_400);
         check_range(problems, "http.workers", self.workers.into(), 0, 1024);
         check_range(problems, "http.api_body_bytes_max", self.api_body_bytes_max.into(), 1024, 16 << 20);
     }

@@ -1,5 +1,6 @@
 //! The two listeners, from binding to the last answer.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, dev};
+use tokio::sync::oneshot;
 
 use super::{HttpState, middleware, routes};
 use crate::config::HttpConfig;
@@ -125,6 +127,8 @@ impl HttpServer {
         let (main_handle, ops_handle) = (self.main.handle(), self.ops.handle());
         let mut main = tokio::spawn(self.main);
         let ops = tokio::spawn(self.ops);
+        let (serving, served) = oneshot::channel::<Infallible>();
+        let deleting = tokio::spawn(delete_ended_sessions(self.state.clone(), served));
         tokio::select! {
             () = stop => {}
             // It never ends by itself, except when it cannot go on.
@@ -136,7 +140,24 @@ impl HttpServer {
         let ended = main.await.map_err(io::Error::other)?;
         ops_handle.stop(true).await;
         ops.await.map_err(io::Error::other)??;
+        drop(serving);
+        deleting.await.map_err(io::Error::other)?;
         ended
+    }
+}
+
+/// At the start and then every few minutes, until the server has stopped. Any replica does it: two
+/// at once delete the same rows once.
+async fn delete_ended_sessions(state: web::Data<HttpState>, mut served: oneshot::Receiver<Infallible>) {
+    let every = Duration::from_secs(state.config.http.sessions_deleted_every_secs.into());
+    loop {
+        if let Err(error) = state.access.delete_expired().await {
+            tracing::warn!(%error, "ended sessions could not be deleted; this is tried again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = &mut served => return,
+        }
     }
 }
 

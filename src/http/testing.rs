@@ -21,6 +21,18 @@ use crate::telemetry::Metrics;
 pub const NOW: i64 = 1_795_406_671_000;
 pub const PASSWORD: &str = "correct horse battery";
 
+/// Listeners on ports of the system's choice, with one worker.
+pub fn free_ports() -> ListenSettings {
+    ListenSettings {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        ops_bind: "127.0.0.1:0".parse().unwrap(),
+        workers: 1,
+        keep_alive: Duration::from_secs(75),
+        drain_wait: Duration::ZERO,
+        drain_max: Duration::from_secs(5),
+    }
+}
+
 pub struct TestSite {
     pub state: web::Data<HttpState>,
     pub clock: Arc<ManualClock>,
@@ -33,10 +45,11 @@ pub struct TestSite {
 
 impl TestSite {
     pub async fn start() -> Self {
-        Self::start_with(Config::default(), Arc::new(|_| {})).await
+        Self::start_with(Config::default(), |_| Arc::new(|_| {})).await
     }
 
-    pub async fn start_with(config: Config, register: Register) -> Self {
+    /// `register` makes what other modules' routes need from the store of this site.
+    pub async fn start_with(config: Config, register: impl FnOnce(&HttpState) -> Register) -> Self {
         let databases = [fresh_sqlite(), fresh_sqlite()];
         let settings = StorageSettings {
             control: databases[0].dsn.clone(),
@@ -50,15 +63,8 @@ impl TestSite {
         let storage = Storage::open(&settings, &*clock, &*random).await.unwrap();
         let state = HttpState::new(storage, config, clock.clone(), random, Metrics::default());
         let state = web::Data::new(state);
-        let listen = ListenSettings {
-            bind: "127.0.0.1:0".parse().unwrap(),
-            ops_bind: "127.0.0.1:0".parse().unwrap(),
-            workers: 1,
-            keep_alive: Duration::from_secs(75),
-            drain_wait: Duration::ZERO,
-            drain_max: Duration::from_secs(5),
-        };
-        let server = HttpServer::bind(state.clone(), register, &listen).unwrap();
+        let register = register(&state);
+        let server = HttpServer::bind(state.clone(), register, &free_ports()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, ops_address) = (server.address(), server.ops_address());
         let served = tokio::spawn(server.run(async move {

@@ -110,7 +110,7 @@ impl Api {
         let register = Arc::new(move |config: &mut web::ServiceConfig| {
             config.app_data(data.clone());
         });
-        let site = TestSite::start_with(Config::default(), register).await;
+        let site = TestSite::start_with(Config::default(), |_| register).await;
         let project = site.project("Shop", None).await;
         let client = Client::builder().no_proxy().build().unwrap();
         let key = project.secret_key.unwrap();

@@ -25,7 +25,7 @@ pub use client_address::ClientAddress;
 pub use csrf::{csrf_field, is_from_our_pages};
 pub use form::{CsrfForm, PostedForm};
 pub use project_page::ProjectPage;
-pub use signed_in::{SignedIn, safe_next};
+pub use signed_in::{SignedIn, find_session, safe_next};
 
 use actix_web::{HttpRequest, web};
 

@@ -5,7 +5,7 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
 use super::{SignedIn, state_of};
-use crate::access::Session;
+use crate::access::{Membership, Session};
 use crate::http::ApiError;
 use crate::model::{ProjectId, Role};
 use crate::storage::control::projects::Project;
@@ -27,6 +27,15 @@ impl ProjectPage {
     pub fn project_id(&self) -> ProjectId {
         self.project.project_id
     }
+
+    /// The project of the path as the session sees it; `None` for none, a stranger's, or a path
+    /// without one.
+    pub async fn find(request: &HttpRequest, session: &Session) -> Result<Option<Self>, ApiError> {
+        let project_id = request.match_info().get("project_id").and_then(|text| text.parse().ok());
+        let Some(project_id) = project_id else { return Ok(None) };
+        let found = state_of(request).access.find_membership(session, ProjectId(project_id)).await?;
+        Ok(found.map(|Membership { project, role }| Self { session: session.clone(), project, role }))
+    }
 }
 
 pub(super) fn require(has: Role, needs: Role) -> Result<(), ApiError> {
@@ -45,12 +54,8 @@ impl FromRequest for ProjectPage {
         let request = request.clone();
         Box::pin(async move {
             let SignedIn(session) = SignedIn::extract(&request).await?;
-            let unknown = || ApiError::not_found("There is no such project, or it is not yours to see.");
-            let project_id = request.match_info().get("project_id").and_then(|text| text.parse().ok());
-            let project_id = ProjectId(project_id.ok_or_else(unknown)?);
-            let found = state_of(&request).access.find_membership(&session, project_id).await?;
-            let membership = found.ok_or_else(unknown)?;
-            Ok(Self { session, project: membership.project, role: membership.role })
+            let found = Self::find(&request, &session).await?;
+            found.ok_or_else(|| ApiError::not_found("There is no such project, or it is not yours to see."))
         })
     }
 }

@@ -20,7 +20,8 @@ impl SignedIn {
     }
 }
 
-pub(super) async fn find_session(request: &HttpRequest) -> Result<Option<Session>, ApiError> {
+/// The session of the request's cookie, when there is one and it has not ended.
+pub async fn find_session(request: &HttpRequest) -> Result<Option<Session>, ApiError> {
     let state = state_of(request);
     match cookie::find_token(request, state.config.http.is_https()) {
         Some(token) => Ok(state.access.find_session(&token).await?),

@@ -8,7 +8,9 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 
 use super::RequestId;
-use crate::http::web::views::{self, ErrorPage, Frame};
+use crate::http::extract::{ProjectPage, find_session};
+use crate::http::web::frame::account_frame;
+use crate::http::web::views::{self, BareErrorPage, ErrorPage, Frame, Nav};
 use crate::http::{ApiError, ErrorCode, HttpState};
 
 pub async fn errors(
@@ -35,7 +37,7 @@ pub async fn errors(
             &made
         }
     };
-    let mut written = write_down(response.request(), error);
+    let mut written = write_down(response.request(), error).await;
     if let Some(allow) = response.headers().get(header::ALLOW) {
         written.headers_mut().insert(header::ALLOW, allow.clone());
     }
@@ -56,7 +58,7 @@ fn of_framework(response: &ServiceResponse<BoxBody>) -> ApiError {
     }
 }
 
-fn write_down(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+async fn write_down(request: &HttpRequest, error: &ApiError) -> HttpResponse {
     let request_id = RequestId::of(request);
     log(error);
     let html = wants_page(request);
@@ -64,7 +66,7 @@ fn write_down(request: &HttpRequest, error: &ApiError) -> HttpResponse {
         return HttpResponse::SeeOther().insert_header((header::LOCATION, location)).finish();
     }
     let status = error.code().status();
-    let page = html.then(|| page(request, error, &request_id)).flatten();
+    let page = if html { page(request, error, &request_id).await } else { None };
     let mut response = page.unwrap_or_else(|| error.problem(&request_id).respond(status));
     if let Some(secs) = error.retry_after_secs() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
@@ -92,11 +94,17 @@ fn wants_page(request: &HttpRequest) -> bool {
     !request.path().starts_with("/api/") && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-fn page(request: &HttpRequest, error: &ApiError, request_id: &str) -> Option<HttpResponse> {
+async fn page(request: &HttpRequest, error: &ApiError, request_id: &str) -> Option<HttpResponse> {
     let state = request.app_data::<web::Data<HttpState>>()?;
     let code = error.code();
     let status = code.status();
-    let frame = Frame::signed_out(code.title(), "", state.clock.now_ms());
+    let frame = match code {
+        // Whoever is signed in stands in a database: asking it again would only take longer.
+        ErrorCode::Unavailable => None,
+        _ => frame_of(request, state, code.title()).await,
+    };
+    let is_bare = frame.is_none();
+    let frame = frame.unwrap_or_else(|| Frame::signed_out(code.title(), "", state.clock.now_ms()));
     let again = match *request.method() {
         // The address of a form is not always a page.
         Method::GET => request.path().to_owned(),
@@ -106,22 +114,32 @@ fn page(request: &HttpRequest, error: &ApiError, request_id: &str) -> Option<Htt
         ErrorCode::StaleForm => ErrorPage::expired_form(frame, &again),
         ErrorCode::Internal => ErrorPage::internal(frame, request_id),
         ErrorCode::Unavailable => ErrorPage::unavailable(frame, error.detail(), request_id),
-        _ => ErrorPage {
-            frame,
-            status: status.as_u16(),
-            heading: code.title().to_owned(),
-            detail: error.detail().to_owned(),
-            request_id: Some(request_id.to_owned()),
-            action: Some(("Go to your projects".to_owned(), "/".to_owned())),
-        },
+        _ => ErrorPage::of(frame, status, code.title(), error.detail(), request_id),
     };
-    match views::respond(status, &page) {
+    let response =
+        if is_bare { views::respond(status, &BareErrorPage(page)) } else { views::respond(status, &page) };
+    match response {
         Ok(response) => Some(response),
         Err(error) => {
             tracing::error!(%error, "the error page cannot be rendered");
             None
         }
     }
+}
+
+/// The navigation that the page would have had; `None` when nobody is signed in.
+async fn frame_of(request: &HttpRequest, state: &HttpState, title: &str) -> Option<Frame> {
+    let found = async {
+        let Some(session) = find_session(request).await? else { return Ok(None) };
+        match ProjectPage::find(request, &session).await? {
+            Some(project) => project.frame(state, title, Nav::None).await.map(Some),
+            None => account_frame(state, &session, title, Nav::None).await.map(Some),
+        }
+    };
+    found.await.unwrap_or_else(|error: ApiError| {
+        log(&error);
+        None
+    })
 }
 
 /// The path of the page that sent a form, when it is one of ours.

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::access::Session;
 use crate::config::Config;
-use crate::http::testing::{PASSWORD, TestSite};
-use crate::model::{DAY_MS, KeyKind, Role};
+use crate::http::HttpServer;
+use crate::http::testing::{PASSWORD, TestSite, free_ports};
+use crate::model::{Clock, DAY_MS, KeyKind, Role};
+use crate::storage::Db;
 use crate::storage::control::projects::set_role;
+use crate::storage::control::sessions::{self, SessionRow};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_asks_strangers_to_log_in_and_leads_back() {
@@ -52,7 +56,7 @@ async fn a_log_in_sets_a_careful_cookie_and_leads_to_where_it_was_asked_for() {
 async fn over_https_the_cookie_is_bound_to_the_host() {
     let mut config = Config::default();
     config.http.public_url = "https://weir.example.org".into();
-    let site = TestSite::start_with(config, Arc::new(|_| {})).await;
+    let site = TestSite::start_with(config, |_| Arc::new(|_| {})).await;
     site.account("ada@example.org", false).await;
     let page = site.browser().log_in("ada@example.org", PASSWORD).await;
     let cookie = page.header("set-cookie");
@@ -304,4 +308,80 @@ async fn one_of_replicas_that_start_together_makes_the_first_account() {
     let start = browser.get(&format!("/p/{}/start", first.project_id)).await;
     assert!(start.body.contains(&first.write_key), "{}", start.body);
     assert!(access.ensure_first_account().await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_session_guesses_the_password_no_faster_than_a_log_in() {
+    let site = TestSite::start().await;
+    let (browser, _) = site.signed_in("ada@example.org").await;
+    let change = |current: &'static str| {
+        let fields = [("current", current), ("new", "a new password"), ("again", "a new password")];
+        let browser = &browser;
+        async move { browser.submit("/account", "/account/password", &fields).await }
+    };
+    for attempt in 1..=10 {
+        assert_eq!(change("wrong").await.status, 400, "attempt {attempt}");
+    }
+    // The right one is not even looked at, and the log-in counts the same attempts.
+    let page = change(PASSWORD).await;
+    assert_eq!((page.status, page.header("retry-after")), (429, "900"));
+    assert!(page.body.contains("too many attempts. Try again in 15 min."), "{}", page.body);
+    assert_eq!(site.browser().log_in("ada@example.org", PASSWORD).await.status, 429);
+
+    site.clock.advance(15 * 60_000);
+    assert_eq!(change("wrong").await.status, 400);
+    assert_eq!(change(PASSWORD).await.status, 303);
+    // What was proven counts from nought again.
+    for attempt in 1..=10 {
+        assert_eq!(change("wrong").await.status, 400, "attempt {attempt} after a success");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ended_sessions_and_old_counts_are_deleted_while_the_server_runs() {
+    let site = TestSite::start().await;
+    let control = &site.state.storage.control;
+    site.account("ada@example.org", false).await;
+    let access = &site.state.access;
+    let address = std::net::Ipv4Addr::LOCALHOST.into();
+    let ended = access.log_in("ada@example.org", PASSWORD, address).await.ok().unwrap().session;
+    assert!(access.log_in("eve@example.org", "wrong", address).await.is_err());
+    site.clock.advance(30 * DAY_MS + 1);
+    let going_on = access.log_in("ada@example.org", PASSWORD, address).await.ok().unwrap().session;
+    async fn find(control: &Db, session: &Session) -> Option<SessionRow> {
+        sessions::find_session(control, &session.token_hash).await.unwrap()
+    }
+    assert!(find(control, &ended).await.is_some());
+
+    // A server deletes when it starts, and is done with it when it has stopped.
+    let server = HttpServer::bind(site.state.clone(), Arc::new(|_| {}), &free_ports()).unwrap();
+    server.run(std::future::ready(())).await.unwrap();
+    assert!(find(control, &ended).await.is_none());
+    assert!(find(control, &going_on).await.is_some());
+    let left = sessions::delete_old_failures(control, site.clock.now_ms()).await.unwrap();
+    assert_eq!(left, 0, "the count of eve's attempt is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_keeps_the_navigation_of_who_is_signed_in() {
+    let site = TestSite::start().await;
+    let (browser, project) = site.signed_in("ada@example.org").await;
+    let overview = format!("/p/{project}/overview");
+    for (path, status, way_on) in [
+        (format!("/p/{project}/nowhere"), 404, overview.as_str()),
+        ("/p/999/keys".to_owned(), 404, "/projects"),
+        ("/nowhere".to_owned(), 404, "/projects"),
+    ] {
+        let page = browser.get(&path).await;
+        assert_eq!(page.status, status, "{path}");
+        assert!(page.body.contains("action=\"/logout\""), "{path}: {}", page.body);
+        assert!(
+            page.body.contains(&format!("class=\"button primary\" href=\"{way_on}\"")),
+            "{path}: {}",
+            page.body
+        );
+        assert!(!page.body.contains("Log in"), "{path}");
+    }
+    let stranger = site.browser().get("/nowhere").await;
+    assert!(stranger.body.contains("href=\"/login\">Log in") && !stranger.body.contains("/logout"));
 }

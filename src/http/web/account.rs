@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::frame::account_frame;
 use super::index::see_other;
-use super::login::{Nothing, signed_out};
+use super::login::{Nothing, signed_out, try_again_in};
 use super::views::{self, AccountPage, Nav};
 use crate::access::{ChangePasswordError, PASSWORD_CHARS_MIN, Session};
 use crate::http::extract::{CsrfForm, SignedIn, cookie};
@@ -63,6 +63,13 @@ pub async fn change_password(
         }
         Err(ChangePasswordError::Current) => {
             problems.current = Some("The current password is wrong.".to_owned());
+        }
+        Err(ChangePasswordError::Throttled { retry_after_secs }) => {
+            problems.current = Some(try_again_in(retry_after_secs));
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let mut response = page(&state, &session, status, false, problems).await?;
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after_secs.into());
+            return Ok(response);
         }
         Err(ChangePasswordError::New(text)) => problems.new = Some(text),
         Err(ChangePasswordError::Busy(busy)) => {

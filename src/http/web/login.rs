@@ -65,8 +65,7 @@ pub async fn log_in(
             page(&state, StatusCode::UNAUTHORIZED, &form.email, next, Some(error))
         }
         Err(LoginError::Throttled { retry_after_secs }) => {
-            let minutes = retry_after_secs.div_ceil(60);
-            let error = format!("There were too many attempts. Try again in {minutes} min.");
+            let error = try_again_in(retry_after_secs);
             let mut response = page(&state, StatusCode::TOO_MANY_REQUESTS, &form.email, next, Some(error))?;
             response.headers_mut().insert(header::RETRY_AFTER, retry_after_secs.into());
             Ok(response)
@@ -87,6 +86,11 @@ pub async fn log_out(
 ) -> Result<HttpResponse, ApiError> {
     state.access.log_out(&session).await?;
     Ok(signed_out(&state))
+}
+
+/// What somebody reads who tried too many passwords.
+pub(super) fn try_again_in(secs: u32) -> String {
+    format!("There were too many attempts. Try again in {} min.", secs.div_ceil(60))
 }
 
 /// To the log-in page, without a cookie.

@@ -1,9 +1,11 @@
+use actix_web::http::StatusCode;
 use askama::Template;
 
-use super::{Frame, icon};
+use super::{Frame, Nav, icon};
 
 /// A page that says what went wrong and what to do next. Posted forms whose token is stale, pages
-/// that do not exist and stores that are away all end here.
+/// that do not exist and stores that are away all end here. It has the navigation of whoever is
+/// signed in; see [`BareErrorPage`] for everybody else.
 #[derive(Template)]
 #[template(path = "error.html")]
 pub struct ErrorPage {
@@ -17,27 +19,29 @@ pub struct ErrorPage {
     pub action: Option<(String, String)>,
 }
 
-impl ErrorPage {
-    pub fn not_found(frame: Frame) -> Self {
-        let action = home(&frame);
-        Self {
-            frame,
-            status: 404,
-            heading: "There is no such page".to_owned(),
-            detail: "The address may be mistyped, or what it named was removed.".to_owned(),
-            request_id: None,
-            action,
-        }
-    }
+/// The same without navigation, when nobody is signed in or it cannot be known who is.
+#[derive(Template)]
+#[template(path = "error_bare.html")]
+pub struct BareErrorPage(pub ErrorPage);
 
-    pub fn forbidden(frame: Frame, detail: &str) -> Self {
+impl std::ops::Deref for BareErrorPage {
+    type Target = ErrorPage;
+
+    fn deref(&self) -> &ErrorPage {
+        &self.0
+    }
+}
+
+impl ErrorPage {
+    /// Any failure that has no words of its own.
+    pub fn of(frame: Frame, status: StatusCode, heading: &str, detail: &str, request_id: &str) -> Self {
         let action = home(&frame);
         Self {
             frame,
-            status: 403,
-            heading: "This is not yours to see".to_owned(),
+            status: status.as_u16(),
+            heading: heading.to_owned(),
             detail: detail.to_owned(),
-            request_id: None,
+            request_id: Some(request_id.to_owned()),
             action,
         }
     }

@@ -36,7 +36,7 @@ mod tickets;
 
 pub use account::AccountPage;
 pub use ask::{AnswerView, AskPage, Asked, Menus, PropertyMenu, SeriesRow, ValueTable};
-pub use error::ErrorPage;
+pub use error::{BareErrorPage, ErrorPage};
 pub use keys::{CreatedKey, KeyKind, KeyRow, KeysPage};
 pub use live::{LiveFilter, LivePage, LiveRow};
 pub use login::LoginPage;

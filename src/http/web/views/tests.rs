@@ -60,11 +60,14 @@ fn the_log_in_page_keeps_the_address_and_escapes_it() {
 
 #[test]
 fn error_pages_offer_a_way_on() {
+    let missing = |frame| {
+        ErrorPage::of(frame, StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.", "01J9")
+    };
     let out = Frame::signed_out("Not found", "token", NOW);
-    assert!(check("error-404", &ErrorPage::not_found(out)).contains("/login"));
+    assert!(check("error-404", &BareErrorPage(missing(out))).contains("/login"));
     let frame = || frame("Error", Nav::None);
-    assert!(check("error-404-in", &ErrorPage::not_found(frame())).contains("/p/1/overview"));
-    check("error-403", &ErrorPage::forbidden(frame(), "Your account is no member of this project."));
+    let html = check("error-404-in", &missing(frame()));
+    assert!(html.contains("href=\"/p/1/overview\">Go to the overview") && !html.contains("/login"));
     check("error-form", &ErrorPage::expired_form(frame(), "/p/1/keys"));
     check("error-500", &ErrorPage::internal(frame(), "01J9"));
     check("error-503", &ErrorPage::unavailable(frame(), "The control database does not answer.", "01J9"));
