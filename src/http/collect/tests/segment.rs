@@ -3,12 +3,11 @@
 use serde_json::json;
 
 use super::{Site, gzip};
-use crate::access::CreateProject;
 use crate::config::CollectionConfig;
 
 impl Site {
     fn post(&self, path: &str) -> reqwest::RequestBuilder {
-        self.client.post(format!("http://{}{path}", self.address))
+        self.client.post(format!("http://{}{path}", self.site.address))
     }
 }
 
@@ -49,14 +48,7 @@ async fn every_path_stores_its_event_and_answers_success() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_may_be_in_the_header_the_body_or_both_but_never_two() {
     let site = Site::start().await;
-    let other = CreateProject {
-        name: "Other".into(),
-        time_zone: "UTC".into(),
-        span: None,
-        owner: None,
-        with_secret_key: false,
-    };
-    let other = site.state.access.create_project(other).await.unwrap();
+    let other = site.site.project("Other", None).await;
     let body = |key: Option<&str>| {
         let mut body = json!({"batch": [{"type": "track", "event": "e", "userId": "u"}]});
         if let Some(key) = key {
@@ -72,7 +64,7 @@ async fn the_key_may_be_in_the_header_the_body_or_both_but_never_two() {
         ("all", Some(key), Some(key), Some(key), 200),
         ("none", None, None, None, 401),
         ("unknown", Some("wk_unknown"), None, None, 401),
-        ("secret", site.secret_key.as_deref(), None, None, 401),
+        ("secret", Some(site.secret_key.as_str()), None, None, 401),
         ("header and another in the body", Some(key), None, Some(other.write_key.as_str()), 401),
         ("header and another in the query", Some(key), Some(other.write_key.as_str()), None, 401),
         ("body and another in the query", None, Some(key), Some(other.write_key.as_str()), 401),
@@ -142,14 +134,14 @@ async fn a_body_that_cannot_be_read_says_so_in_segments_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn browsers_load_settings_and_read_every_answer() {
     let site = Site::start().await;
-    let settings = |key: &str| format!("http://{}/v1/projects/{key}/settings", site.address);
+    let settings = |key: &str| format!("http://{}/v1/projects/{key}/settings", site.site.address);
     let answer = site.ask(site.client.get(settings(&site.write_key)).header("origin", "https://shop")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.body,
         json!({
             "integrations": {"Segment.io": {
-                "apiKey": site.write_key, "apiHost": format!("{}/v1", site.address), "protocol": "http",
+                "apiKey": site.write_key, "apiHost": format!("{}/v1", site.site.address), "protocol": "http",
             }},
             "plan": {}, "remotePlugins": [], "metrics": {"sampleRate": 0},
         })
@@ -177,7 +169,7 @@ async fn browsers_load_settings_and_read_every_answer() {
     ] {
         let preflight = site
             .client
-            .request(reqwest::Method::OPTIONS, format!("http://{}{path}", site.address))
+            .request(reqwest::Method::OPTIONS, format!("http://{}{path}", site.site.address))
             .header("origin", "https://shop")
             .header("access-control-request-headers", "authorization,x-retry-count");
         let answer = site.ask(preflight).await;

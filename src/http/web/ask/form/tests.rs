@@ -1,4 +1,8 @@
+use serde_json::json;
+
+use super::write::filter_json;
 use super::*;
+use crate::http::web::range::Params;
 
 fn params(query: &str) -> Params {
     serde_urlencoded::from_str(query).unwrap()
