@@ -166,12 +166,90 @@
       // Empty fields would only make the address longer.
       each("input, select", function (field) { if (!field.value && field.name) field.disabled = true; }, form);
     }
+    if (form.hasAttribute("data-soft")) {
+      event.preventDefault();
+      var query = new URLSearchParams(new FormData(form, event.submitter));
+      go(form.action.split("?")[0] + "?" + query, true, event.submitter);
+    } else dim();
+    setTimeout(function () { each("input, select, textarea", function (f) { f.disabled = false; }, form); needs(); }, 0);
+  });
+  window.addEventListener("pageshow", undim);
+  function dim() {
+    root.classList.add("loading");
     each("[data-answer]", function (answer) { answer.classList.add("dim"); answer.setAttribute("aria-busy", "true"); });
-    setTimeout(function () { each("input, select, textarea", function (f) { f.disabled = false; }, form); }, 0);
-  });
-  window.addEventListener("pageshow", function () {
+  }
+  function undim() {
+    root.classList.remove("loading");
     each("[data-answer]", function (answer) { answer.classList.remove("dim"); answer.removeAttribute("aria-busy"); });
+  }
+
+  // ---- the answer follows the edit ------------------------------------------------------------
+  // A form or link with data-soft takes the next page's bar and content into this one: the answer
+  // that is there stays, dimmed, until the new one is, and neither focus nor scrolling is lost.
+
+  var going = 0, here = location.pathname + location.search;
+  function go(url, push, submitter) {
+    var mine = ++going, focus = placeOf(submitter || document.activeElement);
+    clearTimeout(timer);
+    dim();
+    fetch(url, { headers: { "X-Requested-With": "weir" } }).then(function (response) {
+      var to = new URL(response.url);
+      if (!(response.headers.get("content-type") || "").startsWith("text/html") || to.pathname !== new URL(url, location.href).pathname) {
+        throw new Error("not this page");
+      }
+      return response.text().then(function (text) { return { to: to, text: text }; });
+    }).then(function (got) {
+      if (mine !== going) return;
+      var fresh = new DOMParser().parseFromString(got.text, "text/html");
+      if (!fresh.getElementById("content")) throw new Error("no page");
+      hideTip();
+      failures = 0;
+      each(".bar-in, #content", function (part) {
+        var next = fresh.querySelector(part.id ? "#content" : ".bar-in");
+        if (next) part.replaceWith(document.adoptNode(next));
+      });
+      document.title = fresh.title;
+      here = got.to.pathname + got.to.search;
+      if (push) history.pushState(null, "", here);
+      root.classList.remove("loading");
+      needs();
+      document.dispatchEvent(new Event("weir:page"));
+      refocus(focus);
+      plan();
+    }).catch(function () { if (mine === going) location.href = url; });
+  }
+  window.addEventListener("popstate", function () {
+    if (location.pathname + location.search !== here) go(location.href, false);
   });
+  document.addEventListener("click", function (event) {
+    var link = event.target instanceof Element && event.target.closest("a[data-soft]");
+    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go(link.href, true);
+  });
+  // Where the focus is, in words that the next page understands too.
+  function placeOf(focused) {
+    if (!focused || focused === document.body) return null;
+    var holder = focused.closest(".pick-holder");
+    var control = holder ? holder.querySelector("[name]") : focused;
+    if (control.name === "do" && control.value.indexOf("add-") === 0) return { added: control.value };
+    return { name: control.name, value: control.name === "do" ? control.value : null, text: control.tagName === "A" ? control.textContent : null };
+  }
+  function refocus(place) {
+    if (!place) return;
+    var found = null;
+    if (place.added) {
+      var empty = document.querySelectorAll(".pick.none");
+      found = empty[empty.length - 1];
+    } else if (place.text) {
+      each("a[data-soft]", function (link) { if (link.textContent === place.text) found = found || link; });
+    } else if (place.name) {
+      found = document.querySelector("[name=" + JSON.stringify(place.name) + "]" + (place.value ? "[value=" + JSON.stringify(place.value) + "]" : ""));
+      var holder = found && found.closest(".pick-holder");
+      if (holder && found.hidden) found = holder.querySelector(".pick");
+    }
+    if (found) found.focus({ preventScroll: true });
+  }
   // A part that only some choices of a field need: data-needs="s0.measure=sum avg", with the form
   // around it or named by data-needs-form.
   function needs() {
@@ -179,12 +257,18 @@
       var form = part.dataset.needsForm ? document.getElementById(part.dataset.needsForm) : part.closest("form");
       var rule = part.dataset.needs.split("=");
       var field = form && form.elements[rule[0]];
-      if (field) part.hidden = rule[1].split(" ").indexOf(field.value) < 0;
+      if (field) show(part, rule[1].split(" ").indexOf(field.value) >= 0);
     });
     each("[data-needs-not-empty]", function (part) {
       var field = part.closest("form").elements[part.dataset.needsNotEmpty];
-      if (field) part.hidden = !field.value;
+      if (field) show(part, Boolean(field.value));
     });
+  }
+  // What is hidden is not sent either.
+  function show(part, shown) {
+    part.hidden = !shown;
+    if (part.matches("input")) part.disabled = !shown;
+    each("input, select", function (field) { field.disabled = !shown; }, part);
   }
 
   // ---- charts: one line across the series and a small table of values ------------------------

@@ -37,6 +37,8 @@ fn pages(config: &mut ServiceConfig) {
                 .service(resource("").route(get().to(index::project)))
                 .service(resource("/overview").route(get().to(overview::show)))
                 .service(resource("/ask").route(get().to(ask::show)))
+                .service(resource("/ask/menu").route(get().to(ask::suggest::menu)))
+                .service(resource("/ask/values").route(get().to(ask::suggest::values)))
                 .service(resource("/tickets").route(get().to(tickets::list)))
                 .service(resource("/tickets/{ticket_id}").route(get().to(tickets::show)))
                 .service(resource("/tickets/{ticket_id}/cancel").route(post().to(tickets::cancel)))

@@ -14,6 +14,8 @@ pub struct ProjectMenu {
     /// Rows per event name.
     pub events: BTreeMap<String, u64>,
     pub properties: BTreeMap<String, MenuProperty>,
+    /// When the latest event occurred.
+    pub last_at: Option<Millis>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl ProjectMenu {
     }
 
     fn add_slice(&mut self, slice: &SliceFacts) {
+        self.last_at = self.last_at.max(Some(slice.occurred_max));
         for event in &slice.events {
             *self.events.entry(event.name.clone()).or_default() += event.rows;
         }

@@ -79,6 +79,7 @@ async fn read(storage: &Storage, project_id: ProjectId) -> Result<ProjectMenu, A
 }
 
 fn merge(whole: &mut ProjectMenu, part: ProjectMenu) {
+    whole.last_at = whole.last_at.max(part.last_at);
     for (name, rows) in part.events {
         *whole.events.entry(name).or_default() += rows;
     }
@@ -101,10 +102,7 @@ pub fn menus(menu: &ProjectMenu) -> Menus {
         properties: menu
             .properties
             .iter()
-            .map(|(name, property)| PropertyMenu {
-                name: name.clone(),
-                types: types_in_words(types(property)),
-            })
+            .map(|(name, property)| PropertyMenu { name: name.clone(), types: types_shown(property) })
             .collect(),
     }
 }
@@ -120,6 +118,11 @@ fn types(property: &MenuProperty) -> PropertyTypes {
         number: has(&[PropertyKind::Integer, PropertyKind::Float]),
         boolean: has(&[PropertyKind::Boolean]),
     }
+}
+
+/// The types of a property as a menu says them: "text", "text or number".
+pub fn types_shown(property: &MenuProperty) -> String {
+    types_in_words(types(property))
 }
 
 fn types_in_words(types: PropertyTypes) -> String {

@@ -21,17 +21,20 @@ pub fn address(path: &str, params: &Params) -> String {
 }
 
 /// Key, what people read, and how many days before today it begins.
-pub const PRESETS: [(&str, &str); 7] = [
+pub const PRESETS: [(&str, &str); 8] = [
     ("today", "Today"),
     ("yesterday", "Yesterday"),
     ("7d", "Last 7 days"),
     ("30d", "Last 30 days"),
     ("90d", "Last 90 days"),
     ("12mo", "Last 12 months"),
+    (DATA, "Last 30 days with data"),
     ("custom", "Custom range"),
 ];
 
 const DEFAULT: &str = "30d";
+/// The 30 days that end with the latest event: what a page opens on when nothing happened since.
+const DATA: &str = "data";
 
 /// Longer ranges are refused by nobody, but a page of daily points would say nothing.
 const DAYS_BY_DAY_MAX: i64 = 184;
@@ -48,26 +51,19 @@ pub struct Range {
 }
 
 impl Range {
-    /// What the address asks for; the last 30 days when it says nothing, or nothing readable.
-    pub fn read(params: &Params, now: Millis, zone: &TimeZone) -> Self {
+    /// What the address asks for; when it says nothing, or nothing readable, the last 30 days, or
+    /// those that end with the latest event (`last_at`) when none of them has one.
+    pub fn read(params: &Params, now: Millis, zone: &TimeZone, last_at: Option<Millis>) -> Self {
         let today = format::zoned(now, zone).date();
+        let last_day = last_at.map_or(today, |at| format::zoned(at, zone).date().min(today));
+        let days = Days { today, last_day };
         let key = param(params, "range").and_then(|asked| PRESETS.iter().find(|(key, _)| *key == asked));
-        let key = key.map_or(DEFAULT, |(key, _)| *key);
+        let is_quiet = last_day < today.checked_sub(Span::new().days(29)).unwrap_or(today);
+        let key = key.map_or(if is_quiet { DATA } else { DEFAULT }, |(key, _)| *key);
         let compare = param(params, "compare") != Some("0");
-        let date = |name| param(params, name).and_then(|text| text.parse::<Date>().ok());
-        let back = |span: Span| today.checked_sub(span).unwrap_or(today);
-        let (key, first, last) = match key {
-            "today" => (key, today, today),
-            "yesterday" => (key, back(Span::new().days(1)), back(Span::new().days(1))),
-            "7d" => (key, back(Span::new().days(6)), today),
-            "90d" => (key, back(Span::new().days(89)), today),
-            "12mo" => (key, back(Span::new().months(12)), today),
-            "custom" => match (date("from"), date("to")) {
-                (Some(from), Some(to)) => (key, from.min(to), from.max(to)),
-                (Some(from), None) => (key, from, today.max(from)),
-                _ => (DEFAULT, back(Span::new().days(29)), today),
-            },
-            _ => (DEFAULT, back(Span::new().days(29)), today),
+        let (key, first, last) = match days.changed(params, key) {
+            Some((from, to)) => ("custom", from.min(to), from.max(to)),
+            None => days.of(params, key),
         };
         Self { key, first, last, today, compare }
     }
@@ -143,6 +139,44 @@ impl Range {
     }
 }
 
+fn date(params: &Params, name: &str) -> Option<Date> {
+    param(params, name).and_then(|text| text.parse().ok())
+}
+
+/// From where ranges are counted back.
+struct Days {
+    today: Date,
+    last_day: Date,
+}
+
+impl Days {
+    /// The days that a key means today, with the key that they are then shown as.
+    fn of(&self, params: &Params, key: &'static str) -> (&'static str, Date, Date) {
+        let today = self.today;
+        let before = |day: Date, span: Span| day.checked_sub(span).unwrap_or(day);
+        let back = |span: Span| before(today, span);
+        match (key, date(params, "from"), date(params, "to")) {
+            ("today", _, _) => (key, today, today),
+            ("yesterday", _, _) => (key, back(Span::new().days(1)), back(Span::new().days(1))),
+            ("7d", _, _) => (key, back(Span::new().days(6)), today),
+            ("90d", _, _) => (key, back(Span::new().days(89)), today),
+            ("12mo", _, _) => (key, back(Span::new().months(12)), today),
+            (DATA, _, _) => (key, before(self.last_day, Span::new().days(29)), self.last_day),
+            ("custom", Some(from), Some(to)) => (key, from.min(to), from.max(to)),
+            ("custom", Some(from), None) => (key, from, today.max(from)),
+            _ => (DEFAULT, back(Span::new().days(29)), today),
+        }
+    }
+
+    /// Without scripts the menu and both days are sent together, and `shown` says what the menu was:
+    /// whoever left it there and changed a day means the days.
+    fn changed(&self, params: &Params, key: &'static str) -> Option<(Date, Date)> {
+        let days = (date(params, "from")?, date(params, "to")?);
+        let (_, first, last) = self.of(params, key);
+        (param(params, "shown") == Some(key) && days != (first, last)).then_some(days)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +186,28 @@ mod tests {
 
     fn range(query: &str) -> Range {
         let params: Params = serde_urlencoded::from_str(query).unwrap();
-        Range::read(&params, NOW, &TimeZone::get("America/New_York").unwrap())
+        Range::read(&params, NOW, &TimeZone::get("America/New_York").unwrap(), None)
+    }
+
+    #[test]
+    fn a_project_that_fell_silent_opens_on_its_last_days_with_data() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let read = |query: &str, last: &str| {
+            let params: Params = serde_urlencoded::from_str(query).unwrap();
+            let last_at = last.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+            Range::read(&params, NOW, &zone, Some(last_at))
+        };
+        for (name, query, last, key, first, to) in [
+            ("busy", "", "2025-11-22T12:00:00Z", "30d", "2025-10-24", "2025-11-23"),
+            ("the edge", "", "2025-10-24T12:00:00Z", "30d", "2025-10-24", "2025-11-23"),
+            ("silent", "", "2025-10-23T12:00:00Z", "data", "2025-09-24", "2025-10-24"),
+            ("years ago", "", "1998-06-30T12:00:00Z", "data", "1998-06-01", "1998-07-01"),
+            ("asked for", "range=30d", "1998-06-30T12:00:00Z", "30d", "2025-10-24", "2025-11-23"),
+            ("from the future", "", "2026-01-01T00:00:00Z", "30d", "2025-10-24", "2025-11-23"),
+        ] {
+            let range = read(query, last);
+            assert_eq!((range.key(), range.bounds()), (key, (first.to_owned(), to.to_owned())), "{name}");
+        }
     }
 
     #[test]
@@ -168,6 +223,10 @@ mod tests {
             ("range=custom&from=nonsense&to=2025-11-01", "2025-10-24", "2025-11-23", Grain::Day),
             ("range=custom&from=2010-12-01&to=2020-12-09", "2010-12-01", "2020-12-10", Grain::Month),
             ("range=what", "2025-10-24", "2025-11-23", Grain::Day),
+            // Sent without scripts: nothing changed, another preset, other days.
+            ("range=7d&shown=7d&from=2025-11-16&to=2025-11-22", "2025-11-16", "2025-11-23", Grain::Day),
+            ("range=7d&shown=30d&from=2025-10-24&to=2025-11-22", "2025-11-16", "2025-11-23", Grain::Day),
+            ("range=7d&shown=7d&from=2025-11-01&to=2025-11-22", "2025-11-01", "2025-11-23", Grain::Day),
         ] {
             let range = range(query);
             assert_eq!(range.bounds(), (first.to_owned(), to.to_owned()), "{query}");

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod form;
 mod page;
+pub mod suggest;
 pub mod words;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
@@ -25,8 +26,9 @@ use super::{
 };
 use crate::{
     analysis::{ProjectSettings, Question, QuestionError},
+    eventstore::scan::ProjectMenu,
     http::{ApiError, HttpState, extract::ProjectPage},
-    model::TicketId,
+    model::{Millis, TicketId},
     tickets::Tickets,
 };
 
@@ -54,13 +56,13 @@ pub async fn show(
     let frame = project.frame(&state, "Ask", Nav::Ask).await?;
     let menu = state.menus.get(&state.storage, project.project_id(), frame.now).await?;
     let asked = match param(&params, "q") {
-        Some(text) => match read_json(text, &params, &frame) {
+        Some(text) => match read_json(text, &params, &frame, menu.last_at) {
             Ok(asked) => asked,
             Err(form_address) => return Ok(see_other(&form_address)),
         },
-        None => read_form(params, &frame, &|property| types_of(&menu, property)),
+        None => read_form(params, &frame, &menu),
     };
-    if param(&asked.params, "do").is_some() {
+    if param(&asked.params, "do").is_some() || param(&asked.params, "shown").is_some() {
         // The button's work is done; what remains is an address that can be shared.
         return Ok(see_other(&form_address(&frame, &asked.range, &asked.form, &asked.params)));
     }
@@ -86,11 +88,12 @@ pub async fn show(
     Ok(views::respond(StatusCode::OK, &page)?)
 }
 
-fn read_form(params: Params, frame: &Frame, types: &dyn Fn(&str) -> form::PropertyTypes) -> Request {
-    let range = Range::read(&params, frame.now, &frame.time_zone);
+fn read_form(params: Params, frame: &Frame, menu: &ProjectMenu) -> Request {
+    let types = |property: &str| types_of(menu, property);
+    let range = Range::read(&params, frame.now, &frame.time_zone, menu.last_at);
     let form = AskForm::read(&params, range.grain().word());
     let (from, to) = range.bounds();
-    let json = form.to_json(&from, &to, types);
+    let json = form.to_json(&from, &to, &types);
     let (question, errors) = match (form.next_choice(), parse(&json, frame)) {
         (Some(_), _) => (None, Vec::new()),
         (None, Ok(question)) => (Some(question), Vec::new()),
@@ -103,8 +106,8 @@ fn read_form(params: Params, frame: &Frame, types: &dyn Fn(&str) -> form::Proper
 }
 
 /// The question in `?q=`; the form's address for one that the form can show.
-fn read_json(text: &str, params: &Params, frame: &Frame) -> Result<Request, String> {
-    let range = Range::read(params, frame.now, &frame.time_zone);
+fn read_json(text: &str, params: &Params, frame: &Frame, last_at: Option<Millis>) -> Result<Request, String> {
+    let range = Range::read(params, frame.now, &frame.time_zone, last_at);
     let empty = AskForm::read(&Params::new(), range.grain().word());
     let refused = |text: &str, range: Range, form: AskForm, errors: Vec<(String, String)>| Request {
         params: params.clone(),
@@ -163,7 +166,7 @@ fn days_of(question: &Value, frame: &Frame) -> Option<Range> {
         ("from".to_owned(), day("from")?.to_string()),
         ("to".to_owned(), last.to_string()),
     ];
-    Some(Range::read(&params, frame.now, &frame.time_zone))
+    Some(Range::read(&params, frame.now, &frame.time_zone, None))
 }
 
 fn form_address(frame: &Frame, range: &Range, form: &AskForm, params: &Params) -> String {

@@ -32,7 +32,8 @@ pub async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let params: Params = serde_urlencoded::from_str(request.query_string()).unwrap_or_default();
     let mut frame = project.frame(&state, "Overview", Nav::Overview).await?;
-    let range = Range::read(&params, frame.now, &frame.time_zone);
+    let known = state.menus.get(&state.storage, project.project_id(), frame.now).await?;
+    let range = Range::read(&params, frame.now, &frame.time_zone, known.last_at);
     let questions = Questions::new(&range, frame.zone_name(), frame.now, &frame.time_zone)?;
 
     let earlier: Vec<TicketId> = params
@@ -59,7 +60,6 @@ pub async fn show(
     let mut outcomes = outcomes.into_iter();
     let mut next = || outcomes.next().expect("one outcome a question");
     let answers = Answers { now: next(), top: next(), before: range.compare.then(&mut next) };
-    let known = state.menus.get(&state.storage, project.project_id(), frame.now).await?;
     let bar = RangeBar { form: "range", range, with_compare: true };
     let mut page = compose(frame, bar, &questions, answers, notes);
     page.first_event_awaited = known.events.is_empty() && page.counts_nothing();

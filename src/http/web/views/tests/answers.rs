@@ -16,7 +16,7 @@ fn params(query: &str) -> Params {
 
 fn bar(form: &'static str, query: &str) -> RangeBar {
     let zone = TimeZone::get("Europe/Berlin").unwrap();
-    RangeBar { form, range: Range::read(&params(query), NOW, &zone), with_compare: form == "range" }
+    RangeBar { form, range: Range::read(&params(query), NOW, &zone, None), with_compare: form == "range" }
 }
 
 fn axis(days: i64) -> TimeAxis {
