@@ -6,6 +6,7 @@ mod facts;
 mod generated;
 mod kill;
 mod oracle;
+mod pages;
 mod reference;
 mod shards;
 mod support;
