@@ -112,7 +112,7 @@ fn counted(trends: &TrendsAnswer) -> Vec<ValueView> {
     let one = |series: &crate::analysis::TrendsAnswerSeries| {
         let value = match series.breakdown.as_ref()? {
             Breakdown::Text(text) => json!(text),
-            Breakdown::Number(Number::Integer(integer)) => json!(i64::try_from(*integer).ok()?),
+            Breakdown::Number(Number::Integer(integer)) => json!(integer),
             Breakdown::Number(Number::Float(float)) => json!(float),
             Breakdown::Bool(flag) => json!(flag),
             Breakdown::Absent | Breakdown::Json(_) | Breakdown::Other => return None,
