@@ -8,5 +8,6 @@ mod kill;
 mod oracle;
 mod pages;
 mod reference;
+mod segment;
 mod shards;
 mod support;

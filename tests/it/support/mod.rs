@@ -1,12 +1,15 @@
 //! What the tests stand on: real processes on free loopback ports, in folders that go away.
 //!
 //! [`Installation`] is a store and its settings; [`Weir`] is one `weir serve` on it, which can be
-//! killed and started again on the same data. [`MariaDb`] is a server of the test's own. Nothing
+//! killed and started again on the same data. [`MariaDb`] is a server of the test's own, [`Gate`] a
+//! gateway that fails when it is told to, [`run_script`] drives weir with other people's code. Nothing
 //! here waits for a length of time: [`until`] polls for a condition and names it when it fails.
 
 mod api;
 mod catalogue;
+mod gate;
 mod mariadb;
+mod packages;
 mod process;
 mod weir;
 
@@ -17,7 +20,9 @@ use std::time::{Duration, Instant};
 
 pub use api::{Api, Project, Sent};
 pub use catalogue::Catalogue;
+pub use gate::{Fault, Gate};
 pub use mariadb::MariaDb;
+pub use packages::run_script;
 pub use weir::{Installation, Weir};
 
 /// Asks `probe` again and again until it has something.
