@@ -13,7 +13,8 @@ pub struct SealingConfig {
     pub pass_bytes_max: u32,
     /// How long a lease lasts without renewal.
     pub lease_secs: u32,
-    /// Shards that this process seals at the same time.
+    /// Shards of one server that this process seals at the same time; each pass holds a few times
+    /// `pass_bytes_max` in memory.
     pub parallel_shards: u32,
     /// Rows of one project in a pass or a merge from which it gets a segment of its own.
     pub segment_rows_min: u32,

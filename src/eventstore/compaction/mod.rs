@@ -165,9 +165,15 @@ impl Compactor {
     pub async fn run(&self, shards: &Shards, every: Duration, mut stop: watch::Receiver<bool>) {
         loop {
             let mut outcome = "idle";
+            // One that does not answer costs a round one statement's time, not one for each shard.
+            let mut away = HashSet::new();
             for shard_no in shards.all() {
                 if *stop.borrow() {
                     return;
+                }
+                let server_id = shards.server_of(shard_no).server_id;
+                if away.contains(&server_id) {
+                    continue;
                 }
                 let Ok(db) = shards.db_of(shard_no) else { continue };
                 match self.compact_shard(db, shard_no).await {
@@ -178,6 +184,9 @@ impl Compactor {
                         tracing::debug!(shard.no = shard_no.0, "another process compacts this shard");
                     }
                     Err(error) => {
+                        if error.as_storage_error().is_some_and(StorageError::is_transient) {
+                            away.insert(server_id);
+                        }
                         outcome = "failed";
                         self.metrics.failures.inc();
                         tracing::warn!(

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::eventstore::format::FormatError;
-use crate::model::{Clock, Random, ReplicaId, ShardNo};
+use crate::model::{Clock, Random, ReplicaId, ServerId, ShardNo};
 use crate::storage::server::journal;
 use crate::storage::server::leases::{self, Lease, LeaseTask};
 use crate::storage::{AsStorageError, Db, Server, Shards, StorageError};
@@ -130,8 +130,9 @@ pub struct Sealer {
     context: SealContext,
     shards: Shards,
     metrics: SealMetrics,
-    /// At most so many shards at once, on all servers.
-    slots: Semaphore,
+    /// At most so many shards of a server at once. Each server has its own, since passes on one that
+    /// does not answer keep theirs until a statement runs out of time.
+    slots: HashMap<ServerId, Semaphore>,
     workers: HashMap<ShardNo, Mutex<ShardWorker>>,
     wake: Arc<Notify>,
 }
@@ -144,11 +145,13 @@ struct ShardWorker {
 impl Sealer {
     pub fn new(context: SealContext, shards: Shards, parallel_shards: usize, metrics: &Metrics) -> Self {
         let workers = shards.all().map(|shard| (shard, Mutex::default())).collect();
+        let slots = shards.servers().iter();
+        let slots = slots.map(|server| (server.server_id, Semaphore::new(parallel_shards.max(1)))).collect();
         Self {
             context,
             shards,
             metrics: SealMetrics::new(metrics),
-            slots: Semaphore::new(parallel_shards.max(1)),
+            slots,
             workers,
             wake: Arc::new(Notify::new()),
         }
@@ -227,8 +230,8 @@ impl Sealer {
     pub async fn seal_shard(&self, db: &Db, shard_no: ShardNo) -> Result<Option<PassOutcome>, SealError> {
         let Some(worker) = self.workers.get(&shard_no) else { return Ok(None) };
         let mut worker = worker.lock().await;
-        // Closed never: the semaphore lives as long as this.
-        let _slot = self.slots.acquire().await;
+        let slots = self.slots.get(&self.shards.server_of(shard_no).server_id);
+        let _slot = slots.expect("every server has slots").acquire().await.expect("they are never closed");
         if !self.hold_lease(db, shard_no, &mut worker).await? {
             return Ok(None);
         }
