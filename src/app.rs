@@ -77,6 +77,7 @@ impl App {
             Scanner::new(cores),
             database_clock.clone(),
             cores,
+            Duration::from_millis(config.tickets.split_after_ms.into()),
         );
         let tickets = Tickets::new(TicketsParts {
             control: storage.control.clone(),

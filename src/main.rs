@@ -32,6 +32,10 @@ enum Command {
     Migrate,
     /// Look at the configuration, every server and Redis, and say what to fix.
     Doctor,
+    /// List servers and shards: what waits, who works, what is stored.
+    Shards(commands::shards::ShardsArgs),
+    /// Ask the running server of this configuration whether it is well; fails when it is not.
+    Healthcheck(commands::healthcheck::HealthcheckArgs),
     /// Make and list projects.
     Project(commands::project::ProjectArgs),
     /// Make, list and revoke keys.
@@ -68,6 +72,8 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
         Some(Command::Key(args)) => commands::key::run(&context, args).await,
         Some(Command::Account(args)) => commands::account::run(&context, args).await,
         Some(Command::Demo(args)) => commands::demo::run(&args, &context).await,
+        Some(Command::Shards(args)) => commands::shards::run(&context, args).await,
+        Some(Command::Healthcheck(args)) => commands::healthcheck::run(&context, args).await,
         Some(Command::Doctor) => commands::doctor::run(&context).await,
         None | Some(Command::Serve) => commands::serve::run(&context).await,
         Some(Command::Migrate) => commands::migrate::run(&context).await,

@@ -19,6 +19,7 @@ mod number;
 mod plan;
 mod question;
 mod question_kind;
+mod split;
 #[cfg(test)]
 mod tests;
 mod time;

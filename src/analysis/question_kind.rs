@@ -3,8 +3,8 @@
 //! [`QuestionKind::prepare`] parses and canonicalises; the state of the data it asks is a hash of
 //! the question and of the project's data version in every shard, so that equal questions over equal
 //! data share one run. [`QuestionKind::run`] scans all shards of the project at once, passes over
-//! the rows round by round, and merges. A shard whose server is away is left out and the answer
-//! says so; any other failure fails the run.
+//! the rows round by round, and merges; a large question is split into steps instead ([`super::split`]).
+//! A shard whose server is away is left out and the answer says so; any other failure fails the run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::kernels::{Cancel, KernelError};
 use super::plan::{Next, Partial, Plan, Round};
+use super::split::{Splitting, scan_request};
 use super::{Answer, ProjectSettings, Question, QuestionLimits};
 use crate::eventstore::RowBlock;
 use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
@@ -27,7 +28,8 @@ use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Shards, StorageError};
 use crate::tickets::{
-    InvalidBody, PrepareError, Prepared, RunError, TicketKind, TicketOutput, TicketRun, fail, retry,
+    InvalidBody, PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StepOutput, TicketKind, TicketOutput,
+    TicketRun, TicketStep, fail, retry,
 };
 
 pub const QUESTION: &str = "question";
@@ -41,42 +43,56 @@ const FRESH_LOOK_LONGEST: Duration = Duration::from_millis(500);
 
 pub struct QuestionKind {
     control: Db,
-    shards: Shards,
+    pub(super) shards: Shards,
     scanner: Scanner,
-    limits: QuestionLimits,
+    pub(super) limits: QuestionLimits,
+    pub(super) splitting: Splitting,
     clock: Arc<dyn Clock>,
     /// Kernels at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
 }
 
 /// What a ticket's body holds.
-struct Asked {
-    question: Question,
+pub(super) struct Asked {
+    pub(super) question: Question,
     fresh: bool,
 }
 
-/// One shard after the first round, read or not.
-enum Read {
+/// One shard after a round that read it, or not.
+pub(super) enum Read {
     Passed(PassedShard),
     Away,
 }
 
-struct PassedShard {
-    shard_no: ShardNo,
-    data_version: i64,
-    as_of: Millis,
-    partial: Partial,
+pub(super) struct PassedShard {
+    pub(super) shard_no: ShardNo,
+    pub(super) data_version: i64,
+    pub(super) as_of: Millis,
+    pub(super) rows: u64,
+    pub(super) partial: Partial,
     /// Only when another round follows.
     blocks: Option<Arc<Vec<RowBlock>>>,
 }
 
 impl QuestionKind {
-    pub fn new(control: Db, shards: Shards, scanner: Scanner, clock: Arc<dyn Clock>, cores: usize) -> Self {
+    /// `split_after`: questions estimated to take longer are split; zero splits all that can be.
+    pub fn new(
+        control: Db,
+        shards: Shards,
+        scanner: Scanner,
+        clock: Arc<dyn Clock>,
+        cores: usize,
+        split_after: Duration,
+    ) -> Self {
         let cores = Arc::new(Semaphore::new(cores.max(1)));
-        Self { control, shards, scanner, limits: QuestionLimits::default(), clock, cores }
+        let (limits, splitting) = (QuestionLimits::default(), Splitting::new(split_after));
+        Self { control, shards, scanner, limits, splitting, clock, cores }
     }
 
-    async fn settings(&self, project_id: ProjectId) -> Result<(Project, ProjectSettings), StorageError> {
+    pub(super) async fn settings(
+        &self,
+        project_id: ProjectId,
+    ) -> Result<(Project, ProjectSettings), StorageError> {
         let project = find_project(&self.control, project_id).await?;
         let project = project.ok_or(StorageError::Conflict { name: "projects.find" })?;
         let mut settings = ProjectSettings::new(&project.time_zone, self.clock.now_ms());
@@ -150,11 +166,11 @@ impl QuestionKind {
     }
 
     /// Scans a shard and passes over its rows, so that one shard is read while another is counted.
-    async fn read_shard(
+    pub(super) async fn read_shard(
         &self,
         request: ScanRequest,
-        run: &TicketRun,
         plan: &Arc<Plan>,
+        round: &Round,
         cancel: &Cancel,
     ) -> Result<Read, RunError> {
         let shard_no = request.shard_no;
@@ -171,13 +187,12 @@ impl QuestionKind {
             }
             Err(error) => return Err(retry(error)),
         };
-        run.progress.add_rows(rows.rows());
-        let (data_version, as_of) = (rows.data_version, rows.as_of);
+        let (data_version, as_of, row_count) = (rows.data_version, rows.as_of, rows.rows());
         let blocks = Arc::new(rows.blocks);
-        let partial = self.pass(plan, &plan.first_round(), blocks.clone(), cancel).await?;
-        // Every round must see the same rows, so blocks are kept while another round may follow.
+        let partial = self.pass(plan, round, blocks.clone(), cancel).await?;
+        // Kept while another round may follow, which then need not read them again.
         let blocks = (plan.rounds() > 1).then_some(blocks);
-        Ok(Read::Passed(PassedShard { shard_no, data_version, as_of, partial, blocks }))
+        Ok(Read::Passed(PassedShard { shard_no, data_version, as_of, rows: row_count, partial, blocks }))
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
@@ -193,18 +208,32 @@ impl QuestionKind {
         };
 
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
+        if self.is_large(run.project_id, &shards, &plan.reads()).await? {
+            match self.answer_split(run, &plan, &shards, fresh).await {
+                // It cannot be kept between processes: one does it all.
+                Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {
+                    run.progress.reset();
+                }
+                answered => return answered,
+            }
+        }
+        self.answer_whole(run, &plan, &shards, fresh).await
+    }
+
+    /// All shards in this process.
+    async fn answer_whole(
+        &self,
+        run: &TicketRun,
+        plan: &Arc<Plan>,
+        shards: &[ShardNo],
+        fresh: Option<bool>,
+    ) -> Result<TicketOutput, RunError> {
         let reads = plan.reads();
         let cancel = Cancel::default();
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
+        let first = plan.first_round();
         let scans = shards.iter().copied().map(|shard_no| {
-            let request = ScanRequest {
-                shard_no,
-                project_id: run.project_id,
-                from: reads.range.from,
-                to: reads.range.to,
-                properties: reads.properties.clone(),
-            };
-            self.read_shard(request, run, &plan, &cancel)
+            self.read_shard(scan_request(shard_no, run.project_id, &reads), plan, &first, &cancel)
         });
         let mut round = plan.first_round();
         let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
@@ -215,6 +244,7 @@ impl QuestionKind {
             match read? {
                 Read::Away => away += 1,
                 Read::Passed(shard) => {
+                    run.progress.add_rows(shard.rows);
                     versions.insert(shard.shard_no, shard.data_version);
                     as_of = Some(as_of.map_or(shard.as_of, |least| least.min(shard.as_of)));
                     partials.push(shard.partial);
@@ -227,17 +257,17 @@ impl QuestionKind {
             return Err(retry("no server of this project can be reached"));
         }
         let answer = loop {
-            match self.merge(&plan, &round, std::mem::take(&mut partials)).await? {
+            match self.merge(plan, &round, std::mem::take(&mut partials)).await? {
                 Next::Done(answer) => break answer,
                 Next::Round(next) => {
                     round = next;
-                    let passes = kept.iter().map(|blocks| self.pass(&plan, &round, blocks.clone(), &cancel));
+                    let passes = kept.iter().map(|blocks| self.pass(plan, &round, blocks.clone(), &cancel));
                     partials = futures_util::future::try_join_all(passes).await?;
                 }
             }
         };
         Ok(TicketOutput {
-            body: tokio::task::spawn_blocking(move || encode(&answer, fresh)).await.map_err(retry)??,
+            body: encode_apart(answer, fresh).await?,
             as_of,
             partial: away > 0,
             data_version: (away == 0).then(|| version_hash(&run.body, &versions)),
@@ -245,7 +275,12 @@ impl QuestionKind {
     }
 
     /// Puts the partial answers of one round together, and says what comes next.
-    async fn merge(&self, plan: &Arc<Plan>, round: &Round, partials: Vec<Partial>) -> Result<Next, RunError> {
+    pub(super) async fn merge(
+        &self,
+        plan: &Arc<Plan>,
+        round: &Round,
+        partials: Vec<Partial>,
+    ) -> Result<Next, RunError> {
         let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
         let (plan, round) = (plan.clone(), round.clone());
         let merged = tokio::task::spawn_blocking(move || {
@@ -279,7 +314,7 @@ fn not_fresh(error: StorageError) -> Result<bool, StorageError> {
 }
 
 /// A pass whose ticket was dropped stops at its next look.
-struct CancelOnDrop(Cancel);
+pub(super) struct CancelOnDrop(pub(super) Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -294,7 +329,7 @@ fn kernel_failed(error: KernelError) -> RunError {
     }
 }
 
-fn version_hash(body: &[u8], versions: &BTreeMap<ShardNo, i64>) -> [u8; 32] {
+pub(super) fn version_hash(body: &[u8], versions: &BTreeMap<ShardNo, i64>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update((body.len() as u64).to_le_bytes());
     hash.update(body);
@@ -304,6 +339,11 @@ fn version_hash(body: &[u8], versions: &BTreeMap<ShardNo, i64>) -> [u8; 32] {
         hash.update(version.to_le_bytes());
     }
     hash.finalize().into()
+}
+
+/// A long answer takes a while: not on the threads of others.
+pub(super) async fn encode_apart(answer: Answer, fresh: Option<bool>) -> Result<Bytes, RunError> {
+    tokio::task::spawn_blocking(move || encode(&answer, fresh)).await.map_err(retry)?
 }
 
 fn encode(answer: &Answer, fresh: Option<bool>) -> Result<Bytes, RunError> {
@@ -339,7 +379,7 @@ impl Asked {
         }
     }
 
-    fn read(body: &[u8], settings: &ProjectSettings) -> Result<Self, InvalidBody> {
+    pub(super) fn read(body: &[u8], settings: &ProjectSettings) -> Result<Self, InvalidBody> {
         let json: Value = serde_json::from_slice(body)
             .map_err(|error| InvalidBody { detail: error.to_string(), errors: vec![] })?;
         Self::parse(&json, settings)
@@ -391,6 +431,16 @@ impl TicketKind for QuestionKind {
             tokio::select! {
                 answered = self.answer(run) => answered,
                 // Dropping the work cancels its passes too.
+                _ = stop.stopped() => Err(RunError::Stopped),
+            }
+        })
+    }
+
+    fn run_step<'a>(&'a self, step: &'a TicketStep) -> BoxFuture<'a, Result<StepOutput, RunError>> {
+        Box::pin(async move {
+            let mut stop = step.stop.clone();
+            tokio::select! {
+                answered = self.answer_step(step) => answered,
                 _ = stop.stopped() => Err(RunError::Stopped),
             }
         })

@@ -5,11 +5,13 @@ pub mod demo;
 pub mod doctor;
 mod filling;
 pub mod generate;
+pub mod healthcheck;
 pub mod import;
 pub mod key;
 pub mod migrate;
 pub mod project;
 pub mod serve;
+pub mod shards;
 
 use std::path::PathBuf;
 use std::sync::Arc;

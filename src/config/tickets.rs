@@ -21,6 +21,9 @@ pub struct TicketsConfig {
     pub queued_max: u32,
     /// The longest one attempt may run.
     pub run_secs_max: u32,
+    /// Questions that will probably take longer are split: each shard is run by any replica, and a
+    /// retry repeats only what is missing. 0 splits all that touch several shards.
+    pub split_after_ms: u32,
 }
 
 impl Default for TicketsConfig {
@@ -33,6 +36,7 @@ impl Default for TicketsConfig {
             kept_secs: 86_400,
             queued_max: 1_000,
             run_secs_max: 600,
+            split_after_ms: 2_000,
         }
     }
 }
@@ -49,5 +53,6 @@ impl TicketsConfig {
         check("kept_secs", self.kept_secs, 60, 365 * 86_400);
         check("queued_max", self.queued_max, 1, 1_000_000);
         check("run_secs_max", self.run_secs_max, 1, 86_400);
+        check("split_after_ms", self.split_after_ms, 0, 3_600_000);
     }
 }

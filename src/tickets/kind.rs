@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Failure, TicketProgress};
+use super::{Failure, StepOutput, Steps, TicketProgress, TicketStep};
 use crate::model::{Millis, ProjectId, TicketId};
 use crate::storage::StorageError;
 
@@ -28,6 +28,12 @@ pub trait TicketKind: Send + Sync + 'static {
     /// Does the work. It may run more than once, and on any replica, but only one run publishes.
     /// Watch `run.stop`: what ignores it is dropped at its next await.
     fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>>;
+
+    /// Does one step of a run that was split with [`TicketRun::steps`], on any replica. Only for kinds
+    /// that split their runs.
+    fn run_step<'a>(&'a self, _step: &'a TicketStep) -> BoxFuture<'a, Result<StepOutput, RunError>> {
+        Box::pin(async { Err(fail("not_split", "tickets of this kind have no steps")) })
+    }
 }
 
 /// A body that was found good.
@@ -78,6 +84,8 @@ pub struct TicketRun {
     pub fence: u64,
     pub progress: Progress,
     pub stop: StopSignal,
+    /// For a run that is too large for one replica, or to be repeated as a whole.
+    pub steps: Steps,
 }
 
 /// What a run that succeeded hands over.
@@ -132,6 +140,12 @@ impl Progress {
     pub fn set_totals(&self, shards: u32, rows: u64) {
         self.numbers.shards_total.store(shards, Ordering::Relaxed);
         self.numbers.rows_total.store(rows, Ordering::Relaxed);
+    }
+
+    /// Back to nothing done, for a run that begins again.
+    pub fn reset(&self) {
+        self.numbers.shards_done.store(0, Ordering::Relaxed);
+        self.numbers.rows_done.store(0, Ordering::Relaxed);
     }
 
     pub fn add_shard(&self) {

@@ -13,6 +13,8 @@ pub(super) struct TicketMetrics {
     /// Into a final state, or retry, given_back, lost.
     pub(super) ended: IntCounterVec,
     pub(super) rescued: IntCounterVec,
+    /// done, incomplete, failed, retry, given_back, lost.
+    pub(super) steps: IntCounterVec,
     pub(super) running: IntGaugeVec,
     pub(super) queue_depth: IntGauge,
     pub(super) queue_age_seconds: IntGauge,
@@ -38,6 +40,11 @@ impl TicketMetrics {
                 "weir_tickets_rescued_total",
                 "Tickets whose runner died, by what became of them.",
                 &["outcome"],
+            ),
+            steps: metrics.counters(
+                "weir_ticket_steps_ended_total",
+                "Steps of split tickets that this process ran, by how they ended.",
+                &["kind", "outcome"],
             ),
             running: metrics.gauges("weir_tickets_running", "Tickets running in this process.", kind),
             queue_depth: metrics.gauge(

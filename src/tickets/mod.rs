@@ -27,12 +27,17 @@
 //! Every move is one statement guarded by state and fence (`storage/control/tickets`), so late
 //! runners, late rescuers and doubled calls change nothing. A runner renews its lease by heartbeat
 //! and stops by itself before the lease ends when it cannot.
+//!
+//! A large run may be split into steps ([`Steps`]), one a shard, that any replica runs and that a later
+//! run of the same ticket does not repeat.
 
 mod kind;
 mod metrics;
 mod runner;
 mod service;
 mod sharing;
+mod steps;
+mod ticket;
 mod worker;
 
 #[cfg(test)]
@@ -44,9 +49,10 @@ pub use kind::{
     TicketOutput, TicketRun, fail, retry,
 };
 pub use service::{
-    BODY_BYTES_MAX, Submit, SubmitError, Submitted, Ticket, TicketError, TicketPage, TicketSettings, Tickets,
-    TicketsParts, WaitFor,
+    BODY_BYTES_MAX, Submit, SubmitError, Submitted, TicketError, TicketSettings, Tickets, TicketsParts,
 };
+pub use steps::{PARTIAL_TOO_LARGE, StepOutput, Steps, TicketStep};
+pub use ticket::{Ticket, TicketPage, WaitFor};
 
 /// No request waits longer than this, whatever it asks for: a common gateway cuts at 30 s.
 pub const WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(25);

@@ -1,6 +1,7 @@
 //! One run of one ticket: the kind's work in a task of its own, a heartbeat beside it, and exactly
 //! one guarded move at the end.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use tokio::time::Instant;
 use super::kind::StopHandle;
 use super::service::Inner;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
-use super::{Failure, Progress, RunError, StopReason, StopSignal, TicketKind, TicketOutput, TicketRun};
+use super::{
+    Failure, Progress, RunError, Steps, StopReason, StopSignal, TicketKind, TicketOutput, TicketRun,
+};
 use crate::cache::Wakeup;
 use crate::model::{Millis, TicketId};
 use crate::storage::StorageError;
@@ -21,7 +24,7 @@ use crate::storage::control::tickets::{Finished, Renewed, ResultRef, TicketResul
 const HEARTBEAT_LONGEST: Duration = Duration::from_secs(2);
 
 /// How long a run that was told to stop may go on before it is dropped at its next await.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Results larger than this should have been a page's worth of rows less.
 const RESULT_BYTES_MAX: usize = 64 << 20;
@@ -124,13 +127,24 @@ impl Inner {
         let began = Instant::now();
         self.metrics.running.with_label_values(&[kind.name()]).inc();
         let progress = Progress::default();
+        let steps = Steps {
+            inner: self.clone(),
+            ticket: Arc::new(ticket.clone()),
+            stop: signal.clone(),
+            slot: Arc::new(slot),
+            were_used: Arc::default(),
+        };
         let ended = tokio::select! {
-            ended = self.supervise(kind.clone(), &ticket, &progress, signal, &handle) => ended,
+            ended = self.supervise(kind.clone(), steps.clone(), &progress, signal, &handle) => ended,
             () = self.heartbeat(&ticket, &progress, &handle, &lease_end) => Ended::Stopped(StopReason::LeaseLost),
         };
         self.metrics.running.with_label_values(&[kind.name()]).dec();
         self.metrics.run_seconds.with_label_values(&[kind.name()]).observe(began.elapsed().as_secs_f64());
         let outcome = self.write_down(&ticket, ended, &progress, &lease_end).await;
+        if steps.were_used.load(Ordering::SeqCst) && matches!(outcome, "succeeded" | "failed" | "cancelled") {
+            // What is left, the sweep deletes with the ticket's result.
+            let _ = self.store.delete_steps(ticket.ticket_id).await;
+        }
         self.metrics.ended.with_label_values(&[kind.name(), outcome]).inc();
         tracing::info!(
             ticket.id = %ticket.ticket_id,
@@ -142,18 +156,19 @@ impl Inner {
             "ticket run ended"
         );
         drop(listed);
-        drop(slot);
+        drop(steps);
     }
 
     /// Lets the kind work until it ends, is stopped, or has had its time.
     async fn supervise(
         &self,
         kind: Arc<dyn TicketKind>,
-        ticket: &TicketRow,
+        steps: Steps,
         progress: &Progress,
         signal: StopSignal,
         handle: &StopHandle,
     ) -> Ended {
+        let ticket = steps.ticket.clone();
         let run = TicketRun {
             ticket_id: ticket.ticket_id,
             project_id: ticket.project_id,
@@ -163,6 +178,7 @@ impl Inner {
             created_at: ticket.created_at,
             progress: progress.clone(),
             stop: signal.clone(),
+            steps,
         };
         // A task of its own, so that a panic is this run's failure and not the process's.
         let mut work = AbortOnDrop(tokio::spawn(async move { kind.run(&run).await }));
@@ -406,7 +422,7 @@ impl Inner {
 }
 
 /// A task that ends with its handle.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+pub(super) struct AbortOnDrop<T>(pub(super) tokio::task::JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {

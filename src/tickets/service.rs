@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use super::kind::{PrepareError, StopHandle};
 use super::metrics::TicketMetrics;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
-use super::{InvalidBody, TicketKind, TicketProgress, TicketState, WAIT_MAX};
+use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
 use crate::cache::{Cache, CacheKey, Wakeup};
-use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, TicketId, hash64};
+use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
 use crate::storage::control::tickets::{
-    Failure, InsertAs, Inserted, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef, TicketRow,
+    InsertAs, Inserted, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef, TicketRow,
     TicketStore,
 };
 use crate::storage::{Db, StorageError};
@@ -90,6 +90,8 @@ pub(super) struct Inner {
     /// ticket is given back at a stop, and which must answer others while it runs.
     pub(super) runtime: Handle,
     pub(super) running: Mutex<HashMap<TicketId, StopHandle>>,
+    /// Of tickets that others run: ticket, round, shard.
+    pub(super) running_steps: Mutex<HashMap<(TicketId, u32, ShardNo), StopHandle>>,
     pub(super) closing: watch::Sender<bool>,
     pub(super) metrics: TicketMetrics,
 }
@@ -139,48 +141,6 @@ pub enum TicketError {
     Storage(#[from] StorageError),
 }
 
-/// A ticket as its project sees it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Ticket {
-    pub ticket_id: TicketId,
-    pub project_id: ProjectId,
-    pub kind: String,
-    pub state: TicketState,
-    /// Canonical JSON text.
-    pub body: Vec<u8>,
-    pub created_by: String,
-    pub attempt: u32,
-    pub progress: TicketProgress,
-    /// 1 is next; only while it is queued.
-    pub queue_position: Option<u32>,
-    pub as_of: Option<Millis>,
-    pub partial: bool,
-    /// Only when it failed.
-    pub error: Option<Failure>,
-    pub result_bytes: Option<u64>,
-    pub created_at: Millis,
-    pub started_at: Option<Millis>,
-    pub finished_at: Option<Millis>,
-    pub expires_at: Millis,
-    pub(super) result: Option<ResultRef>,
-}
-
-/// Tickets of a project, youngest first.
-#[derive(Clone, PartialEq, Debug)]
-pub struct TicketPage {
-    pub tickets: Vec<Ticket>,
-    /// Hand it in as `before` for the next page; `None` at the end.
-    pub next: Option<TicketId>,
-}
-
-/// What one who waits is waiting for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WaitFor {
-    End,
-    /// Anything that differs from this [`Ticket::version`].
-    Change(u64),
-}
-
 impl Tickets {
     pub fn new(parts: TicketsParts) -> Self {
         let kinds: HashMap<_, _> = parts.kinds.into_iter().map(|kind| (kind.name(), kind)).collect();
@@ -199,6 +159,7 @@ impl Tickets {
             kinds,
             kind_names,
             running: Mutex::default(),
+            running_steps: Mutex::default(),
             closing: watch::channel(false).0,
             metrics: TicketMetrics::new(&parts.metrics),
         };
@@ -420,6 +381,10 @@ impl Inner {
         if let Some(handle) = running.get(&ticket) {
             handle.stop(reason);
         }
+        let steps = self.running_steps.lock().expect("no holder of this lock can panic");
+        for (_, handle) in steps.iter().filter(|((of, _, _), _)| *of == ticket) {
+            handle.stop(reason);
+        }
     }
 
     /// Tells those who wait for this ticket, and for those that its end settled.
@@ -445,64 +410,8 @@ impl Inner {
     }
 }
 
-impl Ticket {
-    pub(super) fn from_row(row: TicketRow, queue_position: Option<u32>) -> Self {
-        let error = match row.state {
-            TicketState::Failed => row.error.map(|(code, detail)| Failure { code, detail }),
-            _ => None,
-        };
-        Self {
-            ticket_id: row.ticket_id,
-            project_id: row.project_id,
-            kind: row.kind,
-            state: row.state,
-            body: row.body,
-            created_by: row.created_by,
-            attempt: row.attempt,
-            progress: row.progress,
-            queue_position,
-            as_of: row.as_of,
-            partial: row.partial,
-            error,
-            result_bytes: row.result.map(|result| result.bytes),
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            expires_at: row.expires_at,
-            result: row.result,
-        }
-    }
-
-    /// The same as long as nothing that can be seen has changed.
-    pub fn version(&self) -> u64 {
-        let progress = self.progress;
-        let seen = format!(
-            "{} {} {} {} {} {} {} {:?} {:?} {}",
-            self.ticket_id,
-            self.state.as_str(),
-            self.attempt,
-            progress.shards_done,
-            progress.shards_total,
-            progress.rows_done,
-            progress.rows_total,
-            self.queue_position,
-            self.started_at,
-            self.expires_at,
-        );
-        hash64(seen.as_bytes())
-    }
-
-    fn has_come(&self, wait_for: WaitFor) -> bool {
-        self.state.is_final()
-            || match wait_for {
-                WaitFor::End => false,
-                WaitFor::Change(seen) => self.version() != seen,
-            }
-    }
-}
-
 /// Returns when this ticket may have changed.
-async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: TicketId) {
+pub(super) async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: TicketId) {
     loop {
         match wakeups.recv().await {
             Ok(Wakeup::TicketChanged(changed)) if changed == ticket => return,

@@ -33,20 +33,27 @@ impl Tickets {
         for handle in self.inner.running.lock().expect("no holder of this lock can panic").values() {
             handle.stop(StopReason::Shutdown);
         }
+        for handle in self.inner.running_steps.lock().expect("no holder of this lock can panic").values() {
+            handle.stop(StopReason::Shutdown);
+        }
         let all = self.inner.settings.slots as u32;
         if tokio::time::timeout(wait, self.inner.slots.acquire_many(all)).await.is_err() {
             tracing::warn!("tickets still running at shutdown; another process takes them over");
         }
     }
 
-    /// Leases one ticket and runs it to its end, for tests and commands without a worker loop.
-    /// False when there was none.
+    /// Leases one ticket, else one step of another's, and runs it to its end, for tests and commands
+    /// without a worker loop. False when there was none.
     pub async fn run_next(&self) -> Result<bool, StorageError> {
         let slot = self.inner.slots.clone().acquire_owned().await.expect("the slots are never closed");
         let leased_at = Instant::now();
         let lease = self.inner.lease(self.inner.clock.now_ms());
         let Some(ticket) = self.inner.store.lease_next(lease, &self.inner.kind_names).await? else {
-            return Ok(false);
+            let Some(step) = self.inner.store.lease_step(lease, &self.inner.kind_names).await? else {
+                return Ok(false);
+            };
+            self.inner.clone().run_step(step, leased_at, slot).await;
+            return Ok(true);
         };
         if !self.inner.share_leased(&ticket, leased_at).await? {
             self.inner.clone().run(ticket, leased_at, slot).await;
@@ -80,12 +87,17 @@ impl Inner {
             // Not cut off half-way when the process stops: a leased ticket must be given back.
             let inner = self.clone();
             let leasing = tokio::spawn(async move {
-                let ticket = inner.store.lease_next(lease, &inner.kind_names).await?;
-                let found = ticket.is_some();
-                if let Some(ticket) = ticket {
+                if let Some(ticket) = inner.store.lease_next(lease, &inner.kind_names).await? {
                     tokio::spawn(inner.run_or_share(ticket, leased_at, slot));
+                    return Ok::<_, StorageError>(true);
                 }
-                Ok::<_, StorageError>(found)
+                // Nothing waits: a hand for what others have split.
+                let step = inner.store.lease_step(lease, &inner.kind_names).await?;
+                let found = step.is_some();
+                if let Some(step) = step {
+                    tokio::spawn(inner.run_step(step, leased_at, slot));
+                }
+                Ok(found)
             });
             match leasing.await {
                 Ok(Ok(true)) => continue,

@@ -89,7 +89,8 @@ impl Run {
         ] {
             let installation = match is_embedded {
                 true => Installation::embedded(shards),
-                false => Installation::mysql(servers, shards),
+                // There every question is answered in steps, as a large one is.
+                false => Installation::mysql(servers, shards).with("WEIR__TICKETS__SPLIT_AFTER_MS", "0"),
             };
             let fan_in = chance.random_range(2..=3);
             // A pass or a merge gives segments to some, runs to others.

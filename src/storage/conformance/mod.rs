@@ -12,6 +12,7 @@ mod failed_events;
 mod journal;
 mod leases;
 mod objects;
+mod overview;
 mod schema;
 
 use std::time::Duration;

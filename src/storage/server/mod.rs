@@ -5,4 +5,5 @@ pub mod journal;
 pub mod leases;
 pub mod masks;
 pub mod objects;
+pub mod overview;
 pub mod persons;

@@ -1,16 +1,19 @@
 //! What the tests stand on: real processes on free loopback ports, in folders that go away.
 //!
 //! [`Installation`] is a store and its settings; [`Weir`] is one `weir serve` on it, which can be
-//! killed and started again on the same data. [`MariaDb`] is a server of the test's own, [`Gate`] a
-//! gateway that fails when it is told to, [`run_script`] drives weir with other people's code. Nothing
-//! here waits for a length of time: [`until`] polls for a condition and names it when it fails.
+//! killed and started again on the same data. [`MariaDb`] and [`Redis`] are servers of the test's own,
+//! [`Gate`] a gateway that fails when it is told to, [`run_script`] drives weir with other people's
+//! code. Nothing here waits for a length of time: [`until`] polls for a condition and names it when it
+//! fails.
 
 mod api;
+mod browser;
 mod catalogue;
 mod gate;
 mod mariadb;
 mod packages;
 mod process;
+mod redis;
 mod weir;
 
 use std::future::Future;
@@ -19,10 +22,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use api::{Api, Project, Sent};
+pub use browser::Browser;
 pub use catalogue::Catalogue;
 pub use gate::{Fault, Gate};
 pub use mariadb::MariaDb;
 pub use packages::run_script;
+pub use redis::Redis;
 pub use weir::{Installation, Weir};
 
 /// Asks `probe` again and again until it has something.

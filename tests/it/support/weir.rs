@@ -90,8 +90,13 @@ impl Installation {
     /// `weir serve`, perhaps not ready yet.
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Weir {
         let (bind, ops) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        self.start_at(&bind, &ops, environment)
+    }
+
+    /// The same at addresses that the test chooses, so that it can be started there again.
+    pub fn start_at(&self, bind: &str, ops: &str, environment: &[(&str, &str)]) -> Weir {
         let mut command = self.command();
-        command.arg("serve").env("WEIR__HTTP__BIND", &bind).env("WEIR__HTTP__OPS_BIND", &ops);
+        command.arg("serve").env("WEIR__HTTP__BIND", bind).env("WEIR__HTTP__OPS_BIND", ops);
         command.envs(environment.iter().copied());
         let process = Process::start("weir serve", &mut command, &self.folder().join("weir.log"));
         Weir { process, api: Api::new(&format!("http://{bind}")), ops: format!("http://{ops}") }
@@ -136,6 +141,11 @@ impl Weir {
         self.process.kill9();
     }
 
+    /// Address and port of metrics and health.
+    pub fn ops_address(&self) -> &str {
+        self.ops.trim_start_matches("http://")
+    }
+
     /// Waits until it has ended by itself, as it does at a failpoint.
     pub async fn ended(&mut self, limit: Duration) {
         let process = std::cell::RefCell::new(&mut self.process);
@@ -151,6 +161,13 @@ impl Weir {
         assert!(status.success(), "weir stopped with {status}:\n{}", self.process.tail());
     }
 
+    /// As Prometheus reads them.
+    pub async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.ops);
+        let text = self.api.client().get(url).send().await.expect("metrics answer");
+        text.text().await.expect("metrics are text")
+    }
+
     /// The sum of all lines of one counter or gauge.
     pub async fn metric(&self, name: &str) -> f64 {
         self.metric_of(name, "").await
@@ -158,9 +175,7 @@ impl Weir {
 
     /// The sum of those lines whose labels contain a text.
     pub async fn metric_of(&self, name: &str, label: &str) -> f64 {
-        let url = format!("{}/metrics", self.ops);
-        let text = self.api.client().get(url).send().await.expect("metrics answer");
-        let text = text.text().await.expect("metrics are text");
+        let text = self.metrics().await;
         let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
         let lines = lines.filter(|line| line[name.len()..].contains(label));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

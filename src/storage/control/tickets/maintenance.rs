@@ -35,8 +35,6 @@ static POSTPONE_SWEEP: Statement = statement!(
 );
 static DELETE_PARTS: Statement =
     statement!("tickets.delete_parts", "DELETE FROM ticket_results WHERE ticket_id = ?");
-static DELETE_SHARDS: Statement =
-    statement!("tickets.delete_shards", "DELETE FROM ticket_shards WHERE ticket_id = ?");
 static EMPTY: Statement = statement!(
     "tickets.empty",
     "UPDATE tickets SET body = ?, idempotency_key = NULL, data_version = NULL, result_bytes = NULL, \
@@ -184,8 +182,7 @@ impl TicketStore {
 
     async fn delete_belongings(&self, ticket: TicketId) -> Result<(), StorageError> {
         self.db.execute(&DELETE_PARTS, values![ticket]).await?;
-        self.db.execute(&DELETE_SHARDS, values![ticket]).await?;
-        Ok(())
+        self.delete_steps(ticket).await
     }
 
     async fn sweep_overdue(

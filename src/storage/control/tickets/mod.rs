@@ -6,12 +6,15 @@
 //! `ticket_results` in parts of at most [`PART_BYTES_MAX`], keyed by the fence of the run that
 //! wrote them, so a runner that lost its lease can write parts but never have them read.
 //!
+//! A ticket that was split has rows in `ticket_steps`, which live by the same rules on their own.
+//!
 //! Times are handed in by the caller, in the control database's clock ([`crate::storage::DatabaseClock`]).
 
 mod finish;
 mod maintenance;
 mod queue;
 mod row;
+mod steps;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ pub use finish::{Failure, Finished, PART_BYTES_MAX, TicketResult};
 pub use maintenance::{MaintenanceRules, Rescued, Swept};
 pub use queue::{InsertAs, Inserted, LeaseRequest, Renewed};
 pub use row::{NewTicket, ResultRef, TicketProgress, TicketRow, TicketState};
+pub use steps::{LeasedStep, STEP_BYTES_MAX, StepOutcome};
 
 use super::super::db::{Statement, statement};
 use crate::model::{Millis, ProjectId, TicketId};
