@@ -50,6 +50,7 @@ struct Inner {
     cardinality: Cardinality,
     rejected: RejectedEvents,
     bodies: Budget,
+    keyless_bodies: Budget,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     metrics: CollectMetrics,
@@ -80,6 +81,7 @@ impl Collector {
                 config.property_names_max as usize,
             ),
             bodies: Budget::new(config.bodies_bytes_max as usize),
+            keyless_bodies: Budget::new(config.keyless_bodies_bytes_max as usize),
             limits: config,
             committer,
             rejected,
@@ -97,6 +99,11 @@ impl Collector {
     /// The memory that bodies in flight share.
     pub fn bodies(&self) -> &Budget {
         &self.inner.bodies
+    }
+
+    /// The memory that bodies of senders share who have not shown a key before them.
+    pub fn keyless_bodies(&self) -> &Budget {
+        &self.inner.keyless_bodies
     }
 
     pub fn body_limits(&self) -> BodyLimits {

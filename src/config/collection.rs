@@ -13,6 +13,9 @@ pub struct CollectionConfig {
     pub body_bytes_max: u32,
     /// Memory for all bodies that are being read in this process; more is answered with 503.
     pub bodies_bytes_max: u32,
+    /// The same for bodies whose key is not in a header or the query, apart from all others: anybody
+    /// can send those and then fall silent.
+    pub keyless_bodies_bytes_max: u32,
     /// How long a body may take to arrive.
     pub body_secs_max: u32,
     pub batch_events_max: u32,
@@ -58,6 +61,7 @@ impl Default for CollectionConfig {
             compressed_bytes_max: 1024 * 1024,
             body_bytes_max: 10 * 1024 * 1024,
             bodies_bytes_max: 128 << 20,
+            keyless_bodies_bytes_max: 32 << 20,
             body_secs_max: 20,
             batch_events_max: 2_000,
             event_bytes_max: 256 * 1024,
@@ -88,6 +92,7 @@ impl CollectionConfig {
         check("compressed_bytes_max", self.compressed_bytes_max, 1024, 64 << 20);
         check("body_bytes_max", self.body_bytes_max, 1024, 256 << 20);
         check("bodies_bytes_max", self.bodies_bytes_max, 1 << 20, 4095 << 20);
+        check("keyless_bodies_bytes_max", self.keyless_bodies_bytes_max, 1 << 20, 4095 << 20);
         check("body_secs_max", self.body_secs_max, 1, 300);
         check("batch_events_max", self.batch_events_max, 1, 100_000);
         // A batch of one event must fit into a statement of 4 MiB.

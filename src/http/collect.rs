@@ -9,6 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource};
 
+use crate::collection::budget::Budget;
 use crate::collection::payload::{Body, BodyError, Encoding, read_body};
 use crate::collection::protocols::{Answer, BaseUrl, Head, PROTOCOLS, Protocol, Refusal, Route, StartUp};
 use crate::collection::{CollectError, Collected, Collector};
@@ -66,10 +67,14 @@ async fn receive(
     // What can be judged without the body: a key in header or query, and the encoding. A refusal
     // here leaves the body unread; actix lingers so that the client sees the answer.
     let begun = protocol.begin(&head(request))?;
-    if let Some(key) = &begun.key {
-        collector.authenticate(key).await?;
-    }
-    let body = body(request, payload, collector).await?;
+    let memory = match &begun.key {
+        Some(key) => {
+            collector.authenticate(key).await?;
+            collector.bodies()
+        }
+        None => collector.keyless_bodies(),
+    };
+    let body = body(request, payload, collector, memory).await?;
     // A task of its own: a client that goes away must not leave its events half counted.
     let collector = collector.clone();
     let collecting = tokio::spawn(async move { collector.collect(body, begun).await });
@@ -80,10 +85,15 @@ async fn receive(
     }
 }
 
-async fn body(request: &HttpRequest, payload: Payload, collector: &Collector) -> Result<Body, CollectError> {
+async fn body(
+    request: &HttpRequest,
+    payload: Payload,
+    collector: &Collector,
+    memory: &Budget,
+) -> Result<Body, CollectError> {
     let encoding = Encoding::from_header(header_text(request, header::CONTENT_ENCODING))?;
     let length = header_text(request, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    Ok(read_body(payload, encoding, length, collector.body_limits(), collector.bodies()).await?)
+    Ok(read_body(payload, encoding, length, collector.body_limits(), memory).await?)
 }
 
 /// Reads a body to its end, under the same limits, and answers as if it had held no event.
@@ -93,7 +103,7 @@ async fn drop_body(
     payload: Payload,
     collector: web::Data<Collector>,
 ) -> HttpResponse {
-    let answer = match body(&request, payload, &collector).await {
+    let answer = match body(&request, payload, &collector, collector.keyless_bodies()).await {
         Ok(_) => written(protocol.accepted(&Collected::default())),
         Err(error) => refusal(protocol, &request, error, &collector),
     };

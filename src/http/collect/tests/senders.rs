@@ -123,3 +123,26 @@ async fn a_silent_and_a_slow_sender_end_at_the_deadline_and_harm_nobody() {
     assert!(silent.starts_with("HTTP/1.1 408"), "{silent}");
     assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
 }
+
+/// Anybody can announce a body, send most of it and fall silent; those who show a key never notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_without_a_key_have_memory_of_their_own() {
+    let site = Site::start_with(CollectionConfig {
+        body_bytes_max: 1 << 20,
+        bodies_bytes_max: 4 << 20,
+        keyless_bodies_bytes_max: 1 << 20,
+        ..CollectionConfig::default()
+    })
+    .await;
+    let mut stranger = TcpStream::connect(site.site.address).await.unwrap();
+    let head = "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    stranger.write_all(head.as_bytes()).await.unwrap();
+    stranger.write_all(&vec![b' '; 900_000]).await.unwrap();
+    let padded = format!("{}{}", event("x"), " ".repeat(800_000));
+    // Taken or refused for its key until the stranger's body is in memory.
+    let refused =
+        async { while site.ask(site.client.post(site.url()).body(padded.clone())).await.status != 503 {} };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert_eq!(site.send(padded).await.status, 200);
+    drop(stranger);
+}
