@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use prometheus::IntGauge;
+
 #[derive(Debug, PartialEq, Eq, Clone, Copy, thiserror::Error)]
 #[error("too much is being received at the moment")]
 pub struct OutOfMemory;
@@ -16,6 +18,16 @@ pub struct Budget {
 struct Inner {
     used: AtomicUsize,
     bytes_max: usize,
+    /// Shows what is used. Several budgets may share one: each adds its own.
+    gauge: Option<IntGauge>,
+}
+
+impl Inner {
+    fn show(&self, more: i64) {
+        if let Some(gauge) = &self.gauge {
+            gauge.add(more);
+        }
+    }
 }
 
 /// Bytes that are given back when it is dropped.
@@ -26,7 +38,11 @@ pub struct Reserved {
 
 impl Budget {
     pub fn new(bytes_max: usize) -> Self {
-        Self { inner: Arc::new(Inner { used: AtomicUsize::new(0), bytes_max }) }
+        Self { inner: Arc::new(Inner { used: AtomicUsize::new(0), bytes_max, gauge: None }) }
+    }
+
+    pub fn with_gauge(bytes_max: usize, gauge: IntGauge) -> Self {
+        Self { inner: Arc::new(Inner { used: AtomicUsize::new(0), bytes_max, gauge: Some(gauge) }) }
     }
 
     pub fn reserve(&self, bytes: usize) -> Result<Reserved, OutOfMemory> {
@@ -50,6 +66,7 @@ impl Reserved {
         });
         taken.map_err(|_| OutOfMemory)?;
         self.bytes += more;
+        self.inner.show(more as i64);
         Ok(())
     }
 }
@@ -57,6 +74,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.inner.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.inner.show(-(self.bytes as i64));
     }
 }
 
@@ -66,16 +84,17 @@ mod tests {
 
     #[test]
     fn what_is_dropped_can_be_reserved_again() {
-        let budget = Budget::new(10);
+        let gauge = IntGauge::new("bytes", "Bytes.").unwrap();
+        let budget = Budget::with_gauge(10, gauge.clone());
         let mut first = budget.reserve(4).unwrap();
         let second = budget.reserve(6).unwrap();
         assert!(budget.reserve(1).is_err());
         assert!(first.grow_to(5).is_err());
         drop(second);
         first.grow_to(10).unwrap();
-        assert_eq!(budget.used_bytes(), 10);
+        assert_eq!((budget.used_bytes(), gauge.get()), (10, 10));
         drop(first);
-        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!((budget.used_bytes(), gauge.get()), (0, 0));
         assert!(budget.reserve(usize::MAX).is_err());
     }
 }

@@ -12,12 +12,13 @@ use super::outcome::{CollectError, Collected, RejectedEvent, Rejection};
 use super::payload::{self, Body, BodyError, BodyLimits, Encoding};
 use super::protocols::native::NativeBody;
 use super::protocols::{Begun, Document, Reading};
-use super::rejected::RejectedEvents;
+use super::rejected::{REJECTED_KEPT_MAX, RejectedEvents};
 use super::timestamp::Now;
 use super::validate::Judge;
 use crate::config::CollectionConfig;
 use crate::model::{Clock, Random, shard_of};
 use crate::storage::Shards;
+use crate::storage::server::failed_events::FailedEvent;
 use crate::telemetry::Metrics;
 
 /// Bodies from this size on are read on a thread of their own: a megabyte of JSON takes
@@ -80,8 +81,11 @@ impl Collector {
                 config.event_names_max as usize,
                 config.property_names_max as usize,
             ),
-            bodies: Budget::new(config.bodies_bytes_max as usize),
-            keyless_bodies: Budget::new(config.keyless_bodies_bytes_max as usize),
+            bodies: Budget::with_gauge(config.bodies_bytes_max as usize, metrics.body_bytes.clone()),
+            keyless_bodies: Budget::with_gauge(
+                config.keyless_bodies_bytes_max as usize,
+                metrics.body_bytes.clone(),
+            ),
             limits: config,
             committer,
             rejected,
@@ -140,7 +144,6 @@ impl Collector {
                 move || collector.inflate(body)
             })
             .await?;
-        self.inner.metrics.body_bytes.set(self.inner.bodies.used_bytes() as i64);
         let key = match key {
             Some(key) => key,
             None => body_key(&text, &*reading)?,
@@ -192,6 +195,7 @@ impl Collector {
         let records_max = inner.limits.body_bytes_max as usize;
         let mut pieces = Pieces::default();
         let mut collected = Collected::default();
+        let mut rejected = Vec::new();
         let mut index = 0;
         document.read_events(&inner.limits, &mut |raw| {
             let text = raw.text;
@@ -207,7 +211,14 @@ impl Collector {
                 // Refused as a whole below.
                 Ok(_) => {}
                 Err(rejection) => {
-                    inner.rejected.keep(grant.project_id, &rejection, text, received_at);
+                    if rejected.len() < REJECTED_KEPT_MAX {
+                        rejected.push(inner.rejected.to_keep(
+                            grant.project_id,
+                            &rejection,
+                            text,
+                            received_at,
+                        ));
+                    }
                     let Rejection { reason, detail } = rejection;
                     collected.rejected.push(RejectedEvent { index, code: reason, detail });
                 }
@@ -219,11 +230,11 @@ impl Collector {
         if pieces.bytes() > records_max {
             return Err(CollectError::TooLargeWhenFlat { limit: records_max });
         }
-        Ok(ReadEvents { pieces: pieces.into_vec(), collected })
+        Ok(ReadEvents { pieces: pieces.into_vec(), collected, rejected })
     }
 
     async fn commit(&self, read: ReadEvents) -> Result<Collected, CollectError> {
-        let ReadEvents { pieces, collected } = read;
+        let ReadEvents { pieces, collected, rejected } = read;
         let metrics = &self.inner.metrics;
         let accepted = collected.accepted as u64;
         if !pieces.is_empty()
@@ -237,6 +248,9 @@ impl Collector {
         for event in &collected.rejected {
             metrics.rejected(event.code, 1);
         }
+        // Only now: a request that is refused as a whole is sent again, its rejected events too.
+        metrics.rejected_not_kept.inc_by((collected.rejected.len() - rejected.len()) as u64);
+        self.inner.rejected.keep(rejected);
         Ok(collected)
     }
 }
@@ -257,6 +271,8 @@ impl PlainText {
 struct ReadEvents {
     pieces: Vec<Piece>,
     collected: Collected,
+    /// Some of the rejected events as they will be shown to their sender.
+    rejected: Vec<FailedEvent>,
 }
 
 fn body_key(text: &PlainText, reading: &dyn Reading) -> Result<String, CollectError> {

@@ -19,8 +19,8 @@ use crate::storage::{Db, Shards, StorageError};
 /// Events that wait to be written.
 const WAITING_MAX: usize = 1_000;
 
-/// Of one project between two writes; the rest would only push older ones out.
-const PROJECT_EVENTS_PER_WRITE: usize = 100;
+/// Of one request, and of one project between two writes; the rest would only push older ones out.
+pub const REJECTED_KEPT_MAX: usize = 100;
 
 const PAUSE_BETWEEN_WRITES: Duration = Duration::from_millis(500);
 
@@ -50,9 +50,15 @@ impl RejectedEvents {
         Self { waiting, clock, random, metrics }
     }
 
-    /// Never waits.
-    pub fn keep(&self, project_id: ProjectId, rejection: &Rejection, text: &str, received_at: Millis) {
-        let failed = FailedEvent {
+    /// What would be kept of this event.
+    pub fn to_keep(
+        &self,
+        project_id: ProjectId,
+        rejection: &Rejection,
+        text: &str,
+        received_at: Millis,
+    ) -> FailedEvent {
+        FailedEvent {
             failed_id: BatchId::time_ordered(&*self.clock, &*self.random),
             project_id,
             stage: Stage::Collect,
@@ -60,9 +66,15 @@ impl RejectedEvents {
             detail: rejection.detail.clone(),
             body: Bytes::copy_from_slice(&text.as_bytes()[..text.floor_char_boundary(KEPT_BYTES_MAX)]),
             failed_at: received_at,
-        };
-        if self.waiting.try_send(failed).is_err() {
-            self.metrics.rejected_not_kept.inc();
+        }
+    }
+
+    /// Never waits.
+    pub fn keep(&self, events: Vec<FailedEvent>) {
+        for event in events {
+            if self.waiting.try_send(event).is_err() {
+                self.metrics.rejected_not_kept.inc();
+            }
         }
     }
 }
@@ -80,7 +92,7 @@ async fn write_all(
             by_project.entry(event.project_id).or_default().push(event);
         }
         for (project_id, mut failed) in by_project {
-            let dropped = failed.len().saturating_sub(PROJECT_EVENTS_PER_WRITE.min(kept));
+            let dropped = failed.len().saturating_sub(REJECTED_KEPT_MAX.min(kept));
             metrics.rejected_not_kept.inc_by(dropped as u64);
             failed.drain(..dropped);
             if failed.is_empty() {

@@ -76,7 +76,7 @@ impl Lane {
         Self {
             journal,
             settings,
-            memory: Budget::new(settings.queue_bytes_max),
+            memory: Budget::with_gauge(settings.queue_bytes_max, metrics.queue_bytes.clone()),
             clock,
             random,
             metrics,
@@ -111,7 +111,6 @@ impl Lane {
             answers.push(receiver);
             state.queue.push_back(Waiting { piece, answer, _reserved: reserved.clone() });
         }
-        self.metrics.queue_bytes.set(self.memory.used_bytes() as i64);
         if state.committing < self.settings.in_flight_max {
             state.committing += 1;
             self.runtime.spawn(Committing { lane: self.clone(), is_counted: true }.run());
@@ -169,7 +168,6 @@ impl Committing {
             let (kept, group, batches) = encode(encoder, group, new_id).await;
             encoder = kept;
             lane.commit(batches, group).await;
-            lane.metrics.queue_bytes.set(lane.memory.used_bytes() as i64);
         }
     }
 

@@ -7,7 +7,8 @@
 //! ```
 //! `user_id` is another name of `distinct_id`. Members that are not named here are passed over.
 //! Content-Type says little (sendBeacon sends text/plain), so the form is told by the text: lines
-//! are what is called NDJSON, or begins with a whole object on a line of its own and goes on.
+//! are what is called NDJSON, or begins with a whole object on a line of its own and goes on. An object
+//! with an event's own members is an event, also when it has a member called `batch`.
 
 use actix_web::http::header;
 
@@ -58,7 +59,12 @@ impl Reading for NativeReading {
     }
 }
 
-const ENVELOPE: EnvelopeNames = EnvelopeNames { list: "batch", key: "key", sent_at: "sent_at" };
+const ENVELOPE: EnvelopeNames = EnvelopeNames {
+    list: "batch",
+    key: "key",
+    sent_at: "sent_at",
+    of_event: &["event", "distinct_id", "user_id"],
+};
 
 #[derive(Debug)]
 pub struct NativeBody<'a> {
@@ -82,9 +88,7 @@ impl<'a> NativeBody<'a> {
         let mut reader = Reader::new(text);
         let form = match reader.peek().map_err(CollectError::NotJson)? {
             Kind::Array => Form::List,
-            Kind::Object => {
-                Form::Object(Envelope::read(&mut reader, &ENVELOPE).map_err(CollectError::NotJson)?)
-            }
+            Kind::Object => Form::Object(Envelope::read(&mut reader, &ENVELOPE)?),
             _ => return Err(CollectError::Shape("send an event, a list of events or a batch of events")),
         };
         Ok(Self { text, form })
@@ -164,10 +168,12 @@ fn is_lines(text: &str, content_type: Option<&str>) -> bool {
     if names.iter().any(|name| media_type.eq_ignore_ascii_case(name)) {
         return true;
     }
-    let text = text.trim_ascii();
-    // An indented object never ends on its first line.
-    text.split_once('\n')
-        .is_some_and(|(first, _)| first.starts_with('{') && first.trim_ascii_end().ends_with('}'))
+    // A whole object on the first line, and more after it: no other JSON looks like that, however it is
+    // broken into lines.
+    text.trim_ascii().split_once('\n').is_some_and(|(first, _)| {
+        let mut reader = Reader::new(first);
+        first.starts_with('{') && reader.skip().and_then(|()| reader.end()).is_ok()
+    })
 }
 
 fn read_event<'a>(reader: &mut Reader<'a>, limits: &CollectionConfig) -> Result<RawEvent<'a>, SyntaxError> {

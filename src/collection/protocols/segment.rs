@@ -127,12 +127,13 @@ struct SegmentReading {
 
 impl Reading for SegmentReading {
     fn open<'a>(&self, text: &'a str) -> Result<Box<dyn Document + 'a>, CollectError> {
-        const NAMES: EnvelopeNames = EnvelopeNames { list: "batch", key: "writeKey", sent_at: "sentAt" };
+        const NAMES: EnvelopeNames =
+            EnvelopeNames { list: "batch", key: "writeKey", sent_at: "sentAt", of_event: &[] };
         let mut reader = Reader::new(text);
         if reader.peek().map_err(CollectError::NotJson)? != Kind::Object {
             return Err(CollectError::Shape("send a message, or an object with a batch of messages"));
         }
-        let envelope = Envelope::read(&mut reader, &NAMES).map_err(CollectError::NotJson)?;
+        let envelope = Envelope::read(&mut reader, &NAMES)?;
         let content = match (self.call, envelope.list) {
             (Some(call), _) => Content::Message(call),
             (None, Some(list)) => Content::Batch(list),

@@ -9,12 +9,15 @@ use crate::collection::payload::json::{Kind, Reader, SyntaxError};
 use crate::collection::properties::read_properties;
 use crate::collection::raw_event::{Field, RawEvent};
 use crate::config::CollectionConfig;
+use crate::model::KeyKind;
 
 /// What a protocol calls the members of an envelope.
 pub(super) struct EnvelopeNames {
     pub list: &'static str,
     pub key: &'static str,
     pub sent_at: &'static str,
+    /// Members that only an event has: an object with one of them is an event, whatever else is in it.
+    pub of_event: &'static [&'static str],
 }
 
 /// The object around events, or one event that says the same of itself.
@@ -26,32 +29,91 @@ pub(super) struct Envelope<'a> {
     pub sent_at: Field<'a>,
 }
 
+/// What was met on the way through an envelope, before it is known whether it is one.
+#[derive(Default)]
+struct Met<'a> {
+    is_event: bool,
+    lists: usize,
+    sent_ats: usize,
+    keys: Vec<Cow<'a, str>>,
+    /// Where the members begin that were passed by their brackets alone.
+    unchecked: Vec<usize>,
+}
+
+/// More keys than that are as many as one too many.
+const KEYS_MET_MAX: usize = 8;
+/// From this many on members are checked at once, so that remembering them stays small.
+const UNCHECKED_MAX: usize = 64;
+
 impl<'a> Envelope<'a> {
     /// Reads the object that the text is.
-    pub(super) fn read(reader: &mut Reader<'a>, names: &EnvelopeNames) -> Result<Self, SyntaxError> {
+    pub(super) fn read(reader: &mut Reader<'a>, names: &EnvelopeNames) -> Result<Self, CollectError> {
         let mut envelope = Self { list: None, key: None, sent_at: Field::Absent };
+        let met = envelope.walk(reader, names).map_err(CollectError::NotJson)?;
+        envelope.settle(reader, met)?;
+        Ok(envelope)
+    }
+
+    fn walk(&mut self, reader: &mut Reader<'a>, names: &EnvelopeNames) -> Result<Met<'a>, SyntaxError> {
+        let mut met = Met::default();
         reader.begin_object()?;
         let mut is_first = true;
         while let Some(name) = reader.next_key(is_first)? {
             is_first = false;
             let (name, kind) = (name.value, reader.peek()?);
+            met.is_event |= names.of_event.contains(&&*name);
             if name == names.list && kind == Kind::Array {
                 let from = reader.offset();
                 // Its grammar is checked when its events are read.
                 reader.skip_unchecked()?;
-                envelope.list = Some((from, reader.position()));
+                self.list = Some((from, reader.position()));
+                met.lists += 1;
             } else if name == names.sent_at {
-                envelope.sent_at = Field::read(reader)?;
+                self.sent_at = Field::read(reader)?;
+                met.sent_ats += 1;
             } else if name == names.key && kind == Kind::String {
-                envelope.key = Some(reader.string()?.value);
-            } else if matches!(kind, Kind::Array | Kind::Object) {
+                let key = reader.string()?.value;
+                if met.keys.len() < KEYS_MET_MAX {
+                    met.keys.push(key);
+                }
+            } else if matches!(kind, Kind::Array | Kind::Object) && met.unchecked.len() < UNCHECKED_MAX {
+                // An event's own properties are in here, and are read properly only once.
+                met.unchecked.push(reader.offset());
                 reader.skip_unchecked()?;
             } else {
-                reader.skip_scalar(kind)?;
+                reader.skip()?;
             }
         }
         reader.end()?;
-        Ok(envelope)
+        Ok(met)
+    }
+
+    /// Now that all of it was seen: an event, or an envelope in which nothing is there twice and
+    /// everything is JSON.
+    fn settle(&mut self, reader: &mut Reader<'a>, mut met: Met<'a>) -> Result<(), CollectError> {
+        if met.is_event {
+            self.list = None;
+            // A member of its own that happens to be called so is no key.
+            met.keys.retain(|key| key.starts_with(KeyKind::Write.prefix()));
+        }
+        if met.keys.len() > 1 {
+            return Err(CollectError::Unauthorized);
+        }
+        self.key = met.keys.pop();
+        if self.list.is_none() {
+            return Ok(());
+        }
+        if met.lists > 1 {
+            return Err(CollectError::Shape("the list of events is there twice; send one"));
+        }
+        if met.sent_ats > 1 {
+            return Err(CollectError::Shape("the time of sending is there twice; send one"));
+        }
+        for from in met.unchecked {
+            reader.seek(from);
+            reader.skip().map_err(CollectError::NotJson)?;
+        }
+        Ok(())
     }
 }
 

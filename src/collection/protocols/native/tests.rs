@@ -60,6 +60,25 @@ fn every_form_gives_its_events_in_order() {
         ("a field twice", r#"{"event":"a","event":"b"}"#.to_owned(), None, vec!["duplicate_field"]),
         ("properties of a kind", r#"{"properties":[1]}"#.to_owned(), None, vec!["properties"]),
         ("null properties", r#"{"event":"a","properties":null}"#.to_owned(), None, vec!["a@nothing"]),
+        (
+            "an event with a batch of its own",
+            r#"{"event":"a","distinct_id":"u","batch":[]}"#.to_owned(),
+            None,
+            vec!["a@u"],
+        ),
+        (
+            "an event with a key of its own",
+            r#"{"key":"hello","event":"a","distinct_id":"u"}"#.to_owned(),
+            None,
+            vec!["a@u"],
+        ),
+        ("commas first", format!("{{\"batch\":[{a}\n,{b}]}}"), None, vec!["a@u", "b@v"]),
+        (
+            "a brace at the end of the first line",
+            "{\"event\":\"a\",\"distinct_id\":\"u\",\"properties\":{\"a\":1}\n}".to_owned(),
+            None,
+            vec!["a@u"],
+        ),
         ("batch is no list", r#"{"batch":1,"event":"a"}"#.to_owned(), None, vec!["a@nothing"]),
     ] {
         assert_eq!(read(&text, content_type).unwrap(), expected, "{name}");
@@ -79,6 +98,8 @@ fn broken_json_is_refused_as_a_whole_with_its_offset() {
         ("cut in a batch", format!(r#"{{"batch":[{a},"#), a.len() + 11),
         ("wrong brackets in a batch", r#"{"batch":[{"event":"a"]}}"#.to_owned(), 22),
         ("broken after a batch", format!(r#"{{"batch":[{a}] "x"}}"#), a.len() + 12),
+        ("broken beside a batch", format!(r#"{{"x":{{nope}},"batch":[{a}]}}"#), 6),
+        ("broken beside a batch, after it", format!(r#"{{"batch":[{a}],"x":[1,]}}"#), a.len() + 19),
         ("single quotes", "{'event':'a'}".to_owned(), 1),
     ] {
         match read(&text, None) {
@@ -137,6 +158,25 @@ fn the_key_may_come_with_the_body() {
         assert_eq!(NativeBody::open(text, None).unwrap().key(), Some("wk_1"), "{text}");
     }
     assert_eq!(NativeBody::open(r#"[{"key":"wk_1"}]"#, None).unwrap().key(), None);
+}
+
+#[test]
+fn what_an_envelope_has_twice_is_refused() {
+    let a = r#"{"event":"a","distinct_id":"u"}"#;
+    for text in [
+        format!(r#"{{"batch":[{a}],"batch":[{a}]}}"#),
+        format!(r#"{{"batch":[nonsense],"batch":[{a}]}}"#),
+        format!(r#"{{"sent_at":1,"batch":[{a}],"sent_at":2}}"#),
+    ] {
+        assert!(matches!(NativeBody::open(&text, None), Err(CollectError::Shape(_))), "{text}");
+    }
+    for text in [
+        format!(r#"{{"key":"wk_1","key":"wk_2","batch":[{a}]}}"#),
+        format!(r#"{{"key":"wk_1","key":"wk_1","batch":[{a}]}}"#),
+        r#"{"key":"wk_1","event":"a","key":"wk_2"}"#.to_owned(),
+    ] {
+        assert!(matches!(NativeBody::open(&text, None), Err(CollectError::Unauthorized)), "{text}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::{Site, event, gzip};
 use crate::config::CollectionConfig;
 use crate::storage::StorageError;
+use crate::storage::server::failed_events;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_cannot_be_read_is_a_problem_and_stores_nothing() {
@@ -56,6 +57,26 @@ async fn a_body_that_cannot_be_read_is_a_problem_and_stores_nothing() {
     assert!(site.stored().await.is_empty());
     let answer = site.send("[1,{\"a\":}]").await;
     assert_eq!(answer.body["detail"], "The body is not JSON: a value was expected at byte 8.");
+}
+
+/// It is sent again, its rejected events too, and each sending would push older ones out.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_request_that_is_refused_nothing_is_kept_to_look_at() {
+    let site = Site::start().await;
+    assert_eq!(site.send(r#"[{"event":5,"distinct_id":"refused"},{bad"#).await.status, 400);
+    let many = format!(r#"[{{"event":5,"distinct_id":"refused"}}{}]"#, ",{}".repeat(2_000));
+    assert_eq!(site.send(many).await.status, 413);
+    assert_eq!(site.send(r#"{"event":5,"distinct_id":"taken"}"#).await.status, 200);
+    let db = site.site.state.storage.shards.servers()[0].db().unwrap();
+    // They are written in the order in which they were sent, behind the answer's back.
+    let kept = loop {
+        let kept = failed_events::list_latest(db, site.project_id, 10).await.unwrap();
+        if !kept.is_empty() {
+            break kept;
+        }
+    };
+    let texts: Vec<_> = kept.iter().map(|event| String::from_utf8_lossy(&event.body)).collect();
+    assert_eq!(texts, [r#"{"event":5,"distinct_id":"taken"}"#]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
