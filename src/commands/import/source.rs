@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 /// Large enough that decoding, not waiting, takes the time.
@@ -166,30 +168,55 @@ impl Chunk {
             return;
         }
         self.line_numbers.push(line_number);
-        match line.strip_prefix('{') {
-            Some(members) if lacks_id(line) => {
-                self.text.push_str("{\"id\":\"");
-                self.text.push_str(&id_of_line(line));
-                self.text.push_str("\",");
-                self.text.push_str(members);
+        match place_of_missing_id(line) {
+            None => self.text.push_str(line),
+            Some(MissingId::Absent) => {
+                let members = &line[1..];
+                self.text.push_str(&format!("{{\"id\":\"{}\",{members}", id_of_line(line)));
             }
-            _ => self.text.push_str(line),
+            Some(MissingId::Empty(empty)) => {
+                let (before, after) = (&line[..empty.start], &line[empty.end..]);
+                self.text.push_str(&format!("{before}\"{}\"{after}", id_of_line(line)));
+            }
         }
         self.text.push('\n');
     }
 }
 
-/// Whether a line is an event without an id. What is no JSON is left to collection to reject.
-fn lacks_id(line: &str) -> bool {
+/// How an event can lack an id.
+enum MissingId {
+    Absent,
+    /// `null` or blank, at these bytes of the line.
+    Empty(Range<usize>),
+}
+
+/// `None` when a line has an id, and when it is no event: what is no JSON is left to collection to
+/// reject.
+fn place_of_missing_id(line: &str) -> Option<MissingId> {
     #[derive(Deserialize)]
-    struct Members {
-        #[serde(default, deserialize_with = "is_there")]
-        id: bool,
+    struct Members<'l> {
+        #[serde(borrow, default, deserialize_with = "is_written")]
+        id: Option<&'l RawValue>,
         /// Without it the line is no event, and `{}` has no place for one more member.
         #[serde(default, deserialize_with = "is_there")]
         event: bool,
     }
-    serde_json::from_str::<Members>(line).is_ok_and(|members| !members.id && members.event)
+    let members: Members<'_> = line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
+    if !members.event {
+        return None;
+    }
+    let Some(id) = members.id.map(RawValue::get) else { return Some(MissingId::Absent) };
+    let is_empty = match serde_json::from_str::<Option<String>>(id) {
+        Ok(text) => text.is_none_or(|text| text.trim().is_empty()),
+        Err(_) => false,
+    };
+    // A raw value is a part of the line it was read from.
+    let start = id.as_ptr() as usize - line.as_ptr() as usize;
+    is_empty.then(|| MissingId::Empty(start..start + id.len()))
+}
+
+fn is_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -280,8 +307,28 @@ mod tests {
         assert!(uuid::Uuid::parse_str(&first).is_ok());
         assert_eq!(id(r#"{"event":"a","id":"mine"}"#), "mine");
         // No event, or no JSON: left as it is.
-        for line in ["{}", "{\"event\":\"a\"", "[1]", "{\"event\":\"a\",\"id\":null}"] {
+        for line in ["{}", "{\"event\":\"a\"", "[1]", "{\"id\":null}"] {
             assert_eq!(lines(&chunks_of(line.as_bytes()))[0].1, line);
         }
+    }
+
+    #[test]
+    fn an_empty_id_is_replaced_by_one_that_follows_from_the_text() {
+        for line in [
+            r#"{"event":"a", "id" : null ,"properties":{"id":null}}"#,
+            r#"{"id":"  ","event":"a"}"#,
+            r#"{"id":"","event":"a","distinct_id":"null"}"#,
+        ] {
+            let [first, second] = [(); 2].map(|()| lines(&chunks_of(line.as_bytes()))[0].1.clone());
+            assert_eq!(first, second, "the same each time");
+            let mut value: serde_json::Value = serde_json::from_str(&first).unwrap();
+            assert!(uuid::Uuid::parse_str(value["id"].as_str().unwrap()).is_ok(), "{first}");
+            let mut before: serde_json::Value = serde_json::from_str(line).unwrap();
+            value["id"] = serde_json::Value::Null;
+            before["id"] = serde_json::Value::Null;
+            assert_eq!(value, before, "and nothing else is changed");
+        }
+        let number = r#"{"event":"a","id":0}"#;
+        assert_eq!(lines(&chunks_of(number.as_bytes()))[0].1, number);
     }
 }
