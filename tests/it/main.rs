@@ -3,6 +3,7 @@
 
 mod architecture;
 mod facts;
+mod frozen;
 mod generated;
 mod kill;
 mod operators;

@@ -347,7 +347,7 @@ impl Compactor {
         }
         failpoint::hit("compact.after_parts");
         let retired: Vec<ObjectId> = candidates.iter().map(|candidate| candidate.object_id).collect();
-        replace(db, *lease, kind, retired, placements.clone()).await?;
+        replace(db, *lease, self.lease_ms, kind, retired, placements.clone()).await?;
         failpoint::hit("compact.after_commit");
 
         done.steps += 1;
@@ -424,12 +424,13 @@ async fn load(
 async fn replace(
     db: &Db,
     lease: Lease,
+    lease_ms: u64,
     kind: ObjectKind,
     inputs: Vec<ObjectId>,
     outputs: Vec<Placement>,
 ) -> Result<(), CompactionError> {
     let now = db.now_ms().await?;
-    db.transaction(move |tx| {
+    db.transaction_after(leases::enter(&lease, lease_ms), move |tx| {
         let (inputs, outputs) = (inputs.clone(), outputs.clone());
         Box::pin(async move {
             if !leases::is_held(tx, &lease).await? {
@@ -447,6 +448,7 @@ async fn replace(
                     return Err(CompactionError::Overtaken);
                 }
             }
+            leases::leave(tx, &lease).await?;
             Ok(())
         })
     })

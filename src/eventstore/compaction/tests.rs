@@ -162,17 +162,17 @@ on_both! {
         assert_eq!(shown(&db, PROJECT).await, before);
 
         let stale = Lease { fence: lease.fence - 1, ..lease };
-        let lost = replace(&db, stale, ObjectKind::Run, vec![input], vec![output]).await;
+        let lost = replace(&db, stale, 60_000, ObjectKind::Run, vec![input], vec![output]).await;
         assert!(matches!(lost, Err(CompactionError::Overtaken)));
         let absent = ObjectId([8; 16]);
-        let lost = replace(&db, lease, ObjectKind::Run, vec![input, absent], vec![output]).await;
+        let lost = replace(&db, lease, 60_000, ObjectKind::Run, vec![input, absent], vec![output]).await;
         assert!(matches!(lost, Err(CompactionError::Overtaken)));
         assert_eq!(shown(&db, PROJECT).await, before);
         assert_eq!(counts(&db).await, (1, 0));
 
-        replace(&db, lease, ObjectKind::Run, vec![input], vec![output]).await.unwrap();
+        replace(&db, lease, 60_000, ObjectKind::Run, vec![input], vec![output]).await.unwrap();
         assert_eq!(shown(&db, PROJECT).await, before);
-        let again = replace(&db, lease, ObjectKind::Run, vec![input], vec![output]).await;
+        let again = replace(&db, lease, 60_000, ObjectKind::Run, vec![input], vec![output]).await;
         assert!(matches!(again, Err(CompactionError::Overtaken)));
         assert_eq!(shown(&db, PROJECT).await, before);
     }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use super::SealError;
 use crate::eventstore::format::{
-    Columns, Filter, ObjectFacts, ObjectReader, PartSet, RowRanges, StoredRow, Want, identity_hash,
+    Columns, Filter, FormatError, ObjectFacts, ObjectReader, PartSet, RowRanges, StoredRow, Want,
+    identity_hash,
 };
 use crate::model::{EventId, ObjectId, PersonNo, ProjectId, utc_day};
 use crate::storage::Db;
@@ -94,6 +95,8 @@ pub async fn find_stored(
     project_id: ProjectId,
     rows: &[&StoredRow],
 ) -> Result<Option<HashSet<Identity>>, SealError> {
+    let object_id = object.object_id;
+    let unreadable = move |source: FormatError| SealError::Unreadable { object_id, source };
     let Some(opened) = open(db, cache, object).await? else { return Ok(None) };
     let Some(slice) = opened.facts.slice_of(project_id) else { return Ok(Some(HashSet::new())) };
     let in_filter = match object.kind {
@@ -128,9 +131,9 @@ pub async fn find_stored(
         }
     };
     let want = Want { columns: Columns::Identity, rows: wanted_rows };
-    let part_nos = opened.reader.parts_for(&want)?;
+    let part_nos = opened.reader.parts_for(&want).map_err(unreadable)?;
     let Some(read) = objects::find_parts(db, object.object_id, &part_nos).await? else { return Ok(None) };
-    let found = tokio::task::spawn_blocking(move || -> Result<_, SealError> {
+    let found = tokio::task::spawn_blocking(move || -> Result<_, FormatError> {
         let mut parts = PartSet::default();
         read.into_iter().for_each(|(part_no, bytes)| parts.insert(part_no, bytes));
         let stored = opened.reader.read_identities(&want, &parts)?;
@@ -143,7 +146,7 @@ pub async fn find_stored(
         }
         Ok(found)
     });
-    Ok(Some(found.await.map_err(SealError::from_join)??))
+    Ok(Some(found.await.map_err(SealError::from_join)?.map_err(unreadable)?))
 }
 
 async fn open(
@@ -154,16 +157,18 @@ async fn open(
     if let Some(opened) = cache.find(object.object_id) {
         return Ok(Some(opened));
     }
-    let Some(first) = objects::find_parts(db, object.object_id, &[0]).await? else { return Ok(None) };
-    let reader = ObjectReader::open(&first[0].1)?;
+    let object_id = object.object_id;
+    let unreadable = move |source: FormatError| SealError::Unreadable { object_id, source };
+    let Some(first) = objects::find_parts(db, object_id, &[0]).await? else { return Ok(None) };
+    let reader = ObjectReader::open(&first[0].1).map_err(unreadable)?;
     let filter_parts: Vec<u32> = reader.filter_parts().collect();
     let Some(read) = objects::find_parts(db, object.object_id, &filter_parts).await? else {
         return Ok(None);
     };
     let mut parts = PartSet::default();
     read.into_iter().for_each(|(part_no, bytes)| parts.insert(part_no, bytes));
-    let filter = reader.read_filter(&parts)?;
-    let facts = ObjectFacts::from_bytes(&object.facts)?;
+    let filter = reader.read_filter(&parts).map_err(unreadable)?;
+    let facts = ObjectFacts::from_bytes(&object.facts).map_err(unreadable)?;
     let opened = Arc::new(Opened { facts, reader, filter });
     cache.insert(object.object_id, opened.clone());
     Ok(Some(opened))

@@ -5,6 +5,7 @@
 //! runs passes ([`pass`]) until the journal is empty. Several replicas do this at once: the lease
 //! decides, the fence protects.
 
+mod doubts;
 mod duplicates;
 mod pass;
 mod persons;
@@ -18,12 +19,13 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::eventstore::format::FormatError;
-use crate::model::{Clock, Random, ReplicaId, ServerId, ShardNo};
+use crate::model::{Clock, ObjectId, Random, ReplicaId, ServerId, ShardNo};
 use crate::storage::server::journal;
 use crate::storage::server::leases::{self, Lease, LeaseTask};
 use crate::storage::{AsStorageError, Db, Server, Shards, StorageError};
 use crate::telemetry::Metrics;
 
+use doubts::Doubts;
 use duplicates::OpenedCache;
 pub use pass::{LINK_EVENT, PassOutcome};
 use pass::{ShardMemory, run_pass};
@@ -48,8 +50,19 @@ pub enum SealError {
     Unresolved,
     #[error("a worker thread failed")]
     Worker(#[source] tokio::task::JoinError),
-    #[error(transparent)]
-    Format(#[from] FormatError),
+    #[error("the stored object {object_id} cannot be read")]
+    Unreadable {
+        object_id: ObjectId,
+        #[source]
+        source: FormatError,
+    },
+    #[error("the events of a batch can be sealed one by one but not together")]
+    NotTogether,
+    /// Not a failure: a trial ends like this.
+    #[error("a trial was rolled back")]
+    RolledBack,
+    #[error("rows cannot be written")]
+    Format(#[source] FormatError),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -117,9 +130,12 @@ impl SealMetrics {
 
     fn count(&self, outcome: &PassOutcome) {
         self.batches.inc_by(outcome.batches);
-        for (name, events) in
-            [("stored", outcome.rows), ("duplicate", outcome.duplicates), ("link", outcome.links)]
-        {
+        for (name, events) in [
+            ("stored", outcome.rows),
+            ("duplicate", outcome.duplicates),
+            ("link", outcome.links),
+            ("broken", outcome.broken),
+        ] {
             self.events.with_label_values(&[name]).inc_by(events);
         }
     }
@@ -139,6 +155,8 @@ pub struct Sealer {
 
 #[derive(Default)]
 struct ShardWorker {
+    /// Outlasts the lease: a failed pass gives that back.
+    doubts: Doubts,
     held: Option<(Lease, ShardMemory)>,
 }
 
@@ -235,13 +253,15 @@ impl Sealer {
         if !self.hold_lease(db, shard_no, &mut worker).await? {
             return Ok(None);
         }
-        let Some((lease, memory)) = &mut worker.held else { return Ok(None) };
+        let ShardWorker { doubts, held } = &mut *worker;
+        let Some((lease, memory)) = held else { return Ok(None) };
         let timer = self.metrics.pass_seconds.start_timer();
         let lease = *lease;
-        let passed = self.with_renewal(db, &lease, run_pass(&self.context, db, &lease, memory)).await;
+        let passed = self.with_renewal(db, &lease, run_pass(&self.context, db, &lease, memory, doubts)).await;
         timer.observe_duration();
         match passed {
             Ok(outcome) => {
+                doubts.pass_succeeded();
                 self.metrics.count(&outcome);
                 if outcome.batches > 0 {
                     tracing::debug!(
@@ -258,7 +278,15 @@ impl Sealer {
                 // Whatever was remembered may be wrong now; the next pass starts from the database.
                 worker.held = None;
                 let _ = leases::release(db, &lease).await;
-                Err(error)
+                if !error.may_be_an_event() {
+                    return Err(error);
+                }
+                // This shard's own trouble: it tries again with less, and no other shard waits.
+                worker.doubts.pass_failed();
+                self.metrics.failures.inc();
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(shard.no = shard_no.0, error, "a pass failed over what it had read");
+                Ok(Some(PassOutcome::default()))
             }
         }
     }

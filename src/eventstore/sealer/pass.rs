@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::doubts::{self, Broken, Doubts, Sift};
 use super::duplicates::{self, Identity, OpenedCache};
 use super::persons::{self, PersonsCache, ProjectPersons};
 use super::{SealContext, SealError};
 use crate::eventstore::Placement;
 use crate::eventstore::format::{StoredRow, WriteOptions, write_run, write_segment};
 use crate::model::{BatchId, Event, Millis, ObjectId, ProjectId, ShardNo};
-use crate::storage::batch::BatchDecoder;
 use crate::storage::server::failed_events::{self, FailedEvent};
 use crate::storage::server::journal::{self, JournalBatch};
 use crate::storage::server::leases::{self, Lease};
@@ -37,10 +37,22 @@ pub struct PassOutcome {
     pub rows: u64,
     pub duplicates: u64,
     pub links: u64,
-    /// Batches that could not be decoded and were put aside.
+    /// Events and whole batches that cannot be sealed and were put aside.
     pub broken: u64,
     /// Whether the journal had more than one pass takes.
     pub more: bool,
+}
+
+/// What a pass has read.
+#[derive(Default)]
+pub struct Content {
+    /// In the order of their batches: the first of several equal events wins.
+    pub events: Vec<Event>,
+    pub broken: Vec<Broken>,
+    /// Exactly these go from the journal.
+    pub batch_ids: Vec<BatchId>,
+    /// Batches that stay for another try.
+    pub held_back: usize,
 }
 
 pub async fn run_pass(
@@ -48,22 +60,65 @@ pub async fn run_pass(
     db: &Db,
     lease: &Lease,
     memory: &mut ShardMemory,
+    doubts: &mut Doubts,
+) -> Result<PassOutcome, SealError> {
+    let (batches, more) = read_journal(context, db, lease.shard_no, doubts.batches_max()).await?;
+    if batches.is_empty() {
+        return Ok(PassOutcome::default());
+    }
+    let reading = tokio::task::spawn_blocking(move || {
+        let read = doubts::read_batches(&batches);
+        (batches, read)
+    });
+    let (batches, read) = reading.await.map_err(SealError::from_join)?;
+    let mut content = doubts.read(batches, read);
+    if content.batch_ids.is_empty() {
+        return Ok(PassOutcome { more, ..PassOutcome::default() });
+    }
+    if doubts.is_alone() {
+        let mut sift = Sift::new(std::mem::take(&mut content.events));
+        while let Some(events) = sift.next() {
+            let trial = Content { events, ..Content::default() };
+            if let Err(error) = seal(context, db, lease, memory, trial, Ending::RollBack).await {
+                sift.judge(error)?;
+            }
+        }
+        let (sound, broken) = sift.finish();
+        content.events = sound;
+        content.broken.extend(broken);
+    }
+    let outcome = seal(context, db, lease, memory, content, Ending::Commit).await?;
+    Ok(PassOutcome { more, ..outcome })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Commit,
+    /// All the way to the last statement, and then nothing has happened.
+    RollBack,
+}
+
+/// From events to stored rows, or to the last step before.
+async fn seal(
+    context: &SealContext,
+    db: &Db,
+    lease: &Lease,
+    memory: &mut ShardMemory,
+    content: Content,
+    ending: Ending,
 ) -> Result<PassOutcome, SealError> {
     let shard_no = lease.shard_no;
     let now = context.clock.now_ms();
-    let (batches, more) = read_journal(context, db, shard_no).await?;
-    let mut outcome = PassOutcome { batches: batches.len() as u64, more, ..PassOutcome::default() };
-    if batches.is_empty() {
-        return Ok(outcome);
-    }
-    let batch_ids: Vec<BatchId> = batches.iter().map(|batch| batch.entry.batch_id).collect();
-    let decoded = tokio::task::spawn_blocking(move || decode(batches)).await.map_err(SealError::from_join)?;
-    outcome.events = decoded.events.len() as u64;
-    outcome.broken = decoded.broken.len() as u64;
-
+    let Content { events, broken, batch_ids, held_back: _ } = content;
+    let mut outcome = PassOutcome {
+        batches: batch_ids.len() as u64,
+        events: events.len() as u64,
+        broken: broken.len() as u64,
+        ..PassOutcome::default()
+    };
     let mut by_project: BTreeMap<ProjectId, Vec<Event>> = BTreeMap::new();
     let mut links = Vec::new();
-    for event in decoded.events {
+    for event in events {
         match (event.event.as_str(), event.anonymous_id) {
             (LINK_EVENT, Some(target)) => {
                 links.push(Link { project_id: event.project_id, distinct_id: event.distinct_id, target });
@@ -89,23 +144,27 @@ pub async fn run_pass(
 
     let made = write_objects(context, shard_no, rows).await?;
     let mut objects_made = Vec::new();
-    for object in made {
-        objects_made.push((object.kind(), object.object_id));
-        objects::upload(db, object, now).await?;
+    // What is rolled back leaves no parts behind that somebody would have to clear away.
+    if ending == Ending::Commit {
+        for object in made {
+            objects_made.push((object.kind(), object.object_id));
+            objects::upload(db, object, now).await?;
+        }
+        failpoint::hit("seal.after_parts");
     }
-    failpoint::hit("seal.after_parts");
-
+    let failed_id = || BatchId::time_ordered(&*context.clock, &*context.random);
     let closing = Arc::new(Closing {
         lease: *lease,
         objects: objects_made,
         projects,
         links,
-        broken: decoded.broken.into_iter().map(|broken| broken.put_aside(context, now)).collect(),
+        broken: broken.into_iter().map(|broken| broken.put_aside(failed_id(), now)).collect(),
         batch_ids,
         now,
+        ending,
     });
     let shared = closing.clone();
-    db.transaction(move |tx| {
+    db.transaction_after(leases::enter(lease, context.lease_ms), move |tx| {
         let closing = shared.clone();
         Box::pin(async move { closing.run(tx).await })
     })
@@ -122,11 +181,13 @@ async fn read_journal(
     context: &SealContext,
     db: &Db,
     shard_no: ShardNo,
+    batches_max: usize,
 ) -> Result<(Vec<JournalBatch>, bool), StorageError> {
     let entries = journal::list_oldest(db, shard_no, PASS_BATCHES_MAX).await?;
     let mut bytes = 0;
     let taken: Vec<BatchId> = entries
         .iter()
+        .take(batches_max)
         .take_while(|entry| {
             let fits = bytes == 0 || bytes + u64::from(entry.inflated_bytes) <= context.pass_bytes_max;
             bytes += u64::from(entry.inflated_bytes).max(1);
@@ -136,47 +197,6 @@ async fn read_journal(
         .collect();
     let more = taken.len() < entries.len() || entries.len() == PASS_BATCHES_MAX;
     Ok((journal::read(db, shard_no, &taken).await?, more))
-}
-
-struct Decoded {
-    /// In the order of their batches: the first of several equal events wins.
-    events: Vec<Event>,
-    broken: Vec<BrokenBatch>,
-}
-
-struct BrokenBatch {
-    batch: JournalBatch,
-    detail: String,
-}
-
-impl BrokenBatch {
-    /// The whole batch is kept where a person can look at it; the shard goes on.
-    fn put_aside(self, context: &SealContext, now: Millis) -> FailedEvent {
-        tracing::error!(batch.id = %self.batch.entry.batch_id, error = self.detail,
-            "a batch of the journal cannot be decoded; it was put into failed_events");
-        FailedEvent {
-            failed_id: BatchId::time_ordered(&*context.clock, &*context.random),
-            // The batch cannot say whose it is.
-            project_id: ProjectId(0),
-            stage: failed_events::Stage::Seal,
-            reason: "broken_batch".to_owned(),
-            detail: self.detail,
-            body: self.batch.body.into(),
-            failed_at: now,
-        }
-    }
-}
-
-fn decode(batches: Vec<JournalBatch>) -> Decoded {
-    let mut decoder = BatchDecoder::default();
-    let mut decoded = Decoded { events: Vec::new(), broken: Vec::new() };
-    for batch in batches {
-        match decoder.decode(&batch.body) {
-            Ok(content) => decoded.events.extend(content.events),
-            Err(error) => decoded.broken.push(BrokenBatch { batch, detail: error.to_string() }),
-        }
-    }
-    decoded
 }
 
 fn stored_rows(events: Vec<Event>, persons: &ProjectPersons) -> Result<Vec<StoredRow>, SealError> {
@@ -316,13 +336,13 @@ async fn write_objects(
             }
             rows.sort_unstable_by_key(StoredRow::segment_key);
             for rows in rows.chunks(segment_rows_max) {
-                let object = write_segment(rows, &options)?;
+                let object = write_segment(rows, &options).map_err(SealError::Format)?;
                 made.push(place(Some(project_id), object));
             }
         }
         if !mixed.is_empty() {
             mixed.sort_unstable_by_key(StoredRow::run_key);
-            let object = write_run(&mixed, &options)?;
+            let object = write_run(&mixed, &options).map_err(SealError::Format)?;
             made.push(place(None, object));
         }
         Ok(made)
@@ -345,6 +365,7 @@ struct Closing {
     broken: Vec<FailedEvent>,
     batch_ids: Vec<BatchId>,
     now: Millis,
+    ending: Ending,
 }
 
 impl Closing {
@@ -354,6 +375,7 @@ impl Closing {
         if !leases::is_held(tx, &self.lease).await? {
             return Err(SealError::LeaseLost);
         }
+        failpoint::hit("seal.in_closing");
         for (project_id, persons) in &self.projects {
             stored::insert_new(tx, shard_no, *project_id, &persons.new, self.now).await?;
             let (next_person_no, next_id_no) = persons.next_numbers();
@@ -378,6 +400,10 @@ impl Closing {
         if deleted != self.batch_ids.len() as u64 {
             return Err(SealError::JournalChanged { expected: self.batch_ids.len() as u64, deleted });
         }
-        Ok(())
+        leases::leave(tx, &self.lease).await?;
+        match self.ending {
+            Ending::Commit => Ok(()),
+            Ending::RollBack => Err(SealError::RolledBack),
+        }
     }
 }

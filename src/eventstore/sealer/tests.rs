@@ -10,8 +10,10 @@ use crate::model::ProjectId;
 use crate::model::{
     BatchId, DAY_MS, Event, EventId, ManualClock, PropertyValue, ReplicaId, SeededRandom, TimeSource,
 };
-use crate::storage::batch::BatchEncoder;
+use crate::storage::Statement;
+use crate::storage::batch::{BatchEncoder, encode_event};
 use crate::storage::conformance::on_both;
+use crate::storage::server::failed_events;
 use crate::storage::server::journal::NewBatch;
 use crate::storage::server::{leases::LeaseTask, objects};
 
@@ -56,11 +58,58 @@ async fn send(db: &Db, n: u8, events: &[Event]) {
 }
 
 async fn pass(db: &Db, context: &SealContext, memory: &mut ShardMemory) -> PassOutcome {
+    try_pass(db, context, memory, &mut Doubts::default()).await.unwrap()
+}
+
+async fn try_pass(
+    db: &Db,
+    context: &SealContext,
+    memory: &mut ShardMemory,
+    doubts: &mut Doubts,
+) -> Result<PassOutcome, SealError> {
     let taken = leases::find_lease(db, SHARD, LeaseTask::Seal, context.holder, 60_000).await.unwrap();
     let lease = taken.expect("nobody holds it");
-    let outcome = run_pass(context, db, &lease, memory).await.unwrap();
+    let outcome = run_pass(context, db, &lease, memory, doubts).await;
     leases::release(db, &lease).await.unwrap();
     outcome
+}
+
+/// Passes, as a worker makes them, until the journal is empty; what all of them did.
+async fn seal_all(db: &Db, context: &SealContext) -> PassOutcome {
+    let (mut doubts, mut all) = (Doubts::default(), PassOutcome::default());
+    for _ in 0..60 {
+        match try_pass(db, context, &mut memory(), &mut doubts).await {
+            Ok(outcome) => {
+                doubts.pass_succeeded();
+                all.rows += outcome.rows;
+                all.broken += outcome.broken;
+                all.batches += outcome.batches;
+            }
+            Err(error) if error.may_be_an_event() => doubts.pass_failed(),
+            Err(error) => panic!("{error:?}"),
+        }
+        if journal::backlog(db).await.unwrap().is_empty() {
+            return all;
+        }
+    }
+    panic!("the shard is blocked: {all:?}");
+}
+
+async fn put_aside(db: &Db, project_id: ProjectId) -> Vec<failed_events::FailedEvent> {
+    failed_events::list_latest(db, project_id, 100).await.unwrap()
+}
+
+/// The database itself refuses ids with this beginning.
+async fn refuse_ids(db: &Db) {
+    static REFUSE: Statement = Statement {
+        name: "test.refuse",
+        mysql: "CREATE TRIGGER refuse BEFORE INSERT ON distinct_ids FOR EACH ROW \
+                IF NEW.distinct_id LIKE 'poison%' THEN \
+                SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'told to refuse'; END IF",
+        sqlite: "CREATE TRIGGER refuse BEFORE INSERT ON distinct_ids WHEN NEW.distinct_id LIKE 'poison%' \
+                 BEGIN SELECT RAISE(ABORT, 'told to refuse'); END",
+    };
+    db.execute(&REFUSE, vec![]).await.unwrap();
 }
 
 async fn stored(db: &Db) -> Vec<StoredRow> {
@@ -143,17 +192,95 @@ on_both! {
 }
 
 on_both! {
-    async fn a_broken_batch_is_put_aside_and_the_shard_goes_on(db: Db) {
+    async fn a_batch_that_cannot_be_read_at_all_is_put_aside_whole(db: Db) {
         let context = context(1_000);
         let mut batch = BatchEncoder::default().encode_events(&[event("a", 1, DAY_MS)]);
         batch.body.truncate(batch.body.len() / 2);
         journal::insert(&db, vec![NewBatch { shard_no: SHARD, batch_id: BatchId([1; 16]), batch }]).await.unwrap();
         send(&db, 2, &[event("a", 2, DAY_MS)]).await;
-        let outcome = pass(&db, &context, &mut memory()).await;
-        assert_eq!((outcome.broken, outcome.rows), (1, 1));
-        let kept = crate::storage::server::failed_events::list_latest(&db, ProjectId(0), 10).await.unwrap();
-        assert_eq!(kept.len(), 1);
+        let (mut memory, mut doubts) = (memory(), Doubts::default());
+        let mut passed = Vec::new();
+        for _ in 0..3 {
+            let outcome = try_pass(&db, &context, &mut memory, &mut doubts).await.unwrap();
+            passed.push((outcome.batches, outcome.rows, outcome.broken));
+        }
+        // The sound one at once; the other when it has failed three times.
+        assert_eq!(passed, [(1, 1, 0), (0, 0, 0), (1, 0, 1)]);
+        let kept = put_aside(&db, ProjectId(0)).await;
+        assert_eq!(kept.iter().map(|kept| kept.reason.as_str()).collect::<Vec<_>>(), ["broken_batch"]);
         assert!(journal::backlog(&db).await.unwrap().is_empty());
+    }
+}
+
+on_both! {
+    async fn of_a_poisoned_batch_only_the_bad_event_is_put_aside(db: Db) {
+        let mut records: Vec<Vec<u8>> = Vec::new();
+        for n in 1..=9 {
+            records.push(Vec::new());
+            encode_event(&event("a", n, DAY_MS), records.last_mut().unwrap());
+        }
+        // Its flags; the size before them still says where the next record begins.
+        records[4][2] = 0xff;
+        let batch = BatchEncoder::default().encode(9, records.iter().map(Vec::as_slice), &[]);
+        journal::insert(&db, vec![NewBatch { shard_no: SHARD, batch_id: BatchId([1; 16]), batch }]).await.unwrap();
+        let all = seal_all(&db, &context(1)).await;
+        assert_eq!((all.rows, all.broken), (8, 1));
+        let numbers: Vec<_> = stored(&db).await.iter().map(|row| row.event_id.0[0]).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 6, 7, 8, 9]);
+        let kept = put_aside(&db, PROJECT).await;
+        assert_eq!(kept.len(), 1);
+        assert_eq!((kept[0].reason.as_str(), &kept[0].body[..]), ("broken_event", &records[4][2..]));
+    }
+}
+
+on_both! {
+    async fn events_that_the_database_refuses_are_found_among_many_batches(db: Db) {
+        refuse_ids(&db).await;
+        let mut sent = Vec::new();
+        for n in 0..12_u8 {
+            let who = |k: u8| if (n, k) == (7, 3) || (n, k) == (9, 0) { format!("poison{n}") } else { format!("p{k}") };
+            let events: Vec<_> = (0..6).map(|k| event(&who(k), 10 * n + k + 1, DAY_MS)).collect();
+            send(&db, n + 1, &events).await;
+            sent.extend(events);
+        }
+        let all = seal_all(&db, &context(1)).await;
+        assert_eq!((all.batches, all.rows, all.broken), (12, 70, 2));
+        let stored = stored(&db).await;
+        let expected: Vec<_> =
+            sent.iter().filter(|e| !e.distinct_id.starts_with("poison")).map(|e| e.event_id).collect();
+        assert_eq!(stored.iter().map(|row| row.event_id).collect::<Vec<_>>(), expected);
+        let kept = put_aside(&db, PROJECT).await;
+        assert_eq!(kept.len(), 2);
+        for failed in kept {
+            assert_eq!(failed.reason, "unsealable_event");
+            assert!(failed.detail.contains("told to refuse"), "{}", failed.detail);
+            let body: serde_json::Value = serde_json::from_slice(&failed.body).unwrap();
+            assert!(body["distinct_id"].as_str().unwrap().starts_with("poison"), "{body}");
+            assert_eq!(body["properties"]["n"].as_u64(), Some(body["id"].as_str().map(|id| {
+                u64::from_str_radix(&id[..2], 16).unwrap()
+            }).unwrap()));
+        }
+    }
+}
+
+on_both! {
+    async fn a_database_that_refuses_everything_costs_no_event(db: Db) {
+        const fn renames(text: &'static str) -> Statement {
+            Statement { name: "test.rename", mysql: text, sqlite: text }
+        }
+        static BREAK: Statement = renames("ALTER TABLE persons RENAME TO persons_away");
+        static MEND: Statement = renames("ALTER TABLE persons_away RENAME TO persons");
+        send(&db, 1, &[event("a", 1, DAY_MS), event("b", 2, DAY_MS)]).await;
+        db.execute(&BREAK, vec![]).await.unwrap();
+        let (context, mut doubts) = (context(1), Doubts::default());
+        for _ in 0..8 {
+            try_pass(&db, &context, &mut memory(), &mut doubts).await.expect_err("there are no persons");
+            doubts.pass_failed();
+        }
+        assert_eq!((put_aside(&db, PROJECT).await.len(), put_aside(&db, ProjectId(0)).await.len()), (0, 0));
+        db.execute(&MEND, vec![]).await.unwrap();
+        let outcome = try_pass(&db, &context, &mut memory(), &mut doubts).await.unwrap();
+        assert_eq!((outcome.rows, outcome.broken), (2, 0));
     }
 }
 
@@ -165,7 +292,7 @@ on_both! {
         leases::release(&db, &lost).await.unwrap();
         let other = ReplicaId([8; 16]);
         leases::find_lease(&db, SHARD, LeaseTask::Seal, other, 60_000).await.unwrap().unwrap();
-        let failed = run_pass(&context, &db, &lost, &mut memory()).await;
+        let failed = run_pass(&context, &db, &lost, &mut memory(), &mut Doubts::default()).await;
         assert!(matches!(failed, Err(SealError::LeaseLost)), "{failed:?}");
         assert!(stored(&db).await.is_empty());
         assert_eq!(journal::backlog(&db).await.unwrap().len(), 1);

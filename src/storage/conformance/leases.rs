@@ -54,3 +54,42 @@ on_both! {
         assert_eq!(second.fence, first.fence + 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_holder_is_overtaken_at_once_and_its_transaction_undone() {
+    let database = super::fresh_mysql().await;
+    let db = database.open_with_schemas().await;
+    // Expired as soon as the clock has moved on; the transaction stays where it is.
+    let frozen = take(&db, ONE, LONG_MS).await.unwrap();
+    let (inside, mut entered) = tokio::sync::mpsc::channel::<()>(1);
+    let go_on = std::sync::Arc::new(tokio::sync::Notify::new());
+    let closing = tokio::spawn({
+        let (db, go_on) = (db.clone(), go_on.clone());
+        async move {
+            db.transaction_after(leases::enter(&frozen, 0), move |tx| {
+                let (inside, go_on) = (inside.clone(), go_on.clone());
+                Box::pin(async move {
+                    assert!(leases::is_held(tx, &frozen).await?);
+                    leases::leave(tx, &frozen).await?;
+                    inside.send(()).await.unwrap();
+                    go_on.notified().await;
+                    Ok::<_, crate::storage::StorageError>(())
+                })
+            })
+            .await
+        }
+    });
+    entered.recv().await.unwrap();
+    let start = std::time::Instant::now();
+    let successor = loop {
+        if let Some(lease) = take(&db, TWO, LONG_MS).await {
+            break lease;
+        }
+    };
+    // A lock wait would take three seconds, and then fail.
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(successor.fence, frozen.fence + 1);
+    go_on.notify_one();
+    assert!(closing.await.unwrap().unwrap_err().is_transient());
+    assert!(is_held(&db, successor).await && !is_held(&db, frozen).await);
+}

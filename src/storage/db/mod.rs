@@ -167,11 +167,38 @@ impl Db {
         E: From<StorageError> + AsStorageError + Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
     {
+        self.transact(None, work).await
+    }
+
+    /// The same after a statement that is committed by itself on the transaction's own connection.
+    pub async fn transaction_after<T, E, F>(
+        &self,
+        first: (&'static Statement, Vec<Value>),
+        work: F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + AsStorageError + Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
+    {
+        self.transact(Some(first), work).await
+    }
+
+    async fn transact<T, E, F>(
+        &self,
+        first: Option<(&'static Statement, Vec<Value>)>,
+        work: F,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StorageError> + AsStorageError + Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
+    {
         let db = self.clone();
         self.in_task(async move {
             let mut attempt = 1;
             loop {
-                let error = match transaction::attempt(&db.pools, &work).await {
+                let error = match transaction::attempt(&db.pools, first.as_ref(), &work).await {
                     Ok(done) => return Ok(done),
                     Err(error) => error,
                 };

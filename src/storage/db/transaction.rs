@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{MySql, Sqlite};
 
-use super::{Done, Pools, Row, Sql, Value, deadline, row};
+use super::{Done, Pools, Row, Sql, Statement, Value, deadline, row};
 use crate::storage::StorageError;
 
 /// An open transaction. Ends with its closure; it cannot be kept.
@@ -125,15 +125,43 @@ impl Tx {
         Ok(self.fetch_all(sql, values).await?.into_iter().next())
     }
 
-    async fn begin(pools: &Pools) -> Result<Self, StorageError> {
+    /// `first` is run on the transaction's connection before it begins.
+    async fn begin(pools: &Pools, first: Option<&First>) -> Result<Self, StorageError> {
+        let failed = |error| StorageError::from_sqlx("transaction.begin", error);
         let inner = match pools {
             Pools::MySql { pool, statement_max } => {
-                MySqlTx::begin(pool, *statement_max, &["START TRANSACTION"]).await.map(Inner::MySql)
+                let mut tx = MySqlTx::begin(pool, *statement_max, &[]).await.map_err(failed)?;
+                let begun = match first {
+                    Some((statement, values)) => {
+                        let query = row::mysql_query(&Sql::from(*statement), values.clone());
+                        let ended = query.execute(&mut *tx.connection);
+                        let ended = tokio::time::timeout(tx.statement_max, ended).await;
+                        tx.note(ended).map(drop)
+                    }
+                    None => Ok(()),
+                };
+                let begun = match begun {
+                    Ok(()) => tx.control("START TRANSACTION").await,
+                    failed => failed,
+                };
+                if let Err(error) = begun {
+                    tx.give_back();
+                    return Err(failed(error));
+                }
+                Inner::MySql(tx)
             }
-            // IMMEDIATE: a transaction that reads first and writes later would get BUSY at once.
-            Pools::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Inner::Sqlite),
+            Pools::Sqlite { write, .. } => {
+                let mut connection = write.acquire().await.map_err(failed)?;
+                if let Some((statement, values)) = first {
+                    let query = row::sqlite_query(&Sql::from(*statement), values.clone());
+                    query.execute(&mut *connection).await.map_err(failed)?;
+                }
+                // IMMEDIATE: a transaction that reads first and writes later would get BUSY at once.
+                let begin = sqlx::SqlStr::from_static("BEGIN IMMEDIATE");
+                Inner::Sqlite(sqlx::Transaction::begin(connection, Some(begin)).await.map_err(failed)?)
+            }
         };
-        Ok(Self { inner: inner.map_err(|error| StorageError::from_sqlx("transaction.begin", error))? })
+        Ok(Self { inner })
     }
 
     async fn commit(self) -> Result<(), StorageError> {
@@ -157,12 +185,15 @@ impl Tx {
     }
 }
 
-pub(super) async fn attempt<T, E, F>(pools: &Pools, work: &F) -> Result<T, E>
+/// A statement and its binds.
+pub(super) type First = (&'static Statement, Vec<Value>);
+
+pub(super) async fn attempt<T, E, F>(pools: &Pools, first: Option<&First>, work: &F) -> Result<T, E>
 where
     E: From<StorageError>,
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
 {
-    let mut tx = Tx::begin(pools).await?;
+    let mut tx = Tx::begin(pools, first).await?;
     match work(&mut tx).await {
         Ok(done) => {
             tx.commit().await?;

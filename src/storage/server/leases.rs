@@ -3,10 +3,16 @@
 //! Whoever takes a lease raises its fence; a closing transaction checks, with the row locked, that
 //! the fence is still its own, so a worker that slept through its lease changes nothing when it
 //! wakes up.
+//!
+//! A holder that freezes inside its closing transaction keeps the row locked for as long as the server
+//! believes in its connection. So the number of that connection is written down before the
+//! transaction begins ([`enter`]) and taken out by the transaction itself ([`leave`]); whoever finds
+//! an expired lease with a number in it ends that connection, and with it the transaction. SQLite
+//! knows no connections to end: there the lock goes when its process does.
 
 use crate::model::{ReplicaId, ShardNo};
 use crate::storage::db::statement;
-use crate::storage::{Db, Statement, StorageError, Tx};
+use crate::storage::{Db, Statement, StorageError, Tx, Value};
 use crate::values;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,7 +48,7 @@ static CREATE: Statement = statement!(
 
 static TAKE: Statement = statement!(
     "leases.take",
-    mysql: "UPDATE shard_leases SET holder = ?, fence = fence + 1, connection_id = CONNECTION_ID(), \
+    mysql: "UPDATE shard_leases SET holder = ?, fence = fence + 1, connection_id = NULL, \
             expires_at = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) + ? \
             WHERE shard_no = ? AND task = ? AND moved_to IS NULL \
             AND expires_at < CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)",
@@ -51,6 +57,23 @@ static TAKE: Statement = statement!(
              WHERE shard_no = ? AND task = ? AND moved_to IS NULL \
              AND expires_at < CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 );
+
+static PEEK: Statement = statement!(
+    "leases.peek",
+    mysql: "SELECT expires_at < CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED), connection_id \
+            FROM shard_leases WHERE shard_no = ? AND task = ?",
+    sqlite: "SELECT expires_at < CAST(unixepoch('subsec') * 1000 AS INTEGER), connection_id \
+             FROM shard_leases WHERE shard_no = ? AND task = ?",
+);
+
+// Only a connection of our own that waits for its client: the number may be another's by now.
+static FIND_FROZEN: Statement = statement!(
+    "leases.find_frozen",
+    mysql: "SELECT id FROM information_schema.processlist \
+            WHERE id = ? AND db = DATABASE() AND command = 'Sleep'",
+    sqlite: "SELECT ? WHERE 0",
+);
+static KILL: Statement = statement!("leases.kill", mysql: "KILL ?", sqlite: "SELECT ? WHERE 0");
 
 static READ_FENCE: Statement = statement!(
     "leases.read_fence",
@@ -65,18 +88,66 @@ pub async fn find_lease(
     holder: ReplicaId,
     lease_ms: u64,
 ) -> Result<Option<Lease>, StorageError> {
-    let take = || db.execute(&TAKE, values![holder, lease_ms, shard_no, task.name()]);
-    let mut taken = take().await?;
-    if taken == 0 {
+    match db.fetch_optional(&PEEK, values![shard_no, task.name()]).await? {
         // The row may never have been made; making it changes nothing when it is there.
-        db.execute(&CREATE, values![shard_no, task.name()]).await?;
-        taken = take().await?;
+        None => {
+            db.execute(&CREATE, values![shard_no, task.name()]).await?;
+        }
+        Some(row) if !row.bool(0)? => return Ok(None),
+        Some(row) => {
+            if let Some(connection_id) = row.opt_i64(1)? {
+                end_frozen(db, shard_no, connection_id).await?;
+            }
+        }
     }
-    if taken == 0 {
+    if db.execute(&TAKE, values![holder, lease_ms, shard_no, task.name()]).await? == 0 {
         return Ok(None);
     }
     let row = db.fetch_optional(&READ_FENCE, values![shard_no, task.name(), holder]).await?;
     row.map(|row| Ok(Lease { shard_no, task, holder, fence: row.i64(0)? })).transpose()
+}
+
+/// Ends the connection in which a former holder stopped between [`enter`] and [`leave`].
+async fn end_frozen(db: &Db, shard_no: ShardNo, connection_id: i64) -> Result<(), StorageError> {
+    if db.fetch_optional(&FIND_FROZEN, values![connection_id]).await?.is_none() {
+        return Ok(());
+    }
+    match db.execute(&KILL, values![connection_id]).await {
+        Ok(_) => tracing::warn!(
+            shard.no = shard_no.0,
+            connection.id = connection_id,
+            "the connection of a holder that did not finish in time was ended"
+        ),
+        // It has ended by itself meanwhile.
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "nothing to end"),
+    }
+    Ok(())
+}
+
+static ENTER: Statement = statement!(
+    "leases.enter",
+    mysql: "UPDATE shard_leases SET connection_id = CONNECTION_ID(), \
+            expires_at = CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) + ? \
+            WHERE shard_no = ? AND task = ? AND holder = ? AND fence = ?",
+    sqlite: "UPDATE shard_leases SET expires_at = CAST(unixepoch('subsec') * 1000 AS INTEGER) + ? \
+             WHERE shard_no = ? AND task = ? AND holder = ? AND fence = ?",
+);
+static LEAVE: Statement = statement!(
+    "leases.leave",
+    "UPDATE shard_leases SET connection_id = NULL WHERE shard_no = ? AND task = ? AND holder = ? AND fence = ?"
+);
+
+/// What comes before a closing transaction, on its connection and committed by itself: renews the
+/// lease and says where the transaction runs. For [`Db::transaction_after`].
+pub fn enter(lease: &Lease, lease_ms: u64) -> (&'static Statement, Vec<Value>) {
+    (&ENTER, values![lease_ms, lease.shard_no, lease.task.name(), lease.holder, lease.fence])
+}
+
+/// The last step of a closing transaction.
+pub async fn leave(tx: &mut Tx, lease: &Lease) -> Result<(), StorageError> {
+    let binds = values![lease.shard_no, lease.task.name(), lease.holder, lease.fence];
+    tx.execute(&LEAVE, binds).await?;
+    Ok(())
 }
 
 static RENEW: Statement = statement!(
@@ -95,7 +166,8 @@ pub async fn renew(db: &Db, lease: &Lease, lease_ms: u64) -> Result<bool, Storag
 
 static RELEASE: Statement = statement!(
     "leases.release",
-    "UPDATE shard_leases SET expires_at = 0 WHERE shard_no = ? AND task = ? AND holder = ? AND fence = ?"
+    "UPDATE shard_leases SET expires_at = 0, connection_id = NULL \
+     WHERE shard_no = ? AND task = ? AND holder = ? AND fence = ?"
 );
 
 /// Lets somebody else take it at once.

@@ -32,10 +32,26 @@ impl Process {
 
     /// SIGTERM, and the wait for the end.
     pub fn stop(&mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill(1) runs");
-        assert!(sent.success() || !self.is_running(), "{} cannot be told to stop", self.name);
+        let sent = self.signal("-TERM");
+        assert!(sent || !self.is_running(), "{} cannot be told to stop", self.name);
         self.wait(Duration::from_secs(60))
+    }
+
+    /// Whether SIGSTOP has stopped it.
+    pub fn is_frozen(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The state is the first field behind the name, which may hold anything.
+        stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
+    }
+
+    /// SIGCONT.
+    pub fn wake(&self) {
+        assert!(self.signal("-CONT"), "{} cannot be woken", self.name);
+    }
+
+    fn signal(&self, signal: &str) -> bool {
+        let id = self.child.id().to_string();
+        Command::new("kill").args([signal, &id]).status().expect("kill(1) runs").success()
     }
 
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {

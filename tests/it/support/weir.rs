@@ -155,6 +155,15 @@ impl Weir {
         .await;
     }
 
+    /// Waits until it has stopped in the middle of something, as it does at a failpoint that says so.
+    pub async fn frozen(&self, limit: Duration) {
+        until("weir to freeze", limit, || async { self.process.is_frozen().then_some(()) }).await;
+    }
+
+    pub fn wake(&self) {
+        self.process.wake();
+    }
+
     /// A graceful stop; fails the test when it ends with an error.
     pub fn stop(mut self) {
         let status = self.process.stop();
