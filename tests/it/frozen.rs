@@ -34,6 +34,11 @@ async fn overtake(installation: Installation, failpoint: &str) {
         .with("WEIR__TICKETS__POLL_MS", "60000");
     let project = installation.create_project("frozen");
     let first = installation.serve_with(&[("WEIR_FAILPOINT", failpoint)]).await;
+    // Its only round of compaction writes too, and would freeze with the lock of the whole file.
+    until("the first round of compaction", Duration::from_secs(60), || async {
+        (first.metric("weir_compact_rounds_total").await > 0.0).then_some(())
+    })
+    .await;
     first.api.send_all(&project, &batch(0)).await;
     sealed(&first, BATCH).await;
     first.api.send_all(&project, &batch(1)).await;
