@@ -74,7 +74,7 @@ impl App {
         let question = QuestionKind::new(
             storage.control.clone(),
             storage.shards.clone(),
-            Scanner::new(cores),
+            Scanner::new(cores, &metrics),
             database_clock.clone(),
             cores,
             Duration::from_millis(config.tickets.split_after_ms.into()),

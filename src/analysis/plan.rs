@@ -18,6 +18,7 @@ use super::question::{
 };
 use super::time::{Buckets, TimeRange};
 use crate::eventstore::RowBlock;
+use crate::eventstore::scan::Need;
 
 pub struct Plan {
     work: Work,
@@ -65,7 +66,7 @@ pub enum Next {
 }
 
 /// What a question reads, for whoever gets the rows.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Reads {
     pub range: TimeRange,
     /// Names of events; `None` means every event. Blocks may hold rows of others too, and rows
@@ -73,6 +74,8 @@ pub struct Reads {
     pub events: Option<Vec<String>>,
     /// The order of the columns in every block.
     pub properties: Vec<String>,
+    /// What every row that counts has. Blocks may hold rows without it too.
+    pub needs: Vec<Need>,
 }
 
 impl Plan {
@@ -101,7 +104,12 @@ impl Plan {
             events.dedup();
             events
         });
-        Reads { range, events, properties: self.columns.names().to_vec() }
+        let filters = match &self.work {
+            Work::Trends(question, _) => &question.filters,
+            Work::Funnel(question) => &question.filters,
+        };
+        let needs = filters.iter().filter_map(Filter::need).collect();
+        Reads { range, events, properties: self.columns.names().to_vec(), needs }
     }
 
     pub fn first_round(&self) -> Round {

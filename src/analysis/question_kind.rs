@@ -69,6 +69,7 @@ pub(super) struct PassedShard {
     pub(super) data_version: i64,
     pub(super) as_of: Millis,
     pub(super) rows: u64,
+    bytes: u64,
     pub(super) partial: Partial,
     /// Only when another round follows.
     blocks: Option<Arc<Vec<RowBlock>>>,
@@ -187,12 +188,21 @@ impl QuestionKind {
             }
             Err(error) => return Err(retry(error)),
         };
-        let (data_version, as_of, row_count) = (rows.data_version, rows.as_of, rows.rows());
+        let (data_version, as_of) = (rows.data_version, rows.as_of);
+        let (row_count, bytes) = (rows.rows(), rows.bytes);
         let blocks = Arc::new(rows.blocks);
         let partial = self.pass(plan, round, blocks.clone(), cancel).await?;
         // Kept while another round may follow, which then need not read them again.
         let blocks = (plan.rounds() > 1).then_some(blocks);
-        Ok(Read::Passed(PassedShard { shard_no, data_version, as_of, rows: row_count, partial, blocks }))
+        Ok(Read::Passed(PassedShard {
+            shard_no,
+            data_version,
+            as_of,
+            rows: row_count,
+            bytes,
+            partial,
+            blocks,
+        }))
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
@@ -239,12 +249,13 @@ impl QuestionKind {
         let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
         let mut versions = BTreeMap::new();
-        let (mut as_of, mut away) = (None::<Millis>, 0_u32);
+        let (mut as_of, mut away, mut bytes) = (None::<Millis>, 0_u32, 0);
         while let Some(read) = scans.next().await {
             match read? {
                 Read::Away => away += 1,
                 Read::Passed(shard) => {
                     run.progress.add_rows(shard.rows);
+                    bytes += shard.bytes;
                     versions.insert(shard.shard_no, shard.data_version);
                     as_of = Some(as_of.map_or(shard.as_of, |least| least.min(shard.as_of)));
                     partials.push(shard.partial);
@@ -253,6 +264,7 @@ impl QuestionKind {
             }
             run.progress.add_shard();
         }
+        self.scanner.observe_question(bytes);
         if partials.is_empty() {
             return Err(retry("no server of this project can be reached"));
         }

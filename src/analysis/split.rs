@@ -226,6 +226,8 @@ pub(super) fn scan_request(shard_no: ShardNo, project_id: ProjectId, reads: &Rea
         from: reads.range.from,
         to: reads.range.to,
         properties: reads.properties.clone(),
+        events: reads.events.clone(),
+        needs: reads.needs.clone(),
     }
 }
 

@@ -11,6 +11,21 @@ use prometheus::{
 const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// From 4 KiB to 4 GiB, fourfold each.
+const BYTES: [f64; 11] = [
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+    4_294_967_296.0,
+];
+
 #[derive(Clone, Default)]
 pub struct Metrics {
     registry: Registry,
@@ -35,6 +50,10 @@ impl Metrics {
 
     pub fn seconds(&self, name: &str, help: &str) -> Histogram {
         self.keep(Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec())))
+    }
+
+    pub fn bytes(&self, name: &str, help: &str) -> Histogram {
+        self.keep(Histogram::with_opts(HistogramOpts::new(name, help).buckets(BYTES.to_vec())))
     }
 
     pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {

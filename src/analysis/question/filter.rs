@@ -17,6 +17,7 @@ use super::fields::{Fields, Problems, all, read_list, read_word, shorten, show};
 use super::{QuestionErrorCode as Code, QuestionLimits};
 use crate::analysis::number::Number;
 use crate::eventstore::ValueRef;
+use crate::eventstore::scan::Need;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Filter {
@@ -96,6 +97,31 @@ impl Filter {
             (Test::Lt(limit), Some(value)) => Number::of(value).is_some_and(|number| number < *limit),
             (Test::Lte(limit), Some(value)) => Number::of(value).is_some_and(|number| number <= *limit),
         }
+    }
+
+    /// What every row that passes has, if that can be said without looking at rows.
+    pub fn need(&self) -> Option<Need> {
+        let around = |low: f64, high: f64| Some((low.next_down(), high.next_up()));
+        let range = match &self.test {
+            Test::IsNotSet => return None,
+            Test::Eq(Scalar::Number(number)) => around(number.to_f64(), number.to_f64()),
+            Test::In(list) => {
+                let numbers = list.iter().map(|scalar| match scalar {
+                    Scalar::Number(number) => Some(number.to_f64()),
+                    Scalar::Text(_) | Scalar::Bool(_) => None,
+                });
+                let bounds = numbers.collect::<Option<Vec<f64>>>().map(|numbers| {
+                    let widen = |(low, high): (f64, f64), n: &f64| (low.min(*n), high.max(*n));
+                    numbers.iter().fold((f64::INFINITY, f64::NEG_INFINITY), widen)
+                });
+                bounds.and_then(|(low, high)| around(low, high))
+            }
+            Test::Gt(limit) | Test::Gte(limit) => around(limit.to_f64(), f64::INFINITY),
+            Test::Lt(limit) | Test::Lte(limit) => around(f64::NEG_INFINITY, limit.to_f64()),
+            Test::Eq(_) | Test::Ne(_) | Test::NotIn(_) | Test::Contains(_) | Test::NotContains(_) => None,
+            Test::IsSet => None,
+        };
+        Some(Need { property: self.property.clone(), range })
     }
 
     pub(super) fn read_list(

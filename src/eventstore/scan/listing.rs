@@ -3,7 +3,7 @@
 use super::{ScanError, ScanRequest};
 use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges};
 use crate::model::{Millis, ObjectId, PersonNo, utc_day};
-use crate::storage::server::objects::{self, ObjectRow};
+use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 use crate::storage::server::{journal, masks, persons};
 use crate::storage::{Db, StorageError};
 
@@ -31,6 +31,8 @@ pub struct Listing {
     pub data_version: i64,
     /// Everything that was answered until then is in the list.
     pub as_of: Millis,
+    /// Objects of the asked days that have no row that counts.
+    pub pruned: u64,
 }
 
 struct Snapshot {
@@ -63,28 +65,22 @@ impl Listing {
             })
             .await?;
         let mut listed = Vec::new();
-        for run in snapshot.runs {
-            if run.max_at < from || run.min_at >= to {
-                continue;
+        let mut pruned = 0;
+        let of_days = snapshot.runs.into_iter().filter(|run| run.max_at >= from && run.min_at < to);
+        for object in of_days.chain(snapshot.segments) {
+            let object_id = object.object_id;
+            match list(object, request).map_err(|source| ScanError::Format { object_id, source })? {
+                Listed::Read(object) => listed.push(object),
+                Listed::Pruned => pruned += 1,
+                Listed::Elsewhere => {}
             }
-            let object_id = run.object_id;
-            let found = of_run(run, request);
-            listed.extend(found.map_err(|source| ScanError::Format { object_id, source })?);
         }
-        listed.extend(snapshot.segments.into_iter().map(|segment| ListedObject {
-            object_id: segment.object_id,
-            events: segment.events,
-            bytes: segment.bytes,
-            min_at: segment.min_at,
-            max_at: segment.max_at,
-            created_at: segment.created_at,
-            rows: RowRanges::All,
-        }));
         Ok(Self {
             objects: listed,
             masked: snapshot.masked,
             data_version: snapshot.data_version,
             as_of: snapshot.as_of,
+            pruned,
         })
     }
 
@@ -94,24 +90,39 @@ impl Listing {
     }
 }
 
-/// The days of the project in a run, if it has any that are asked for.
-fn of_run(run: ObjectRow, request: &ScanRequest) -> Result<Option<ListedObject>, FormatError> {
-    let facts = ObjectFacts::from_bytes(&run.facts)?;
-    let Some(slice) = facts.slice_of(request.project_id) else { return Ok(None) };
-    // Within the slice, so that a request for all of time has days that are numbers of days.
-    let from = request.from.max(slice.occurred_min);
-    let last = request.to.saturating_sub(1).min(slice.occurred_max);
-    let rows = RowRanges::of_days(slice, utc_day(from), utc_day(last));
-    if rows == RowRanges::Some(Vec::new()) {
-        return Ok(None);
+enum Listed {
+    Read(ListedObject),
+    /// It has rows of the asked days, but none that counts.
+    Pruned,
+    /// It has no such rows.
+    Elsewhere,
+}
+
+fn list(object: ObjectRow, request: &ScanRequest) -> Result<Listed, FormatError> {
+    let mut listed = ListedObject {
+        object_id: object.object_id,
+        events: object.events,
+        bytes: object.bytes,
+        min_at: object.min_at,
+        max_at: object.max_at,
+        created_at: object.created_at,
+        rows: RowRanges::All,
+    };
+    // The catalogue row of a segment says all that is needed otherwise.
+    if object.kind == ObjectKind::Segment && !request.is_selective() {
+        return Ok(Listed::Read(listed));
     }
-    Ok(Some(ListedObject {
-        object_id: run.object_id,
-        events: run.events,
-        bytes: run.bytes,
-        min_at: slice.occurred_min,
-        max_at: slice.occurred_max,
-        created_at: run.created_at,
-        rows,
-    }))
+    let facts = ObjectFacts::from_bytes(&object.facts)?;
+    let Some(slice) = facts.slice_of(request.project_id) else { return Ok(Listed::Elsewhere) };
+    if object.kind == ObjectKind::Run {
+        // Within the slice, so that a request for all of time has days that are numbers of days.
+        let from = request.from.max(slice.occurred_min);
+        let last = request.to.saturating_sub(1).min(slice.occurred_max);
+        listed.rows = RowRanges::of_days(slice, utc_day(from), utc_day(last));
+        (listed.min_at, listed.max_at) = (slice.occurred_min, slice.occurred_max);
+        if listed.rows == RowRanges::Some(Vec::new()) {
+            return Ok(Listed::Elsewhere);
+        }
+    }
+    Ok(if request.may_match(slice) { Listed::Read(listed) } else { Listed::Pruned })
 }

@@ -69,6 +69,14 @@ impl ProjectMenu {
 impl ScanRequest {
     /// Everything a shard holds of a project, without properties.
     pub fn everything(shard_no: ShardNo, project_id: ProjectId) -> Self {
-        Self { shard_no, project_id, from: Millis::MIN, to: Millis::MAX, properties: Vec::new() }
+        Self {
+            shard_no,
+            project_id,
+            from: Millis::MIN,
+            to: Millis::MAX,
+            properties: Vec::new(),
+            events: None,
+            needs: Vec::new(),
+        }
     }
 }

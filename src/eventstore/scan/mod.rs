@@ -10,6 +10,7 @@
 
 mod listing;
 mod menu;
+mod prune;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +25,11 @@ use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, Ro
 use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::server::objects;
 use crate::storage::{Db, StorageError};
+use crate::telemetry::Metrics;
 
 pub use listing::{ListedObject, Listing};
 pub use menu::{MenuProperty, ProjectMenu};
+pub use prune::Need;
 
 /// How often a scan begins again when objects vanish under it. Each time means that reading took
 /// longer than the grace period.
@@ -63,7 +66,7 @@ impl ScanError {
 }
 
 /// What to read from one shard.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ScanRequest {
     pub shard_no: ShardNo,
     pub project_id: ProjectId,
@@ -73,6 +76,10 @@ pub struct ScanRequest {
     pub to: Millis,
     /// Literal names. The columns of every block are in this order.
     pub properties: Vec<String>,
+    /// Only rows of these events count; `None`: of all. Blocks hold rows of others too.
+    pub events: Option<Vec<String>>,
+    /// What every row that counts has. Blocks hold rows without it too.
+    pub needs: Vec<Need>,
 }
 
 /// All rows of a shard that a request covers.
@@ -83,6 +90,8 @@ pub struct ShardRows {
     pub data_version: i64,
     /// Everything that was answered until then is in the blocks.
     pub as_of: Millis,
+    /// Of all parts that were read.
+    pub bytes: u64,
 }
 
 impl ShardRows {
@@ -95,12 +104,43 @@ impl ShardRows {
 #[derive(Clone)]
 pub struct Scanner {
     decoders: Arc<Semaphore>,
+    metrics: ScanMetrics,
+}
+
+#[derive(Clone)]
+struct ScanMetrics {
+    bytes: prometheus::IntCounter,
+    objects: prometheus::IntCounterVec,
+    question_bytes: prometheus::Histogram,
+}
+
+impl ScanMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            bytes: metrics.counter("weir_scan_bytes_total", "Stored bytes that questions have read."),
+            objects: metrics.counters(
+                "weir_scan_objects_total",
+                "Runs and segments of the asked days, by whether a question had to read them.",
+                &["outcome"],
+            ),
+            question_bytes: metrics.bytes(
+                "weir_question_read_bytes",
+                "Stored bytes that one question has read, of all its shards.",
+            ),
+        }
+    }
 }
 
 impl Scanner {
     /// `decoders`: how many objects are decoded at the same time; the number of cores is right.
-    pub fn new(decoders: usize) -> Self {
-        Self { decoders: Arc::new(Semaphore::new(decoders.max(1))) }
+    pub fn new(decoders: usize, metrics: &Metrics) -> Self {
+        let metrics = ScanMetrics::new(metrics);
+        Self { decoders: Arc::new(Semaphore::new(decoders.max(1))), metrics }
+    }
+
+    /// To be told by whoever asks several shards for one question.
+    pub fn observe_question(&self, bytes: u64) {
+        self.metrics.question_bytes.observe(bytes as f64);
     }
 
     pub async fn scan(&self, db: &Db, request: &ScanRequest) -> Result<ShardRows, ScanError> {
@@ -127,20 +167,23 @@ impl Scanner {
             return Ok(None);
         }
         let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
-        let (data_version, as_of) = (listing.data_version, listing.as_of);
+        let (data_version, as_of, pruned) = (listing.data_version, listing.as_of, listing.pruned);
         let masked = Arc::new(listing.masked);
         let reads = listing.objects.into_iter().map(|object| {
             let header = headers.remove(&object.object_id);
             self.read_object(db, request, object, header, masked.clone())
         });
         // In the order of the list, so that the same objects always give the same blocks.
-        let found: Vec<Option<RowBlock>> =
+        let found: Vec<Option<(RowBlock, u64)>> =
             stream::iter(reads).buffered(FETCHES_AT_ONCE).try_collect().await?;
-        let blocks: Option<Vec<RowBlock>> = found.into_iter().collect();
-        Ok(blocks.map(|mut blocks| {
-            blocks.retain(|block| !block.is_empty());
-            ShardRows { blocks, data_version, as_of }
-        }))
+        let Some(read) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let bytes = read.iter().map(|(_, bytes)| bytes).sum();
+        self.metrics.bytes.inc_by(bytes);
+        self.metrics.objects.with_label_values(&["read"]).inc_by(read.len() as u64);
+        self.metrics.objects.with_label_values(&["pruned"]).inc_by(pruned);
+        let mut blocks: Vec<RowBlock> = read.into_iter().map(|(block, _)| block).collect();
+        blocks.retain(|block| !block.is_empty());
+        Ok(Some(ShardRows { blocks, data_version, as_of, bytes }))
     }
 
     async fn read_object(
@@ -150,7 +193,7 @@ impl Scanner {
         object: ListedObject,
         header: Option<Bytes>,
         masked: Arc<Vec<crate::model::PersonNo>>,
-    ) -> Result<Option<RowBlock>, ScanError> {
+    ) -> Result<Option<(RowBlock, u64)>, ScanError> {
         let object_id = object.object_id;
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(header) = header else { return Ok(None) };
@@ -165,6 +208,7 @@ impl Scanner {
         };
         let mut parts: PartSet = parts.into_iter().collect();
         parts.insert(HEADER_PART, header);
+        let bytes = parts.bytes() as u64;
 
         let (from, to) = (request.from, request.to);
         let inside = from <= object.min_at && object.max_at < to;
@@ -178,7 +222,7 @@ impl Scanner {
             }
             Ok(block)
         });
-        decoded.await?.map(Some).map_err(unreadable)
+        decoded.await?.map(|block| Some((block, bytes))).map_err(unreadable)
     }
 }
 

@@ -1,9 +1,10 @@
 use super::*;
-use crate::eventstore::fixture::{PROJECT, SHARD, rows, shown, store_run, store_segment};
+use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, shown, store_run, store_segment};
 use crate::eventstore::format::StoredRow;
 use crate::model::{DAY_MS, ProjectId, SeededRandom};
 use crate::storage::conformance::on_both;
 use crate::storage::server::{masks, persons};
+use crate::telemetry::Metrics;
 
 fn expected(rows: &[StoredRow]) -> Vec<String> {
     let mut shown: Vec<String> = rows
@@ -59,7 +60,7 @@ on_both! {
             .unwrap();
         let (from, to) = (2 * DAY_MS + 3_600_000, 9 * DAY_MS);
         let request = ScanRequest { from, to, ..ScanRequest::everything(SHARD, PROJECT) };
-        let scanned = Scanner::new(1).scan(&db, &request).await.unwrap();
+        let scanned = Scanner::new(1, &Metrics::default()).scan(&db, &request).await.unwrap();
         let there = |row: &&StoredRow| (from..to).contains(&row.occurred_at) && row.person_no != 7;
         assert_eq!(scanned.rows(), all.iter().filter(there).count() as u64);
         assert!(scanned.rows() > 100);
@@ -78,7 +79,7 @@ on_both! {
         let random = SeededRandom::new(1);
         let gone = store_segment(&db, &random, rows(PROJECT, 0..200)).await;
         let request = ScanRequest::everything(SHARD, PROJECT);
-        let scanner = Scanner::new(1);
+        let scanner = Scanner::new(1, &Metrics::default());
         let stale = Listing::read(&db, &request).await.unwrap();
         // It is replaced and deleted after it was listed.
         store_segment(&db, &random, rows(PROJECT, 0..200)).await;
@@ -94,5 +95,52 @@ on_both! {
         assert_eq!(objects::delete_retired(&db, SHARD, 6_000).await.unwrap(), 1);
         assert!(scanner.read_listed(&db, &request, stale).await.unwrap().is_none());
         assert_eq!(scanner.scan(&db, &request).await.unwrap().rows(), 200);
+    }
+}
+
+on_both! {
+    async fn only_objects_that_may_hold_what_counts_are_read(db: Db) {
+        let random = SeededRandom::new(1);
+        // Even numbers are page views with a float, odd ones purchases with an integer.
+        let of = |from: u32, to: u32, odd: bool| -> Vec<StoredRow> {
+            (from..to).filter(|n| (n % 2 == 1) == odd).map(|n| row(PROJECT, n)).collect()
+        };
+        store_segment(&db, &random, of(0, 200, false)).await;
+        store_segment(&db, &random, of(200, 400, true)).await;
+        store_run(&db, &random, of(1_000, 1_100, true)).await;
+        let metrics = Metrics::default();
+        let scanner = Scanner::new(1, &metrics);
+        let value = |low: f64, high: f64| vec![Need { property: "value".into(), range: Some((low, high)) }];
+        let set = |name: &str| vec![Need { property: name.into(), range: None }];
+        let everything = ScanRequest::everything(SHARD, PROJECT);
+        let mut bytes_of_all = 0;
+        for (name, events, needs, rows) in [
+            ("everything", None, vec![], 250),
+            ("both events", Some(vec!["$pageview", "purchase"]), vec![], 250),
+            ("page views", Some(vec!["$pageview"]), vec![], 100),
+            ("purchases", Some(vec!["purchase"]), vec![], 150),
+            ("no such event", Some(vec!["nothing"]), vec![], 0),
+            ("a property that all have", None, set("plan"), 250),
+            ("one that none has", None, set("planet"), 0),
+            ("above all floats", None, value(150.0, f64::INFINITY), 150),
+            ("below all integers", None, value(f64::NEG_INFINITY, 100.0), 100),
+            ("the greatest of the run", None, value(1_099.0, 1_099.0), 50),
+            ("between the segments", None, value(500.0, 600.0), 0),
+            ("of one event and the other's values", Some(vec!["$pageview"]), value(300.0, 400.0), 0),
+        ] {
+            let events = events.map(|names: Vec<&str>| names.into_iter().map(str::to_owned).collect());
+            let request = ScanRequest { events, needs, ..everything.clone() };
+            let scanned = scanner.scan(&db, &request).await.unwrap();
+            assert_eq!(scanned.rows(), rows, "{name}");
+            match name {
+                "everything" => bytes_of_all = scanned.bytes,
+                "both events" => assert_eq!(scanned.bytes, bytes_of_all),
+                _ if rows == 0 => assert_eq!(scanned.bytes, 0, "{name}"),
+                _ if rows < 250 => assert!(scanned.bytes < bytes_of_all, "{name}"),
+                _ => {}
+            }
+        }
+        let shown = metrics.render();
+        assert!(shown.contains("weir_scan_objects_total{outcome=\"pruned\"}"), "{shown}");
     }
 }
