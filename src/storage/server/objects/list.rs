@@ -8,7 +8,8 @@ use crate::storage::db::statement;
 use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
-/// More live objects than this in one shard is a broken compaction, not a catalogue.
+/// More live objects than this in one shard is a broken compaction, not a catalogue. Lists that
+/// answers and duplicates are found by fail there: one that is cut would silently lose rows.
 const OBJECTS_MAX: usize = 100_000;
 
 static LIST_RUNS: Statement = statement!(
@@ -19,12 +20,12 @@ static LIST_RUNS: Statement = statement!(
 
 /// The live runs of a shard, of all projects.
 pub async fn list_runs(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
-    objects(ObjectKind::Run, shard_no, &db.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
+    all_objects(ObjectKind::Run, shard_no, &db.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
 }
 
 /// The same within a snapshot.
 pub async fn list_runs_in(tx: &mut Tx, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
-    objects(ObjectKind::Run, shard_no, &tx.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
+    all_objects(ObjectKind::Run, shard_no, &tx.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
 }
 
 static LIST_SEGMENTS: Statement = statement!(
@@ -47,7 +48,7 @@ pub async fn list_segments(
     to: Millis,
 ) -> Result<Vec<ObjectRow>, StorageError> {
     let rows = db.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?;
-    objects(ObjectKind::Segment, shard_no, &rows)
+    all_objects(ObjectKind::Segment, shard_no, &rows)
 }
 
 /// The same within a snapshot.
@@ -59,7 +60,7 @@ pub async fn list_segments_in(
     to: Millis,
 ) -> Result<Vec<ObjectRow>, StorageError> {
     let rows = tx.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?;
-    objects(ObjectKind::Segment, shard_no, &rows)
+    all_objects(ObjectKind::Segment, shard_no, &rows)
 }
 
 static LIST_BARE: Pair = Pair {
@@ -105,6 +106,18 @@ pub async fn find_facts(
 ) -> Result<Option<Vec<u8>>, StorageError> {
     let row = db.fetch_optional(FACTS.of(kind), values![shard_no, object_id]).await?;
     row.map(|row| row.bytes(0)).transpose()
+}
+
+fn all_objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
+    if rows.len() == OBJECTS_MAX {
+        let (table, column) = match kind {
+            ObjectKind::Run => ("runs", "run_id"),
+            ObjectKind::Segment => ("segments", "segment_id"),
+        };
+        let detail = format!("shard {shard_no} has {OBJECTS_MAX} or more: compaction is not keeping up");
+        return Err(StorageError::corrupt(table, column, detail));
+    }
+    objects(kind, shard_no, rows)
 }
 
 fn objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
