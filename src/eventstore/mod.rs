@@ -6,6 +6,7 @@ pub mod compaction;
 mod fixture;
 pub mod format;
 mod objects;
+pub mod person;
 pub mod recent;
 pub mod scan;
 pub mod sealer;

@@ -115,7 +115,11 @@ async fn in_shard(
 }
 
 /// What the journal holds of the project.
-async fn waiting(db: &Db, shard_no: ShardNo, project_id: ProjectId) -> Result<Vec<Event>, ScanError> {
+pub(super) async fn waiting(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+) -> Result<Vec<Event>, ScanError> {
     let batches = journal::list_latest(db, shard_no, BATCHES_MAX).await?;
     if batches.is_empty() {
         return Ok(Vec::new());
@@ -178,13 +182,13 @@ async fn read_latest(
     Ok(Some(rows))
 }
 
-enum FetchError {
+pub(super) enum FetchError {
     Storage(StorageError),
     Format(FormatError),
 }
 
 impl FetchError {
-    fn of(self, object_id: crate::model::ObjectId) -> ScanError {
+    pub(super) fn of(self, object_id: crate::model::ObjectId) -> ScanError {
         match self {
             Self::Storage(error) => error.into(),
             Self::Format(source) => ScanError::Format { object_id, source },
@@ -193,7 +197,7 @@ impl FetchError {
 }
 
 /// Adds the parts that are wanted and not yet there; whether the object still exists.
-async fn fetch(
+pub(super) async fn fetch(
     db: &Db,
     object: &ListedObject,
     reader: &ObjectReader,

@@ -5,7 +5,8 @@ use actix_web::web::{ServiceConfig, get, post, resource, scope};
 
 use super::ops;
 use super::web::{
-    account, ask, assets, index, keys, live, login, overview, projects, rejected, settings, start, tickets,
+    account, ask, assets, index, keys, live, login, members, overview, persons, projects, rejected, settings,
+    start, tickets,
 };
 use super::{api, collect};
 use crate::config::Roles;
@@ -43,12 +44,16 @@ fn pages(config: &mut ServiceConfig) {
                 .service(resource("/tickets/{ticket_id}").route(get().to(tickets::show)))
                 .service(resource("/tickets/{ticket_id}/cancel").route(post().to(tickets::cancel)))
                 .service(resource("/live").route(get().to(live::show)))
+                .service(resource("/persons").route(get().to(persons::show)))
                 .service(resource("/start").route(get().to(start::show)))
                 .service(
                     resource("/settings").route(get().to(settings::show)).route(post().to(settings::save)),
                 )
                 .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
                 .service(resource("/keys/{key_id}/revoke").route(post().to(keys::revoke)))
+                .service(resource("/members").route(get().to(members::list)).route(post().to(members::add)))
+                .service(resource("/members/{account_id}/role").route(post().to(members::change_role)))
+                .service(resource("/members/{account_id}/remove").route(post().to(members::remove)))
                 .service(resource("/rejected").route(get().to(rejected::list))),
         );
 }

@@ -3,11 +3,12 @@
 
 import { readFile } from "node:fs/promises";
 
+import * as acts from "./act.mjs";
 import { look } from "./look.mjs";
 
 const [planFile, ...names] = process.argv.slice(2);
 const plan = JSON.parse(await readFile(planFile, "utf8"));
-const checks = { look };
+const checks = { look, ...acts };
 
 let failed = 0;
 for (const name of names.length ? names : Object.keys(checks)) {

@@ -66,6 +66,13 @@ impl Shop {
                 "funnel",
                 "ask?kind=funnel&s0.event=product_viewed&s1.event=added_to_cart&s2.event=purchased",
             ),
+            page("overview-filtered", "overview?range=7d&f0.property=country&f0.op=eq&f0.value=DE"),
+            page("overview-silent", "overview?range=custom&from=2020-01-01&to=2020-01-31"),
+            page("ask-wrong", "ask?s0.measure=count&f0.property=country&f0.op=gt&f0.value=abc"),
+            page("persons", "persons"),
+            page("person", "persons?id=ada"),
+            page("person-unknown", "persons?id=nobody"),
+            page("members", "members"),
             page("live", "live"),
             page("live-nothing", "live?event=no_such_event"),
             page("tickets", "tickets?all=1"),
@@ -95,6 +102,22 @@ async fn every_page_fits_in_both_themes_on_a_phone_and_a_desk() {
     let shop = Shop::open().await;
     shop.send_some().await;
     run(&shop, &["look"]);
+    shop.weir.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_ask_filter_sort_and_find_their_way_back() {
+    let shop = Shop::open().await;
+    shop.send_some().await;
+    run(&shop, &["menus", "sorting", "chart", "overview"]);
+    shop.weir.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_what_arrives_keep_the_theme_and_read_without_scripts() {
+    let shop = Shop::open().await;
+    shop.send_some().await;
+    run(&shop, &["start", "live", "person", "theme", "plain", "print"]);
     shop.weir.stop();
 }
 

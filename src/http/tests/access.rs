@@ -385,3 +385,62 @@ async fn an_error_keeps_the_navigation_of_who_is_signed_in() {
     let stranger = site.browser().get("/nowhere").await;
     assert!(stranger.body.contains("href=\"/login\">Log in") && !stranger.body.contains("/logout"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_add_change_and_remove_members_and_nobody_else_does() {
+    let site = TestSite::start().await;
+    let (ada, project) = site.signed_in("ada@example.org").await;
+    let members = format!("/p/{project}/members");
+    // A new account: its password is shown once, and works.
+    let page = ada.submit(&members, &members, &[("email", " Val@Example.org "), ("role", "viewer")]).await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    let (_, rest) = page.body.split_once("data-copy=\"").expect("a password to copy");
+    let password = rest.split('"').next().unwrap().to_owned();
+    let listed = ada.get(&members).await.body;
+    assert!(listed.contains("val@example.org") && !listed.contains(&password), "{listed}");
+    let val = site.browser();
+    assert_eq!(val.log_in("val@example.org", &password).await.status, 303);
+
+    // A viewer reads the list and can do nothing with it.
+    let seen = val.get(&members).await;
+    assert!(seen.body.contains("Only owners add") && !seen.body.contains("Add member"), "{}", seen.body);
+    let val_id = site.state.access.list_members(project).await.unwrap()[1].account_id;
+    for (path, fields) in [
+        (members.clone(), vec![("email", "eve@example.org"), ("role", "owner")]),
+        (format!("{members}/{val_id}/role"), vec![("role", "owner")]),
+        (format!("{members}/{val_id}/remove"), vec![]),
+    ] {
+        assert_eq!(val.submit(&members, &path, &fields).await.status, 403, "{path}");
+    }
+
+    // What is wrong stands at the field.
+    for (email, role, status, says) in [
+        ("val@example.org", "editor", 400, "is a member already"),
+        ("nobody", "editor", 400, "is no email address"),
+        ("x@example.org", "king", 400, "There is no role"),
+    ] {
+        let page = ada.submit(&members, &members, &[("email", email), ("role", role)]).await;
+        assert_eq!(page.status, status, "{email}");
+        assert!(page.body.contains(says), "{email}: {}", page.body);
+    }
+
+    // The last owner stays one; with a second one she may go.
+    let ada_id = site.state.access.list_members(project).await.unwrap()[0].account_id;
+    let page = ada.submit(&members, &format!("{members}/{ada_id}/remove"), &[]).await;
+    assert_eq!(page.status, 409);
+    assert!(page.body.contains("keeps at least one owner"), "{}", page.body);
+    let promoted = ada.submit(&members, &format!("{members}/{val_id}/role"), &[("role", "owner")]).await;
+    assert_eq!(promoted.location(), members);
+    assert!(val.get(&members).await.body.contains("Add member"), "at once on this replica");
+    assert_eq!(ada.submit(&members, &format!("{members}/{ada_id}/remove"), &[]).await.status, 303);
+    assert_eq!(ada.get(&members).await.status, 404, "she sees the project no longer");
+
+    // An account that exists is added as it is.
+    let page = val.submit(&members, &members, &[("email", "ada@example.org"), ("role", "editor")]).await;
+    assert!(
+        page.body.contains("ada@example.org is a member now") && !page.body.contains("Pass this password on"),
+        "{}",
+        page.body
+    );
+    assert_eq!(ada.get(&members).await.status, 200);
+}

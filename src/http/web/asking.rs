@@ -175,6 +175,18 @@ pub fn is_shared(ticket: &Ticket) -> bool {
         && ticket.started_at.is_none_or(|at| Some(at) == ticket.finished_at)
 }
 
+/// How fresh and how whole an answer is: "As of 12:04:31, all 4 shards".
+pub fn completeness(ticket: &Ticket, as_of: &str) -> String {
+    let progress = ticket.progress;
+    match (ticket.partial, progress.shards_total) {
+        (true, 0) => format!("As of {as_of}, not all shards"),
+        (true, total) => format!("As of {as_of}, {} of {total} shards", progress.shards_done.min(total - 1)),
+        (false, 0) => format!("As of {as_of}"),
+        (false, 1) => format!("As of {as_of}, the whole of it"),
+        (false, total) => format!("As of {as_of}, all {total} shards"),
+    }
+}
+
 /// A running ticket's bar and the sentence beside it.
 pub fn progress(ticket: &Ticket) -> (String, String) {
     let progress = ticket.progress;

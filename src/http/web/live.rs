@@ -56,19 +56,23 @@ pub(super) fn failed(error: ScanError) -> ApiError {
     }
 }
 
-fn row(event: Event) -> LiveRow {
-    let value = |value: PropertyValue| match value {
-        PropertyValue::String(text) | PropertyValue::Json(text) => text,
+/// A value as people read it.
+pub(super) fn shown(value: &PropertyValue) -> String {
+    match value {
+        PropertyValue::String(text) | PropertyValue::Json(text) => text.clone(),
         PropertyValue::Integer(number) => number.to_string(),
         PropertyValue::Float(number) => number.to_string(),
         PropertyValue::Bool(flag) => flag.to_string(),
-    };
+    }
+}
+
+pub(super) fn row(event: Event) -> LiveRow {
     LiveRow {
         event_id: event.event_id.to_string(),
         event: event.event,
         distinct_id: event.distinct_id,
         occurred_at: event.occurred_at,
         received_at: event.received_at,
-        properties: event.properties.into_iter().map(|(name, v)| (name, value(v))).collect(),
+        properties: event.properties.iter().map(|(name, value)| (name.clone(), shown(value))).collect(),
     }
 }

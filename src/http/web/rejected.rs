@@ -122,6 +122,16 @@ fn in_words(reason: &str, detail: String) -> String {
         "cardinality" => "Put what varies into a property's value, not into names.",
         "not_json" => "Send one JSON object in each line.",
         "too_many_properties" => "Send fewer properties, or group them in an array.",
+        "not_an_object" => "An event is an object: {\"event\": …, \"distinct_id\": …}.",
+        "too_large" => "Send the text that makes it large elsewhere, and only a reference to it here.",
+        "too_deep" => "Flatten what is nested: \"cart.size\" in place of objects within objects.",
+        "duplicate_field" => "Two parts of the sender write the same field: keep one.",
+        "anonymous_id" => "Use the id that the visitor had before log-in, or leave the field out.",
+        "id" => "Give every event an id of its own, a UUID at best, so that sending it again counts once.",
+        "properties" => "Send properties as an object of names and values.",
+        "key_length" => "Shorten the property's name; long ones often hold what belongs in the value.",
+        "string_length" => "Shorten the value, or leave it out.",
+        "number" => "Send numbers within 64 bits, or as text.",
         _ => "",
     };
     match (detail.trim_end(), remedy) {

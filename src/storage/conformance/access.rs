@@ -5,6 +5,7 @@ use crate::model::{AccountId, KeyId, KeyKind, ProjectId, Role};
 use crate::storage::StorageError;
 use crate::storage::control::accounts::{self, InsertAccount};
 use crate::storage::control::keys::{self, InsertKey};
+use crate::storage::control::members::{self, MembershipChange};
 use crate::storage::control::projects::{self, InsertProject};
 use crate::storage::control::sessions::{self, InsertSession, ThrottleLimit, count_attempt};
 
@@ -49,13 +50,42 @@ on_both! {
         assert_eq!(projects::find_role(&db, owner, other).await.unwrap(), None);
         projects::set_role(&db, owner, id, Role::Viewer, 9).await.unwrap();
         assert_eq!(projects::find_role(&db, owner, id).await.unwrap(), Some(Role::Viewer));
-        assert!(projects::delete_membership(&db, owner, id).await.unwrap());
-        assert_eq!(projects::find_role(&db, owner, id).await.unwrap(), None);
 
         assert!(projects::update_project(&db, id, "Shop", "UTC").await.unwrap());
         assert!(!projects::update_project(&db, ProjectId(999), "Shop", "UTC").await.unwrap());
         assert_eq!(projects::find_project(&db, id).await.unwrap().unwrap().time_zone, "UTC");
         assert_eq!(projects::find_project(&db, ProjectId(999)).await.unwrap(), None);
+    }
+}
+
+on_both! {
+    async fn a_project_keeps_its_last_owner(db: Db) {
+        let ada = accounts::create_account(&db, account("ada@example.org")).await.unwrap();
+        let eve = accounts::create_account(&db, account("eve@example.org")).await.unwrap();
+        let id = projects::create_project(&db, project("Shop", Some(ada), vec![])).await.unwrap();
+        let other = projects::create_project(&db, project("Other", Some(eve), vec![])).await.unwrap();
+        assert!(members::add_member(&db, eve, id, Role::Viewer, 7).await.unwrap());
+        assert!(!members::add_member(&db, eve, id, Role::Owner, 8).await.unwrap(), "she is one already");
+        let listed = members::list_members(&db, id, 10).await.unwrap();
+        let seen: Vec<_> = listed.iter().map(|m| (m.email.as_str(), m.role, m.added_at, m.is_disabled)).collect();
+        assert_eq!(seen, [("ada@example.org", Role::Owner, 6, false), ("eve@example.org", Role::Viewer, 7, false)]);
+        assert_eq!(members::list_members(&db, id, 1).await.unwrap().len(), 1);
+
+        let change = |account, role| members::change_member(&db, account, id, role);
+        for role in [None, Some(Role::Editor)] {
+            assert_eq!(change(ada, role).await.unwrap(), MembershipChange::LastOwner, "{role:?}");
+        }
+        assert_eq!(change(ada, Some(Role::Owner)).await.unwrap(), MembershipChange::Done);
+        assert_eq!(change(eve, Some(Role::Owner)).await.unwrap(), MembershipChange::Done);
+        // Two owners who remove each other at once: one of them stays.
+        let both = tokio::join!(change(ada, None), change(eve, None));
+        let mut both = [both.0.unwrap(), both.1.unwrap()];
+        both.sort_by_key(|change| *change as u8);
+        assert_ne!(both, [MembershipChange::Done; 2]);
+        let left = members::list_members(&db, id, 10).await.unwrap();
+        assert_eq!((left.len(), left[0].role), (1, Role::Owner));
+        assert_eq!(change(AccountId(999), None).await.unwrap(), MembershipChange::NoMember);
+        assert_eq!(members::list_members(&db, other, 10).await.unwrap().len(), 1, "another project's stay");
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod keys;
+pub mod members;
 pub mod projects;
 pub mod sessions;
 pub mod tickets;

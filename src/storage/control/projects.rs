@@ -66,8 +66,6 @@ static SET_ROLE: Statement = statement!(
     sqlite: "INSERT INTO memberships (account_id, project_id, role, created_at) VALUES (?, ?, ?, ?) \
              ON CONFLICT (account_id, project_id) DO UPDATE SET role = excluded.role",
 );
-static DELETE_MEMBERSHIP: Statement =
-    statement!("memberships.delete", "DELETE FROM memberships WHERE account_id = ? AND project_id = ?");
 
 /// Creates the project with its keys and its owner, all or nothing.
 pub async fn create_project(db: &Db, project: InsertProject) -> Result<ProjectId, StorageError> {
@@ -142,14 +140,6 @@ pub async fn set_role(
 ) -> Result<(), StorageError> {
     db.execute(&SET_ROLE, role_values(account_id, project_id, role, now)).await?;
     Ok(())
-}
-
-pub async fn delete_membership(
-    db: &Db,
-    account_id: AccountId,
-    project_id: ProjectId,
-) -> Result<bool, StorageError> {
-    Ok(db.execute(&DELETE_MEMBERSHIP, values![account_id, project_id]).await? > 0)
 }
 
 fn role_values(account_id: AccountId, project_id: ProjectId, role: Role, now: Millis) -> Vec<Value> {

@@ -11,6 +11,7 @@ use crate::{
     http::web::{
         chart::{self, COLOURS, Grain, Series, TimeAxis, TimeChart},
         format,
+        sort::Sort,
         views::{SeriesRow, ValueTable},
     },
     model::Millis,
@@ -29,6 +30,30 @@ pub struct Shown {
     pub table: Option<ValueTable>,
     /// "showing the first 8 of 11 series".
     pub remarks: Vec<String>,
+}
+
+impl Shown {
+    /// Puts both tables in the order that was asked for; `bucket` and `c0`, `c1`, … are columns of the
+    /// table of values.
+    pub fn sort(&mut self, sort: &Sort) {
+        match sort.column() {
+            "total" => self.series.sort_by(|a, b| sort.numbers(a.total, b.total)),
+            "value" => self.series.sort_by(|a, b| sort.apply(a.value.cmp(&b.value))),
+            "label" => self.series.sort_by(|a, b| sort.apply(a.label.cmp(&b.label))),
+            "bucket" => {
+                if let Some(table) = &mut self.table {
+                    table.rows.sort_by(|a, b| sort.apply(a.0.cmp(&b.0)));
+                }
+            }
+            column => {
+                let at = column.strip_prefix('c').and_then(|number| number.parse::<usize>().ok());
+                if let (Some(at), Some(table)) = (at, &mut self.table) {
+                    let cell = |values: &[Option<f64>]| values.get(at).copied().flatten();
+                    table.rows.sort_by(|a, b| sort.numbers(cell(&a.1), cell(&b.1)));
+                }
+            }
+        }
+    }
 }
 
 pub fn show(question: &Question, answer: &Answer, columns: bool, heading: &str, now: Millis) -> Shown {
@@ -238,9 +263,15 @@ mod tests {
         assert_eq!(values[9..], ["(not set)", "(empty)", "12345", "Other values"]);
         assert_eq!(shown.series.iter().filter(|row| row.drawn.is_some()).count(), COLOURS);
         assert_eq!(shown.remarks, ["The chart shows the first 8 of 13 series"]);
-        assert_eq!(shown.table.unwrap().columns[0], "v0", "equal labels are not repeated");
+        assert_eq!(shown.table.as_ref().unwrap().columns[0], "v0", "equal labels are not repeated");
         assert!(shown.comparable);
         assert!(!shown.chart.contains("unfinished"));
+
+        let mut shown = shown;
+        shown.sort(&Sort::read(&vec![("sort".into(), "total".into())]));
+        assert_eq!(shown.series[0].value.as_deref(), Some("12345"), "the fewest first");
+        shown.sort(&Sort::read(&vec![("sort".into(), "-bucket".into())]));
+        assert_eq!(shown.table.unwrap().rows[0].0, "2025-10-02");
     }
 
     #[test]

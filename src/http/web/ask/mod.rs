@@ -80,7 +80,8 @@ pub async fn show(
         Some(next) if !asked.json_only => next,
         _ => "Correct the question above to see its answer",
     };
-    let shell = Shell { frame, menus: menus(&menu), request: asked };
+    let public_url = state.config.http.shown_url();
+    let shell = Shell { frame, menus: menus(&menu), request: asked, public_url };
     let page = match outcome {
         None => shell.page(Asked::Nothing(next.to_owned())),
         Some(outcome) => answered(shell, outcome),

@@ -6,6 +6,7 @@ use crate::{
         asking::{self, Outcome},
         format,
         range::address,
+        sort::Sort,
         views::{AnswerView, AskPage, Asked, Frame, Menus, RangeBar},
     },
     tickets::Ticket,
@@ -16,11 +17,12 @@ pub struct Shell {
     pub frame: Frame,
     pub menus: Menus,
     pub request: Request,
+    pub public_url: String,
 }
 
 impl Shell {
     pub fn page(self, asked: Asked) -> AskPage {
-        let Shell { frame, menus, request } = self;
+        let Shell { frame, menus, request, public_url } = self;
         let view = if param(&request.params, "view") == Some("bars") { "bars" } else { "line" };
         AskPage {
             frame,
@@ -32,6 +34,8 @@ impl Shell {
             json_only: request.json_only,
             errors: request.errors,
             view,
+            sort: Sort::read(&request.params),
+            public_url,
             refresh_href: String::new(),
             asked,
         }
@@ -73,9 +77,15 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             let columns = param(&shell.request.params, "view") == Some("bars");
             let words = words::in_words(&question.asked());
             let heading = answer::funnel_heading(&question).unwrap_or(words);
-            let shown = answer::show(&question, &answer, columns, &heading, now);
+            let mut shown = answer::show(&question, &answer, columns, &heading, now);
+            shown.sort(&Sort::read(&shell.request.params));
+            let project_id = shell.frame.project.as_ref().map_or(0, |project| project.id.0);
             shell.frame.as_of = ticket.as_of;
-            let mut facts = shown.remarks;
+            let mut facts = Vec::new();
+            if let Some(as_of) = ticket.as_of {
+                facts.push(asking::completeness(&ticket, &format::clock_time(as_of, &shell.frame.time_zone)));
+            }
+            facts.extend(shown.remarks);
             match (ticket.started_at, ticket.finished_at) {
                 _ if asking::is_shared(&ticket) => {
                     facts.push("Answered before, over the same data".to_owned())
@@ -98,6 +108,10 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
                 notes: asking::notes(std::iter::once(&ticket)),
                 facts,
                 ticket_href: shell.ticket_href(&ticket),
+                csv_href: format!(
+                    "/api/v1/tickets/{}/result?format=csv&project={project_id}",
+                    ticket.ticket_id
+                ),
             };
             shell.page(Asked::Answered(Box::new(view)))
         }

@@ -4,19 +4,31 @@ use super::questions::Questions;
 use crate::{
     analysis::{Answer, Breakdown, Number, TrendsAnswer, TrendsAnswerSeries},
     http::web::{
-        ask::answer::started,
+        ask::{
+            answer::started,
+            form::{AskForm, BY_EVENT, FilterForm},
+        },
         asking::Outcome,
         chart::{self, Series, TimeAxis, TimeChart},
         format,
         range::{Range, address},
-        views::{Figure, Frame, Note, OverviewPage, Panel, RangeBar, TopEvent},
+        views::{Figure, Frame, Menus, OverviewPage, Panel, RangeBar, TopList, TopRow, TopRows},
     },
 };
 
 pub struct Answers {
     pub now: Outcome,
     pub top: Outcome,
+    /// Of the questions' lists, in their order.
+    pub lists: Vec<Outcome>,
     pub before: Option<Outcome>,
+}
+
+/// What is counted at all, and how it is chosen.
+pub struct Filtering {
+    pub form: AskForm,
+    pub error: Option<String>,
+    pub menus: Menus,
 }
 
 /// The series of the counting questions, in their order.
@@ -29,12 +41,13 @@ pub fn compose(
     bar: RangeBar,
     questions: &Questions,
     answers: Answers,
-    notes: Vec<Note>,
+    filtering: Filtering,
 ) -> OverviewPage {
-    let Answers { now, top, before } = answers;
-    let waiting = [Some(&now), Some(&top), before.as_ref()]
+    let Answers { now, top, lists, before } = answers;
+    let waiting = [&now, &top]
         .into_iter()
-        .flatten()
+        .chain(&lists)
+        .chain(&before)
         .any(|outcome| matches!(outcome, Outcome::Waiting(_)));
     let range = &bar.range;
     let per = range.grain().word();
@@ -82,19 +95,50 @@ pub fn compose(
         figure("Events per person", &|answer| total(PER_PERSON)(answer).map(two_decimals)),
         figure(&format!("Persons per {per}, mean"), &|answer| mean(answer).map(f64::round)),
     ];
-    let top_events = match (&top, trends(&top)) {
-        (_, Some(answer)) => Some(top_events(answer, &frame, range)),
-        (Outcome::Waiting(_), None) => None,
-        _ => Some(Vec::new()),
+    let filters = filtering.form.filter_params();
+    let asks = |own: &[(&str, &str)]| {
+        let mut params = range.params();
+        params.extend(own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        params.extend(filters.iter().cloned());
+        address(&frame.href("ask"), &params)
     };
+    let mut shown = vec![TopList {
+        title: "Top events",
+        of: "Event",
+        rows: ranked(&top, |name| asks(&[("s0.event", name), ("s0.measure", "count")])),
+        all_href: asks(&[("s0.measure", "count"), ("granularity", "none"), ("by", BY_EVENT)]),
+    }];
+    for (list, outcome) in questions.lists.iter().zip(&lists) {
+        let one = |value: &str| {
+            let mut form = filtering.form.clone();
+            form.filters.push(FilterForm {
+                property: list.property.into(),
+                op: "eq".into(),
+                value: value.into(),
+            });
+            let mut params = range.params();
+            params.push(("s0.measure".into(), "persons".into()));
+            params.extend(form.filter_params());
+            address(&frame.href("ask"), &params)
+        };
+        shown.push(TopList {
+            title: list.title,
+            of: list.of,
+            rows: ranked(outcome, one),
+            all_href: asks(&[("s0.measure", "count"), ("granularity", "none"), ("by", list.property)]),
+        });
+    }
     OverviewPage {
         frame,
         range: bar,
-        notes,
+        notes: Vec::new(),
         figures,
         events,
         persons,
-        top_events,
+        lists: shown,
+        filters: filtering.form.filters,
+        filter_error: filtering.error,
+        menus: filtering.menus,
         waiting,
         first_event_awaited: false,
         refresh_href: String::new(),
@@ -157,9 +201,15 @@ fn two_decimals(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-fn top_events(answer: &TrendsAnswer, frame: &Frame, range: &Range) -> Vec<TopEvent> {
+/// The names of a breakdown with their counts; what has no name is left out.
+fn ranked(outcome: &Outcome, href: impl Fn(&str) -> String) -> TopRows {
+    let answer = match (outcome, trends(outcome)) {
+        (_, Some(answer)) => answer,
+        (Outcome::Failed { detail, .. }, None) => return TopRows::Failed(detail.clone()),
+        _ => return TopRows::Waiting,
+    };
     let name_of = |series: &TrendsAnswerSeries| match &series.breakdown {
-        Some(Breakdown::Text(name)) => Some(name.clone()),
+        Some(Breakdown::Text(name)) if !name.is_empty() => Some(name.clone()),
         _ => None,
     };
     let number = |value: Option<Number>| value.map_or(0, |value| value.to_f64() as u64);
@@ -170,17 +220,12 @@ fn top_events(answer: &TrendsAnswer, frame: &Frame, range: &Range) -> Vec<TopEve
             .find(|series| series.measure == "persons" && name_of(series).as_deref() == Some(name));
         found.map(|series| number(series.total))
     };
-    answer
+    let rows = answer
         .series
         .iter()
         .filter(|series| series.measure == "count")
         .filter_map(|series| Some((name_of(series)?, number(series.total))))
         .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| {
-            let mut params = range.params();
-            params.push(("s0.event".into(), name.clone()));
-            params.push(("s0.measure".into(), "count".into()));
-            TopEvent { href: address(&frame.href("ask"), &params), persons: persons(&name), name, count }
-        })
-        .collect()
+        .map(|(name, count)| TopRow { href: href(&name), persons: persons(&name), name, count });
+    TopRows::Ready(rows.collect())
 }

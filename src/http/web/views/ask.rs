@@ -5,6 +5,7 @@ use crate::http::web::{
     ask::form::{AskForm, BY_EVENT, GRANULARITIES, Kind, MEASURES, OPERATORS, PartForm, takes_property},
     chart, format,
     range::{Params, address},
+    sort::Sort,
 };
 
 /// Above this many names a menu is a text field with suggestions, which searches.
@@ -28,7 +29,7 @@ impl Menus {
         self.events.iter().any(|known| known == name)
     }
 
-    fn has_property(&self, name: &str) -> bool {
+    pub(super) fn has_property(&self, name: &str) -> bool {
         self.properties.iter().any(|known| known.name == name)
     }
 
@@ -36,7 +37,7 @@ impl Menus {
         self.events.len() > MENU_MAX
     }
 
-    fn many_properties(&self) -> bool {
+    pub(super) fn many_properties(&self) -> bool {
         self.properties.len() > MENU_MAX
     }
 }
@@ -73,6 +74,8 @@ pub struct AnswerView {
     /// "Answered in 120 ms".
     pub facts: Vec<String>,
     pub ticket_href: String,
+    /// The whole answer as a file.
+    pub csv_href: String,
     pub is_funnel: bool,
 }
 
@@ -83,6 +86,11 @@ impl AnswerView {
 
     fn bar(&self, row: &SeriesRow) -> String {
         chart::share_bar(row.total.unwrap_or(0.0), self.largest())
+    }
+
+    /// One label for all rows says nothing beside the values of the breakdown.
+    fn has_labels(&self) -> bool {
+        !self.has_values() || self.series.windows(2).any(|pair| pair[0].label != pair[1].label)
     }
 
     fn has_values(&self) -> bool {
@@ -126,6 +134,9 @@ pub struct AskPage {
     pub errors: Vec<(String, String)>,
     /// `line` or `bars`.
     pub view: &'static str,
+    pub sort: Sort,
+    /// Where weir is, for the commands that ask the same.
+    pub public_url: String,
     /// While it waits: the same page, naming the ticket that is already there.
     pub refresh_href: String,
     pub asked: Asked,
@@ -164,6 +175,31 @@ impl AskPage {
     /// The attribute of the chosen option of a menu.
     fn selected(&self, option: impl AsRef<str>, value: impl AsRef<str>) -> &'static str {
         if option.as_ref() == value.as_ref() { " selected" } else { "" }
+    }
+
+    /// The same answer in another order.
+    fn sort_link(&self, column: impl AsRef<str>, numbers: bool) -> String {
+        let sort = self.sort.by(column.as_ref(), numbers);
+        let mut link = self.link(&self.form, self.view);
+        if let Some((name, value)) = sort.param() {
+            link += &format!("&{name}={value}");
+        }
+        link
+    }
+
+    /// The same question for a program: `POST /api/v1/tickets`.
+    fn curl(&self) -> String {
+        let body = format!("{{\"question\": {}}}", one_line(&self.json));
+        format!(
+            "curl {}/api/v1/tickets \\\n  -H 'Authorization: Bearer sk_…' \\\n  \
+             -H 'Content-Type: application/json' -H 'Prefer: wait=20' \\\n  -d {}",
+            self.public_url,
+            quoted(&body)
+        )
+    }
+
+    fn command(&self) -> String {
+        format!("weir ask --url {} --key sk_… {}", self.public_url, quoted(&one_line(&self.json)))
     }
 
     fn is_view(&self, view: &str) -> bool {
@@ -239,4 +275,15 @@ impl AskPage {
             MEASURES.iter().map(|(word, _)| *word).filter(|word| takes_property(word)).collect();
         words.join(" ")
     }
+}
+
+/// JSON without the line breaks that only people need; as it is when it is not JSON yet.
+fn one_line(json: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(json)
+        .map_or_else(|_| json.to_owned(), |value| value.to_string())
+}
+
+/// One argument of a POSIX shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }

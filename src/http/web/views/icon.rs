@@ -28,6 +28,10 @@ const SHAPES: &[(&str, &str)] = &[
         "projects",
         r#"<rect x="4" y="4" width="7" height="7" rx="1.5"/><rect x="13" y="4" width="7" height="7" rx="1.5"/><rect x="4" y="13" width="7" height="7" rx="1.5"/><rect x="13" y="13" width="7" height="7" rx="1.5"/>"#,
     ),
+    (
+        "members",
+        r#"<circle cx="9" cy="8" r="3.5"/><path d="M2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6M15.5 4.8a3.5 3.5 0 0 1 0 6.4M17.5 14.4c2.3.7 3.7 2.5 4 5.6"/>"#,
+    ),
     ("key", r#"<circle cx="8" cy="15" r="4"/><path d="m11 12 8-8m-3 3 3 3"/>"#),
     ("down", r#"<path d="m6 9 6 6 6-6"/>"#),
     ("up", r#"<path d="m6 15 6-6 6 6"/>"#),

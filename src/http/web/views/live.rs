@@ -15,7 +15,7 @@ pub struct LiveRow {
 
 impl LiveRow {
     /// The first few properties on one line.
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let shown: Vec<String> =
             self.properties.iter().take(5).map(|(name, value)| format!("{name}: {value}")).collect();
         shown.join(" · ")

@@ -27,7 +27,9 @@ mod error;
 mod keys;
 mod live;
 mod login;
+mod members;
 mod overview;
+mod persons;
 mod projects;
 mod range;
 mod rejected;
@@ -40,11 +42,13 @@ pub use error::{BareErrorPage, ErrorPage};
 pub use keys::{CreatedKey, KeyKind, KeyRow, KeysPage};
 pub use live::{LiveFilter, LivePage, LiveRow};
 pub use login::LoginPage;
-pub use overview::{Figure, OverviewPage, TopEvent};
+pub use members::{MemberRow, MembersPage};
+pub use overview::{Figure, OverviewPage, TopList, TopRow, TopRows};
+pub use persons::{PersonPage, PersonsPage, Profile};
 pub use projects::{ProjectForm, ProjectRow, ProjectsPage, SettingsPage, time_zone_names};
 pub use range::RangeBar;
 pub use rejected::{ReasonCount, RejectedPage, RejectedRow};
-pub use start::StartPage;
+pub use start::{FIRST_EVENT, Sender, SenderState, StartPage};
 pub use tickets::{TicketPage, TicketRow, TicketsPage};
 
 /// The selected entry of the navigation.
@@ -53,10 +57,12 @@ pub enum Nav {
     Overview,
     Ask,
     Live,
+    Persons,
     Tickets,
     Start,
     Rejected,
     Keys,
+    Members,
     Settings,
     Projects,
     None,
@@ -172,10 +178,12 @@ impl Frame {
         let page = match self.nav {
             Nav::Ask => "ask",
             Nav::Live => "live",
+            Nav::Persons => "persons",
             Nav::Tickets => "tickets",
             Nav::Start => "start",
             Nav::Rejected => "rejected",
             Nav::Keys => "keys",
+            Nav::Members => "members",
             Nav::Settings => "settings",
             Nav::Overview | Nav::Projects | Nav::None => "overview",
         };
@@ -187,7 +195,7 @@ impl Frame {
     }
 
     pub fn is_settings(&self) -> bool {
-        matches!(self.nav, Nav::Settings | Nav::Keys | Nav::Rejected)
+        matches!(self.nav, Nav::Settings | Nav::Keys | Nav::Members | Nav::Rejected)
     }
 
     pub fn zone_name(&self) -> &str {

@@ -1,7 +1,11 @@
 use askama::Template;
 
-use super::{Frame, Nav, Note, Panel, RangeBar, icon};
-use crate::http::web::{chart, format, format::Change};
+use super::{Frame, Menus, Nav, Note, Panel, RangeBar, icon};
+use crate::http::web::{
+    ask::form::{FilterForm, OPERATORS},
+    chart, format,
+    format::Change,
+};
 
 /// A number at the top of the page.
 pub struct Figure {
@@ -14,12 +18,37 @@ pub struct Figure {
     pub before: Option<String>,
 }
 
-pub struct TopEvent {
+pub struct TopRow {
     pub name: String,
-    /// Asks about this event.
+    /// Asks about this one.
     pub href: String,
     pub count: u64,
     pub persons: Option<u64>,
+}
+
+pub enum TopRows {
+    Waiting,
+    Ready(Vec<TopRow>),
+    /// Why they are not there.
+    Failed(String),
+}
+
+/// The most frequent names of one kind.
+pub struct TopList {
+    pub title: &'static str,
+    /// The head of its column: "Event", "Source".
+    pub of: &'static str,
+    pub rows: TopRows,
+    /// Asks for all of them.
+    pub all_href: String,
+}
+
+impl TopList {
+    fn bar(&self, row: &TopRow) -> String {
+        let TopRows::Ready(rows) = &self.rows else { return String::new() };
+        let largest = rows.iter().map(|row| row.count).max().unwrap_or(0);
+        chart::rank_bar(row.count as f64, largest as f64)
+    }
 }
 
 /// `/p/{id}/overview`.
@@ -32,8 +61,13 @@ pub struct OverviewPage {
     pub figures: Vec<Figure>,
     pub events: Panel,
     pub persons: Panel,
-    /// `None` while they are still counted.
-    pub top_events: Option<Vec<TopEvent>>,
+    /// The events first.
+    pub lists: Vec<TopList>,
+    /// What is counted at all, as a form.
+    pub filters: Vec<FilterForm>,
+    /// Why the filters cannot be applied.
+    pub filter_error: Option<String>,
+    pub menus: Menus,
     /// Something is still counted: the page brings itself up to date.
     pub waiting: bool,
     /// Where it looks: the same page, naming the tickets that are already there.
@@ -45,19 +79,15 @@ pub struct OverviewPage {
 impl OverviewPage {
     /// Everything is counted, and there is nothing.
     pub fn counts_nothing(&self) -> bool {
-        !self.waiting && self.top_events.as_ref().is_some_and(Vec::is_empty)
+        let Some(events) = self.lists.first() else { return false };
+        !self.waiting && matches!(&events.rows, TopRows::Ready(rows) if rows.is_empty())
+    }
+
+    fn selected(&self, option: impl AsRef<str>, value: impl AsRef<str>) -> &'static str {
+        if option.as_ref() == value.as_ref() { " selected" } else { "" }
     }
 
     fn per(&self) -> &'static str {
         self.range.range.grain().word()
-    }
-
-    fn top_count(&self) -> f64 {
-        let counts = self.top_events.iter().flatten().map(|event| event.count);
-        counts.max().unwrap_or(0) as f64
-    }
-
-    fn bar(&self, event: &TopEvent) -> String {
-        chart::rank_bar(event.count as f64, self.top_count())
     }
 }

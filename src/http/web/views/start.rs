@@ -3,6 +3,62 @@ use askama::Template;
 use super::{Frame, Nav, icon};
 use crate::model::Millis;
 
+/// The event that every snippet sends, with `from` saying which snippet it was.
+pub const FIRST_EVENT: &str = "first_event";
+
+/// A place that events come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sender {
+    Browser,
+    Node,
+    Python,
+    Curl,
+}
+
+impl Sender {
+    pub const ALL: [Self; 4] = [Self::Browser, Self::Node, Self::Python, Self::Curl];
+
+    /// The property `from` of its first event.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Curl => "curl",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Browser => "A web page",
+            Self::Node => "Node",
+            Self::Python => "Python",
+            Self::Curl => "curl, or any program",
+        }
+    }
+
+    fn remark(self) -> &'static str {
+        match self {
+            Self::Browser => {
+                "Paste it into the page. Give every event an id of its own and send it again after any answer that is not 2xx: it is counted once."
+            }
+            Self::Node => {
+                "Segment's SDK with weir as its host. Install it with npm install @segment/analytics-node."
+            }
+            Self::Python => {
+                "Segment's SDK with weir as its host. Install it with pip install segment-analytics-python."
+            }
+            Self::Curl => "One event, a list of events or lines of them, as JSON.",
+        }
+    }
+}
+
+/// A snippet and when its event arrived.
+pub struct SenderState {
+    pub sender: Sender,
+    pub arrived_at: Option<Millis>,
+}
+
 /// `/p/{id}/start`: how to send a first event, waiting until one arrives.
 #[derive(Template)]
 #[template(path = "start.html")]
@@ -12,29 +68,52 @@ pub struct StartPage {
     pub public_url: String,
     /// A write key that is not revoked.
     pub write_key: Option<String>,
-    /// When the newest event arrived; `None` while waiting for the first.
+    /// When the newest event of any kind arrived; `None` while waiting for the first.
     pub last_event_at: Option<Millis>,
+    pub senders: Vec<SenderState>,
 }
 
 impl StartPage {
-    fn key(&self) -> &str {
-        self.write_key.as_deref().unwrap_or("YOUR_WRITE_KEY")
-    }
+    fn snippet(&self, sender: &Sender) -> String {
+        let url = &self.public_url;
+        let key = self.write_key.as_deref().unwrap_or("YOUR_WRITE_KEY");
+        match sender {
+            Sender::Browser => format!(
+                r#"<script type="module">
+  fetch("{url}/api/v1/events?key={key}", {{
+    method: "POST",
+    keepalive: true,
+    body: JSON.stringify({{
+      id: crypto.randomUUID(),
+      event: "{FIRST_EVENT}",
+      distinct_id: "me",
+      properties: {{ from: "browser" }},
+    }}),
+  }});
+</script>"#
+            ),
+            Sender::Node => format!(
+                r#"import {{ Analytics }} from "@segment/analytics-node";
 
-    fn curl(&self) -> String {
-        format!(
-            "curl {}/api/v1/events \\\n  -H 'Authorization: Bearer {}' \\\n  -H 'Content-Type: application/json' \\\n  -d '{{\"event\": \"first_event\", \"distinct_id\": \"me\", \"properties\": {{\"from\": \"curl\"}}}}'",
-            self.public_url,
-            self.key()
-        )
-    }
+const analytics = new Analytics({{ writeKey: "{key}", host: "{url}" }});
+analytics.track({{ userId: "me", event: "{FIRST_EVENT}", properties: {{ from: "node" }} }});
+await analytics.closeAndFlush();"#
+            ),
+            Sender::Python => format!(
+                r#"import segment.analytics as analytics
 
-    fn javascript(&self) -> String {
-        format!(
-            "fetch(\"{}/api/v1/events?key={}\", {{\n  method: \"POST\",\n  keepalive: true,\n  body: JSON.stringify({{\n    id: crypto.randomUUID(),\n    event: \"order_placed\",\n    distinct_id: userId,\n    properties: {{ plan: \"pro\", amount_pence: 1999 }},\n  }}),\n}});",
-            self.public_url,
-            self.key()
-        )
+analytics.write_key = "{key}"
+analytics.host = "{url}"
+analytics.track("me", "{FIRST_EVENT}", {{"from": "python"}})
+analytics.flush()"#
+            ),
+            Sender::Curl => format!(
+                r#"curl {url}/api/v1/events \
+  -H 'Authorization: Bearer {key}' \
+  -H 'Content-Type: application/json' \
+  -d '{{"event": "{FIRST_EVENT}", "distinct_id": "me", "properties": {{"from": "curl"}}}}'"#
+            ),
+        }
     }
 
     fn import(&self) -> String {

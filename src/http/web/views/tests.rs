@@ -209,9 +209,15 @@ fn getting_started_waits_for_the_first_event() {
         public_url: "http://127.0.0.1:8080".into(),
         write_key: Some("wk_8fJ2kQp0sXv7LmZr4TnB1c".into()),
         last_event_at: None,
+        senders: Sender::ALL.map(|sender| SenderState { sender, arrived_at: None }).into(),
     };
-    assert!(check("start", &page).contains("Waiting for the first event"));
+    let html = check("start", &page);
+    assert!(html.contains("Waiting for the first event"));
+    assert_eq!(html.matches("waiting for your first event").count(), 4);
     page.last_event_at = Some(NOW - 3_000);
+    page.senders[1].arrived_at = Some(NOW - 3_000);
     page.write_key = None;
-    check("start-done", &page);
+    let html = check("start-done", &page);
+    assert_eq!(html.matches("waiting for your first event").count(), 3);
+    assert!(html.contains("badge good") && html.contains("YOUR_WRITE_KEY"));
 }

@@ -37,6 +37,19 @@ impl AskForm {
         params
     }
 
+    /// The filters for all, as parameters.
+    pub fn filter_params(&self) -> Params {
+        let mut params = Params::new();
+        write_filters(&self.filters, "", &mut |key, value| params.push((key, value.to_owned())));
+        params
+    }
+
+    /// The filters for all that are filled in, as a question has them.
+    pub fn filters_json(&self, types: &dyn Fn(&str) -> PropertyTypes) -> Vec<Value> {
+        let complete = self.filters.iter().filter(|filter| !filter.is_draft());
+        complete.map(|filter| filter_json(filter, types)).collect()
+    }
+
     /// The question, without what is still being filled in. Its errors name fields of the JSON;
     /// [`AskForm::places`] says where these stand in the form.
     pub fn to_json(&self, from: &str, to: &str, types: &dyn Fn(&str) -> PropertyTypes) -> Value {

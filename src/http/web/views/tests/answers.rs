@@ -8,6 +8,7 @@ use crate::http::web::{
     chart::{self, Grain, Series, TimeAxis, TimeChart},
     format::Change,
     range::{Params, Range},
+    sort::Sort,
 };
 
 fn params(query: &str) -> Params {
@@ -54,7 +55,7 @@ fn overview() -> OverviewPage {
         before: Some(before.into()),
     };
     let up = |by: &str| Change::Up(format!("{by}\u{202f}%"));
-    let top = |name: &str, count, persons| TopEvent {
+    let top = |name: &str, count, persons| TopRow {
         name: name.into(),
         href: "/p/1/ask".into(),
         count,
@@ -72,20 +73,32 @@ fn overview() -> OverviewPage {
         ],
         events: Panel::Ready(drawn("Events per day", &[one("Events", 6_900.0, 1)])),
         persons: Panel::Ready(drawn("Persons per day", &[one("Persons", 2_100.0, 5)])),
-        top_events: Some(vec![
-            top("$pageview", 81_204, 36_002),
-            top("product_viewed", 60_110, 21_480),
-            top("cart_item_added", 22_918, 9_122),
-            top("checkout_started", 11_003, 6_480),
-            top("order_placed", 8_412, 5_765),
-            top("search_performed_with_a_rather_long_name_that_does_not_fit_here", 6_020, 3_001),
-            top("newsletter_subscribed", 1_204, 1_199),
-            top("order_cancelled", 948, 902),
-        ]),
+        lists: vec![TopList {
+            title: "Top events",
+            of: "Event",
+            all_href: "/p/1/ask".into(),
+            rows: TopRows::Ready(vec![
+                top("$pageview", 81_204, 36_002),
+                top("product_viewed", 60_110, 21_480),
+                top("cart_item_added", 22_918, 9_122),
+                top("checkout_started", 11_003, 6_480),
+                top("order_placed", 8_412, 5_765),
+                top("search_performed_with_a_rather_long_name_that_does_not_fit_here", 6_020, 3_001),
+                top("newsletter_subscribed", 1_204, 1_199),
+                top("order_cancelled", 948, 902),
+            ]),
+        }],
+        filters: Vec::new(),
+        filter_error: None,
+        menus: Menus::default(),
         waiting: false,
         refresh_href: "/p/1/overview?ticket=x".into(),
         first_event_awaited: false,
     }
+}
+
+fn list(rows: TopRows) -> TopList {
+    TopList { title: "Top events", of: "Event", rows, all_href: "/p/1/ask".into() }
 }
 
 #[test]
@@ -103,7 +116,7 @@ fn the_overview_in_each_state() {
         ],
         persons: Panel::Waiting,
         events: Panel::Waiting,
-        top_events: None,
+        lists: vec![list(TopRows::Waiting)],
         waiting: true,
         ..overview()
     };
@@ -117,7 +130,9 @@ fn the_overview_in_each_state() {
             Note { level: NoteLevel::Info, text: "Sealing is 40 s behind.".into() },
         ],
         persons: Panel::Failed { detail, ticket_href: Some("/p/1/tickets/x".into()) },
-        top_events: Some(Vec::new()),
+        lists: vec![list(TopRows::Ready(Vec::new())), list(TopRows::Failed("It was cancelled.".into()))],
+        filters: AskForm::read(&params("f0.property=plan&f0.op=gt&f0.value=much"), "day").filters,
+        filter_error: Some("use a number".into()),
         ..overview()
     };
     check("overview-partial", &partial);
@@ -145,6 +160,8 @@ fn ask(query: &str, asked: Asked) -> AskPage {
         json_only: false,
         errors: Vec::new(),
         view: "line",
+        sort: Sort::default(),
+        public_url: "https://weir.example".into(),
         refresh_href: "/p/1/ask?ticket=x".into(),
         asked,
     }
@@ -161,6 +178,7 @@ fn answer(chart: String, series: Vec<SeriesRow>, table: Option<ValueTable>) -> A
         notes: Vec::new(),
         facts: vec!["As of 05:04:27".into(), "Answered in 118 ms".into()],
         ticket_href: "/p/1/tickets/x".into(),
+        csv_href: "/api/v1/tickets/x/result?format=csv&project=1".into(),
     }))
 }
 

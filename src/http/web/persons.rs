@@ -1,0 +1,86 @@
+//! `/p/{project_id}/persons`: one person by any of their ids, and what they did.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+
+use super::live;
+use super::views::{self, LiveRow, Nav, PersonPage, PersonsPage, Profile};
+use crate::eventstore::person::{PersonEvents, read_person};
+use crate::eventstore::recent::{RecentFilter, list_recent};
+use crate::http::extract::ProjectPage;
+use crate::http::{ApiError, HttpState};
+
+/// Events that a profile is made of and a timeline shows at most.
+const EVENTS_MAX: usize = 500;
+/// Recent events that the list of recent persons is taken from.
+const RECENT_MAX: usize = 300;
+const RECENT_PERSONS_MAX: usize = 25;
+const TOP_EVENTS: usize = 6;
+
+#[derive(Deserialize)]
+pub struct PersonsQuery {
+    #[serde(default)]
+    id: String,
+}
+
+/// `GET …/persons`: who was here last; `GET …/persons?id=…`: one of them. The id is a parameter and
+/// no part of the path, since clients choose ids with slashes and dots in them.
+pub async fn show(
+    state: web::Data<HttpState>,
+    project: ProjectPage,
+    query: web::Query<PersonsQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let frame = project.frame(&state, "Persons", Nav::Persons).await?;
+    let shards = &state.storage.shards;
+    let project_id = project.project_id();
+    let id = query.into_inner().id;
+    if id.is_empty() {
+        let any = RecentFilter::default();
+        let recent = list_recent(shards, project_id, RECENT_MAX, &any).await.map_err(live::failed)?;
+        let mut persons: Vec<LiveRow> = Vec::new();
+        for event in recent.events {
+            if persons.len() < RECENT_PERSONS_MAX
+                && !persons.iter().any(|known| known.distinct_id == event.distinct_id)
+            {
+                persons.push(live::row(event));
+            }
+        }
+        return Ok(views::respond(StatusCode::OK, &PersonsPage { frame, persons })?);
+    }
+    let span = project.project.span;
+    let found = read_person(shards, project_id, span, &id, EVENTS_MAX).await.map_err(live::failed)?;
+    let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+    let profile = profile(&found);
+    let rows = found.events.into_iter().map(live::row).collect();
+    let page = PersonPage { frame, id, profile, rows, more: found.more, events_max: EVENTS_MAX };
+    Ok(views::respond(status, &page)?)
+}
+
+/// What the events say about the person; `None` when there are none.
+fn profile(found: &PersonEvents) -> Option<Profile> {
+    let (newest, oldest) = (found.events.first()?, found.events.last()?);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut properties: BTreeMap<String, String> = BTreeMap::new();
+    for event in &found.events {
+        *counts.entry(&event.event).or_default() += 1;
+        // Newest first, so what is there already is the latest.
+        for (name, value) in &event.properties {
+            properties.entry(name.clone()).or_insert_with(|| live::shown(value));
+        }
+    }
+    let mut top: Vec<(String, usize)> =
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    top.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    top.truncate(TOP_EVENTS);
+    Some(Profile {
+        distinct_ids: found.distinct_ids.clone(),
+        first_at: oldest.occurred_at,
+        last_at: newest.occurred_at,
+        events: found.events.len(),
+        top,
+        properties: properties.into_iter().collect(),
+    })
+}
