@@ -17,6 +17,7 @@ use crate::cache::{Cache, CacheSettings};
 use crate::collection::{Collector, CollectorParts};
 use crate::config::{CacheConfig, Config, TicketsConfig};
 use crate::eventstore::compaction::Compactor;
+use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{SealContext, Sealer};
 use crate::http::{HttpServer, HttpState, ListenSettings};
@@ -115,6 +116,8 @@ impl App {
             let parallel = config.sealing.parallel_shards as usize;
             let sealer = Arc::new(Sealer::new(context, storage.shards.clone(), parallel, &metrics));
             tasks.push(tokio::spawn(sealer.run(stopped.clone())));
+            let forwarder = Arc::new(forwarder(&config, holder, &storage, &metrics));
+            tasks.push(tokio::spawn(forwarder.run(stopped.clone())));
             let compactor = Compactor::new(holder, &config.sealing, random.clone(), &metrics);
             let (shards, pause) = (storage.shards.clone(), config.sealing.compact_every_ms);
             tasks.push(tokio::spawn(async move {
@@ -176,6 +179,14 @@ pub fn open_cache(config: &CacheConfig, storage: &Storage, clock: Arc<dyn Clock>
         memory_bytes_max: config.memory_bytes_max as usize,
     };
     Ok(Cache::open(&settings, clock)?)
+}
+
+/// What brings batches to their own server.
+pub fn forwarder(config: &Config, holder: ReplicaId, storage: &Storage, metrics: &Metrics) -> Forwarder {
+    let sealing = &config.sealing;
+    let idle = Duration::from_millis(sealing.idle_ms.into());
+    let lease_ms = u64::from(sealing.lease_secs) * 1_000;
+    Forwarder::new(holder, storage.shards.clone(), lease_ms, idle, metrics)
 }
 
 /// What a sealer of this process works with.

@@ -7,7 +7,7 @@
 //! A shard whose server is away is left out and the answer says so; any other failure fails the run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use super::elsewhere::Heard;
 use super::kernels::{Cancel, KernelError};
 use super::plan::{Next, Partial, Plan, Round};
 use super::split::{Splitting, scan_request};
@@ -47,7 +48,8 @@ pub struct QuestionKind {
     scanner: Scanner,
     pub(super) limits: QuestionLimits,
     pub(super) splitting: Splitting,
-    clock: Arc<dyn Clock>,
+    pub(super) heard: Mutex<Heard>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Kernels at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
 }
@@ -87,7 +89,8 @@ impl QuestionKind {
     ) -> Self {
         let cores = Arc::new(Semaphore::new(cores.max(1)));
         let (limits, splitting) = (QuestionLimits::default(), Splitting::new(split_after));
-        Self { control, shards, scanner, limits, splitting, clock, cores }
+        let heard = Mutex::default();
+        Self { heard, control, shards, scanner, limits, splitting, clock, cores }
     }
 
     pub(super) async fn settings(
@@ -128,39 +131,38 @@ impl QuestionKind {
     /// Every batch that was visible then was inserted at that server's time of then or before. So it
     /// is sealed as soon as nothing so old is left in the journal of its shard.
     async fn wait_until_fresh(&self, shards: &[ShardNo]) -> Result<bool, StorageError> {
-        let mut waiting: Vec<(&Db, Millis)> = Vec::new();
+        // All servers: a batch may have been committed where its shard does not live, and goes home
+        // with the time of its insert.
+        let mut waiting: Vec<&Db> = Vec::new();
+        let mut asked_at = Millis::MIN;
         for server in self.shards.servers() {
-            if !shards.iter().any(|&shard| self.shards.server_of(shard).server_id == server.server_id) {
-                continue;
-            }
             let Ok(db) = server.db() else { return Ok(false) };
             match db.now_ms().await {
-                Ok(asked_at) => waiting.push((db, asked_at)),
+                Ok(now) => asked_at = asked_at.max(now),
                 Err(error) => return not_fresh(error),
             }
+            waiting.push(db);
         }
         let deadline = tokio::time::Instant::now() + FRESH_WAIT_MAX;
         let mut pause = FRESH_LOOK_FIRST;
         loop {
-            let mut still = Vec::new();
-            for (db, asked_at) in waiting {
+            let mut is_waiting = false;
+            for db in &waiting {
                 match journal::backlog(db).await {
                     Ok(backlog) => {
-                        let is_old = |entry: &journal::JournalBacklog| entry.oldest_inserted_at <= asked_at;
-                        if backlog.iter().any(|entry| shards.contains(&entry.shard_no) && is_old(entry)) {
-                            still.push((db, asked_at));
-                        }
+                        is_waiting |= backlog.iter().any(|entry| {
+                            shards.contains(&entry.shard_no) && entry.oldest_inserted_at <= asked_at
+                        });
                     }
                     Err(error) => return not_fresh(error),
                 }
             }
-            if still.is_empty() {
+            if !is_waiting {
                 return Ok(true);
             }
             if tokio::time::Instant::now() >= deadline {
                 return Ok(false);
             }
-            waiting = still;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(FRESH_LOOK_LONGEST);
         }
@@ -217,9 +219,21 @@ impl QuestionKind {
             false => None,
         };
 
+        // Before any shard is listed: what is on its way then, and not found here, is in the list.
+        let elsewhere = self.elsewhere(&shards).await.map_err(retry)?;
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
-        if self.is_large(run.project_id, &shards, &plan.reads()).await? {
-            match self.answer_split(run, &plan, &shards, fresh).await {
+        self.answer_plan(run, &plan, &shards, fresh).await.map(|output| elsewhere.limit(output))
+    }
+
+    async fn answer_plan(
+        &self,
+        run: &TicketRun,
+        plan: &Arc<Plan>,
+        shards: &[ShardNo],
+        fresh: Option<bool>,
+    ) -> Result<TicketOutput, RunError> {
+        if self.is_large(run.project_id, shards, &plan.reads()).await? {
+            match self.answer_split(run, plan, shards, fresh).await {
                 // It cannot be kept between processes: one does it all.
                 Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {
                     run.progress.reset();
@@ -227,7 +241,7 @@ impl QuestionKind {
                 answered => return answered,
             }
         }
-        self.answer_whole(run, &plan, &shards, fresh).await
+        self.answer_whole(run, plan, shards, fresh).await
     }
 
     /// All shards in this process.

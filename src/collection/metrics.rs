@@ -16,6 +16,7 @@ pub struct CollectMetrics {
     /// By `outcome`: committed, failed, stalled.
     pub commits: IntCounterVec,
     pub commit_seconds: Histogram,
+    pub spilled_events: IntCounter,
     committed_batches: IntCounter,
     batch_events: IntCounter,
     batch_bytes: IntCounter,
@@ -39,6 +40,10 @@ impl CollectMetrics {
             ),
             commits: metrics.counters("weir_collect_commits_total", "Commits to the journal.", &["outcome"]),
             commit_seconds: metrics.seconds("weir_collect_commit_seconds", "How long a commit took."),
+            spilled_events: metrics.counter(
+                "weir_collect_spilled_events_total",
+                "Events committed to another server because their own did not take them.",
+            ),
             committed_batches: metrics.counter("weir_collect_batches_total", "Batches sent to the journal."),
             batch_events: metrics.counter("weir_collect_batch_events_total", "Events in those batches."),
             batch_bytes: metrics

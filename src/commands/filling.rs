@@ -47,7 +47,11 @@ impl Filling {
         };
         let collector = Collector::start(parts, &metrics);
         let (stop, stopped) = watch::channel(false);
-        Ok(Self { storage, collector, stop, sealing: tokio::spawn(sealer.run(stopped)) })
+        let forwarder = Arc::new(app::forwarder(&context.config, holder, &storage, &metrics));
+        let sealing = tokio::spawn(async move {
+            tokio::join!(sealer.run(stopped.clone()), forwarder.run(stopped));
+        });
+        Ok(Self { storage, collector, stop, sealing })
     }
 
     /// Returns when everything that is committed now has left the journals, whoever seals it.

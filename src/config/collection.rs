@@ -35,6 +35,8 @@ pub struct CollectionConfig {
     pub queue_bytes_max: u32,
     /// How long a request waits for its commit.
     pub commit_secs_max: u32,
+    /// How long the server that an event belongs to may take to commit it before another does.
+    pub spill_after_ms: u32,
     /// Commits in flight to one server.
     pub commits_in_flight_max: u32,
     /// Rejected events kept for a project.
@@ -76,6 +78,7 @@ impl Default for CollectionConfig {
             property_names_max: 10_000,
             queue_bytes_max: 64 << 20,
             commit_secs_max: 10,
+            spill_after_ms: 3_000,
             commits_in_flight_max: 1,
             rejected_kept_max: 1_000,
             key_refresh_secs: 4,
@@ -109,6 +112,7 @@ impl CollectionConfig {
         check("property_names_max", self.property_names_max, 1, 1_000_000);
         check("queue_bytes_max", self.queue_bytes_max, 1 << 20, 1 << 30);
         check("commit_secs_max", self.commit_secs_max, 1, 25);
+        check("spill_after_ms", self.spill_after_ms, 50, 25_000);
         check("commits_in_flight_max", self.commits_in_flight_max, 1, 16);
         check("rejected_kept_max", self.rejected_kept_max, 0, 1_000_000);
         check("key_refresh_secs", self.key_refresh_secs, 1, 60);

@@ -5,6 +5,7 @@ pub mod compaction;
 #[cfg(test)]
 mod fixture;
 pub mod format;
+pub mod forwarder;
 mod objects;
 pub mod person;
 pub mod recent;

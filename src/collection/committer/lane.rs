@@ -33,11 +33,22 @@ const RETRY_WITHIN: Duration = Duration::from_secs(1);
 /// the connection may hang for an hour though the server is back.
 const STALL_LETS_GO: Duration = Duration::from_secs(30);
 
-type Answer = oneshot::Sender<Result<(), Unavailable>>;
+/// How long a server that failed is left alone while others take its events.
+const AWAY_REST: Duration = Duration::from_secs(1);
+
+/// A piece that was not committed, for another server to take.
+pub(super) struct Returned {
+    pub piece: Piece,
+    pub why: Unavailable,
+}
+
+type Answer = oneshot::Sender<Result<(), Returned>>;
 
 pub(super) struct Lane {
     journal: Arc<dyn Journal>,
     settings: CommitterSettings,
+    /// Whether others take what this server does not.
+    can_spill: bool,
     memory: Budget,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -55,6 +66,8 @@ struct State {
     committing: usize,
     /// Commits over their deadline that have not ended. Until they do, the server counts as away.
     stalled: usize,
+    /// After a failure, when the next request may try. Only where others take what this server does not.
+    away_until: Option<Instant>,
     is_stopping: bool,
 }
 
@@ -69,6 +82,7 @@ impl Lane {
     pub(super) fn new(
         journal: Arc<dyn Journal>,
         settings: CommitterSettings,
+        can_spill: bool,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         metrics: CollectMetrics,
@@ -76,6 +90,7 @@ impl Lane {
         Self {
             journal,
             settings,
+            can_spill,
             memory: Budget::with_gauge(settings.queue_bytes_max, metrics.queue_bytes.clone()),
             clock,
             random,
@@ -88,12 +103,20 @@ impl Lane {
 
     /// Room for so many bytes of records, or a refusal at once.
     pub(super) fn admit(&self, bytes: usize) -> Result<Reserved, Unavailable> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.is_stopping {
             return Err(Unavailable::Stopping);
         }
         if state.stalled > 0 {
             return Err(Unavailable::ServerAway);
+        }
+        if let Some(until) = state.away_until {
+            let now = Instant::now();
+            if now < until {
+                return Err(Unavailable::ServerAway);
+            }
+            // This one tries; the others spill until it is known how that ends.
+            state.away_until = Some(now + self.settings.deadline);
         }
         self.memory.reserve(bytes).map_err(|_| Unavailable::QueueFull)
     }
@@ -102,9 +125,9 @@ impl Lane {
         self: &Arc<Self>,
         pieces: Vec<Piece>,
         reserved: Reserved,
-        answers: &mut Vec<oneshot::Receiver<Result<(), Unavailable>>>,
-    ) {
+    ) -> Vec<oneshot::Receiver<Result<(), Returned>>> {
         let reserved = Arc::new(reserved);
+        let mut answers = Vec::with_capacity(pieces.len());
         let mut state = self.lock();
         for piece in pieces {
             let (answer, receiver) = oneshot::channel();
@@ -115,6 +138,7 @@ impl Lane {
             state.committing += 1;
             self.runtime.spawn(Committing { lane: self.clone(), is_counted: true }.run());
         }
+        answers
     }
 
     pub(super) async fn drain(&self) {
@@ -238,9 +262,25 @@ impl Lane {
             Err(_) => Err(Unavailable::CommitFailed("the commit panicked".into())),
         };
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        self.note(outcome.is_ok());
         let label = if outcome.is_ok() { "committed" } else { "failed" };
         self.metrics.commits.with_label_values(&[label]).inc();
         answer(group, &outcome);
+    }
+
+    /// Whether the server takes what it is given.
+    fn note(&self, is_taken: bool) {
+        if !self.can_spill {
+            return;
+        }
+        let mut state = self.lock();
+        let was_away = state.away_until.is_some();
+        state.away_until = (!is_taken).then(|| Instant::now() + AWAY_REST);
+        match (was_away, is_taken) {
+            (false, false) => tracing::warn!("a server takes no events; others take them until it does"),
+            (true, true) => tracing::info!("a server takes events again"),
+            _ => {}
+        }
     }
 
     /// The server does not answer. Everybody is told, new events are refused at once, and nothing
@@ -248,6 +288,7 @@ impl Lane {
     /// is lost to it.
     async fn wait_out(&self, inserting: JoinHandle<Result<(), StorageError>>, group: Vec<Waiting>) {
         self.lock().stalled += 1;
+        self.note(false);
         answer(group, &Err(Unavailable::CommitTooSlow));
         let refused = self.lock().queue.drain(..).collect();
         answer(refused, &Err(Unavailable::ServerAway));
@@ -267,8 +308,9 @@ fn refusal(error: &StorageError) -> Unavailable {
 
 fn answer(group: Vec<Waiting>, outcome: &Result<(), Unavailable>) {
     for waiting in group {
+        let Waiting { piece, answer, _reserved } = waiting;
         // Whoever asked may be gone; the events are committed all the same.
-        let _ = waiting.answer.send(outcome.clone());
+        let _ = answer.send(outcome.clone().map_err(|why| Returned { piece, why }));
     }
 }
 

@@ -5,6 +5,13 @@
 //! An idle server commits a lone event at once, a busy one commits hundreds of requests together,
 //! and nobody has to guess a delay.
 //!
+//! **Spill.** Many SDKs never send again after a 503, so refusing is losing. What a server does not
+//! take, because it is away or slower than `collection.spill_after_ms`, is committed to the journal of
+//! the next server that does, under its own shard; the forwarder (`eventstore/forwarder`) brings it
+//! home. A server that failed is left alone for a second, and then one request tries it again. It may
+//! have committed after all what another has committed too: events are identified, so both copies
+//! count once. Only when no server commits, or a queue is full, the answer is 503.
+//!
 //! A request is answered after the commits that carry its events, each commit answers for exactly
 //! the requests it carried, and no request can cancel one: commits run in tasks of their own.
 
@@ -15,11 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
 
 pub use piece::{Piece, Pieces};
 
 use self::lane::Lane;
+use super::budget::Reserved;
 use super::metrics::CollectMetrics;
 use super::outcome::Unavailable;
 use crate::config::CollectionConfig;
@@ -46,6 +53,8 @@ pub struct CommitterSettings {
     pub queue_bytes_max: usize,
     /// How long a request waits, and how long a commit may take before its server counts as away.
     pub deadline: Duration,
+    /// How long a commit may take while there is another server for its events.
+    pub spill_after: Duration,
     /// Commits in flight to one server.
     pub in_flight_max: usize,
 }
@@ -55,6 +64,7 @@ impl From<&CollectionConfig> for CommitterSettings {
         Self {
             queue_bytes_max: config.queue_bytes_max as usize,
             deadline: Duration::from_secs(config.commit_secs_max.into()),
+            spill_after: Duration::from_millis(config.spill_after_ms.into()),
             in_flight_max: config.commits_in_flight_max as usize,
         }
     }
@@ -65,6 +75,7 @@ pub struct Committer {
     /// Index into `lanes` for each shard.
     lane_of_shard: Vec<usize>,
     deadline: Duration,
+    metrics: CollectMetrics,
 }
 
 impl Committer {
@@ -98,16 +109,21 @@ impl Committer {
     ) -> Self {
         // A share each, so that one server's trouble cannot take the others' memory.
         let queue_bytes_max = settings.queue_bytes_max / journals.len().max(1);
-        let settings = CommitterSettings { queue_bytes_max, ..settings };
+        let can_spill = journals.len() > 1;
+        let deadline = settings.deadline;
+        let commit_max = if can_spill { deadline.min(settings.spill_after) } else { deadline };
+        let settings = CommitterSettings { queue_bytes_max, deadline: commit_max, ..settings };
         let lanes = journals.into_iter().map(|journal| {
-            Arc::new(Lane::new(journal, settings, clock.clone(), random.clone(), metrics.clone()))
+            let lane =
+                Lane::new(journal, settings, can_spill, clock.clone(), random.clone(), metrics.clone());
+            Arc::new(lane)
         });
-        Self { lanes: lanes.collect(), lane_of_shard, deadline: settings.deadline }
+        Self { lanes: lanes.collect(), lane_of_shard, deadline, metrics: metrics.clone() }
     }
 
     /// Returns once every piece is committed; an error means that some may be and some may not.
     ///
-    /// Refused at once when a queue is full or a server is known to be away. The caller may stop
+    /// Refused at once when a queue is full or all servers are known to be away. The caller may stop
     /// waiting at any time: the commits go on.
     pub async fn commit(&self, pieces: Vec<Piece>) -> Result<(), Unavailable> {
         let mut by_lane: Vec<Vec<Piece>> = Vec::new();
@@ -115,27 +131,83 @@ impl Committer {
         for piece in pieces {
             by_lane[self.lane_of_shard[usize::from(piece.shard_no.0)]].push(piece);
         }
-        // First every lane's consent, then the events: a request that touches two servers is not
-        // committed to one of them only to be refused by the other.
+        // First consent for all, then the events: a request that touches two servers is not committed to
+        // one of them only to be refused by the other.
         let mut admitted = Vec::new();
-        for (lane, pieces) in self.lanes.iter().zip(by_lane) {
+        for (home, pieces) in by_lane.into_iter().enumerate() {
             if !pieces.is_empty() {
-                let bytes = pieces.iter().map(|piece| piece.records.len()).sum();
-                admitted.push((lane, pieces, lane.admit(bytes)?));
+                let place = self.admit(home, 0, bytes_of(&pieces))?;
+                admitted.push((home, pieces, place));
             }
         }
-        let mut answers: Vec<oneshot::Receiver<Result<(), Unavailable>>> = Vec::new();
-        for (lane, pieces, reserved) in admitted {
-            lane.submit(pieces, reserved, &mut answers);
-        }
-        let waiting = async {
-            for answer in answers {
-                // A sender that is gone without a word was in a commit that panicked.
-                answer.await.unwrap_or(Err(Unavailable::CommitFailed("the commit was given up".into())))?;
+        let commits = admitted.into_iter().map(|(home, pieces, place)| self.commit_at(home, pieces, place));
+        let committed = async {
+            // All to their end: what one server refuses is no reason to leave another's half way.
+            for ended in futures_util::future::join_all(commits).await {
+                ended?;
             }
             Ok(())
         };
-        tokio::time::timeout(self.deadline, waiting).await.unwrap_or(Err(Unavailable::CommitTooSlow))
+        tokio::time::timeout(self.deadline, committed).await.unwrap_or(Err(Unavailable::CommitTooSlow))
+    }
+
+    /// Room at the first server that takes events of `home` now, from the `step`th in turn on.
+    fn admit(&self, home: usize, step: usize, bytes: usize) -> Result<(usize, Reserved), Unavailable> {
+        let mut refusal = Unavailable::ServerAway;
+        for step in step..self.lanes.len() {
+            match self.lane(home, step).admit(bytes) {
+                Ok(reserved) => return Ok((step, reserved)),
+                Err(Unavailable::ServerAway) => {}
+                // A full queue means more than the servers can take, which spilling would only spread.
+                Err(other) => {
+                    refusal = other;
+                    break;
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    fn lane(&self, home: usize, step: usize) -> &Arc<Lane> {
+        &self.lanes[(home + step) % self.lanes.len()]
+    }
+
+    /// Commits the pieces of one home there, or, what it gives back, at the next server in turn.
+    async fn commit_at(
+        &self,
+        home: usize,
+        mut pieces: Vec<Piece>,
+        mut place: (usize, Reserved),
+    ) -> Result<(), Unavailable> {
+        loop {
+            let (step, reserved) = place;
+            let events: u32 = pieces.iter().map(|piece| piece.events).sum();
+            let mut returned: Vec<Piece> = Vec::new();
+            let mut why = None;
+            for answer in self.lane(home, step).submit(pieces, reserved) {
+                match answer.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(refused)) => {
+                        returned.push(refused.piece);
+                        why = Some(refused.why);
+                    }
+                    // It was in a commit that panicked.
+                    Err(_) => return Err(Unavailable::CommitFailed("the commit was given up".into())),
+                }
+            }
+            if step > 0 {
+                let left: u32 = returned.iter().map(|piece| piece.events).sum();
+                self.metrics.spilled_events.inc_by((events - left).into());
+            }
+            let Some(why) = why else { return Ok(()) };
+            // The last word is that of the server which was asked, not of those that nobody asks now.
+            place = match self.admit(home, step + 1, bytes_of(&returned)) {
+                Ok(place) => place,
+                Err(Unavailable::ServerAway) => return Err(why),
+                Err(other) => return Err(other),
+            };
+            pieces = returned;
+        }
     }
 
     /// Takes no more, and returns when nothing is in flight: the last step of a graceful stop.
@@ -144,6 +216,10 @@ impl Committer {
             lane.drain().await;
         }
     }
+}
+
+fn bytes_of(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.records.len()).sum()
 }
 
 #[cfg(test)]

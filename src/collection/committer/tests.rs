@@ -63,17 +63,31 @@ impl Gate {
     }
 }
 
-const SETTINGS: CommitterSettings =
-    CommitterSettings { queue_bytes_max: 64 << 20, deadline: Duration::from_secs(20), in_flight_max: 1 };
+const SETTINGS: CommitterSettings = CommitterSettings {
+    queue_bytes_max: 64 << 20,
+    deadline: Duration::from_secs(20),
+    spill_after: Duration::from_secs(20),
+    in_flight_max: 1,
+};
 
 /// Even shards live on the first server, odd ones on the second.
 fn committer(settings: CommitterSettings) -> (Arc<Committer>, [Arc<Gate>; 2]) {
-    let gates = [Arc::<Gate>::default(), Arc::<Gate>::default()];
+    over(settings)
+}
+
+/// All shards live on one server.
+fn lonely(settings: CommitterSettings) -> (Arc<Committer>, Arc<Gate>) {
+    let (committer, [gate]) = over(settings);
+    (committer, gate)
+}
+
+fn over<const N: usize>(settings: CommitterSettings) -> (Arc<Committer>, [Arc<Gate>; N]) {
+    let gates = [(); N].map(|()| Arc::<Gate>::default());
     let journals =
         gates.iter().map(|gate| Arc::new(GatedJournal(gate.clone())) as Arc<dyn Journal>).collect();
     let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let metrics = CollectMetrics::new(&Metrics::default());
-    let lanes = (0..64).map(|shard| shard % 2).collect();
+    let lanes = (0..64).map(|shard| shard % N).collect();
     (Arc::new(Committer::over(journals, lanes, settings, &clock, &random, &metrics)), gates)
 }
 
@@ -139,7 +153,7 @@ async fn what_arrives_during_a_commit_is_the_next_commit() {
 
 #[tokio::test]
 async fn a_failed_commit_refuses_exactly_its_own_requests() {
-    let (committer, [gate, _]) = committer(SETTINGS);
+    let (committer, gate) = lonely(SETTINGS);
     let first = send(&committer, vec![piece(0, 0)]);
     gate.wait_for_insert(1).await;
     let second = send(&committer, vec![piece(0, 1)]);
@@ -162,9 +176,60 @@ async fn a_request_waits_for_every_server_it_touches() {
     even.open(1);
     tokio::task::yield_now().await;
     assert!(!both.is_finished());
-    odd.failures.store(1, Ordering::SeqCst);
     odd.open(1);
-    assert!(matches!(both.await.unwrap(), Err(Unavailable::CommitFailed(_))));
+    assert_eq!(both.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn what_a_server_does_not_take_another_does_until_it_does() {
+    let (committer, [even, odd]) = committer(SETTINGS);
+    odd.failures.store(1, Ordering::SeqCst);
+    even.open(1_000_000);
+    odd.open(1_000_000);
+    let both = vec![piece(0, 0), piece(1, 1), piece(3, 2)];
+    assert_eq!(committer.commit(both).await, Ok(()), "not one request fails");
+    // Shards 1 and 3 keep their numbers in the other's journal.
+    assert_eq!(even.statements(), [vec![(0, 1)], vec![(1, 1), (3, 1)]]);
+    assert_eq!(committer.metrics.spilled_events.get(), 2);
+    // Left alone at first, then tried again, and back.
+    let tries = odd.statements().len();
+    assert_eq!(committer.commit(vec![piece(1, 3)]).await, Ok(()));
+    assert_eq!(odd.statements().len(), tries);
+    while odd.statements().len() == tries {
+        assert_eq!(committer.commit(vec![piece(1, 4)]).await, Ok(()));
+    }
+    let spilled = committer.metrics.spilled_events.get();
+    assert_eq!(committer.commit(vec![piece(1, 5)]).await, Ok(()));
+    assert_eq!(committer.metrics.spilled_events.get(), spilled, "it is home again");
+}
+
+#[tokio::test]
+async fn when_no_server_commits_the_refusal_is_quick_and_says_so() {
+    let (committer, [even, odd]) = committer(SETTINGS);
+    even.failures.store(usize::MAX, Ordering::SeqCst);
+    odd.failures.store(usize::MAX, Ordering::SeqCst);
+    even.open(100);
+    odd.open(100);
+    assert!(matches!(committer.commit(vec![piece(1, 0)]).await, Err(Unavailable::CommitFailed(_))));
+    assert_eq!(committer.commit(vec![piece(1, 1)]).await, Err(Unavailable::ServerAway));
+    assert_eq!(committer.commit(vec![piece(0, 1)]).await, Err(Unavailable::ServerAway));
+    assert_eq!((even.statements().len(), odd.statements().len()), (1, 1), "nobody was asked again");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_its_requests_no_more_than_the_wait() {
+    let spill_after = Duration::from_millis(50);
+    let (committer, [even, odd]) = committer(CommitterSettings { spill_after, ..SETTINGS });
+    even.open(100);
+    // One in its statement, one in its queue behind it.
+    let first = send(&committer, vec![piece(1, 0)]);
+    odd.wait_for_insert(1).await;
+    let second = send(&committer, vec![piece(1, 1)]);
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(second.await.unwrap(), Ok(()));
+    assert_eq!(committer.commit(vec![piece(1, 2)]).await, Ok(()));
+    assert_eq!(even.statements().iter().flatten().map(|(_, events)| events).sum::<u32>(), 3);
+    assert_eq!(odd.statements().len(), 1);
 }
 
 #[tokio::test]
@@ -189,16 +254,13 @@ async fn a_full_queue_refuses_at_once_and_takes_again_when_it_has_room() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_refuses_at_once_and_recovers_by_itself() {
+async fn a_server_that_hangs_alone_refuses_at_once_and_recovers_by_itself() {
     let deadline = Duration::from_millis(50);
-    let (committer, [gate, other]) = committer(CommitterSettings { deadline, ..SETTINGS });
+    let (committer, gate) = lonely(CommitterSettings { deadline, ..SETTINGS });
     assert_eq!(committer.commit(vec![piece(0, 0)]).await, Err(Unavailable::CommitTooSlow));
     while committer.commit(vec![piece(0, 1)]).await != Err(Unavailable::ServerAway) {
         tokio::task::yield_now().await;
     }
-    // The other server is unharmed.
-    other.open(1);
-    assert_eq!(committer.commit(vec![piece(1, 2)]).await, Ok(()));
     // The old statement ends, and the lane with it.
     gate.open(10);
     while committer.commit(vec![piece(0, 3)]).await.is_err() {

@@ -102,6 +102,7 @@ struct SealMetrics {
     pass_seconds: prometheus::Histogram,
     lag_seconds: prometheus::IntGaugeVec,
     waiting_batches: prometheus::IntGaugeVec,
+    foreign_batches: prometheus::IntGaugeVec,
 }
 
 impl SealMetrics {
@@ -123,6 +124,11 @@ impl SealMetrics {
             waiting_batches: metrics.gauges(
                 "weir_seal_waiting_batches",
                 "Batches in the journal of a server.",
+                &["server"],
+            ),
+            foreign_batches: metrics.gauges(
+                "weir_forward_waiting_batches",
+                "Those of them that belong to another server and wait for its return.",
                 &["server"],
             ),
         }
@@ -346,6 +352,12 @@ impl Sealer {
         self.metrics.lag_seconds.with_label_values(&[&label]).set(lag_ms / 1_000);
         let batches: u64 = backlog.iter().map(|entry| entry.batches).sum();
         self.metrics.waiting_batches.with_label_values(&[&label]).set(batches as i64);
+        let is_here = |shard_no: ShardNo| self.shards.server_of(shard_no).server_id == server.server_id;
+        let foreign = backlog
+            .iter()
+            .filter(|entry| self.workers.contains_key(&entry.shard_no) && !is_here(entry.shard_no));
+        let foreign: u64 = foreign.map(|entry| entry.batches).sum();
+        self.metrics.foreign_batches.with_label_values(&[&label]).set(foreign as i64);
         Ok(())
     }
 

@@ -109,6 +109,42 @@ pub async fn database_now(db: &Db) -> Result<Millis, StorageError> {
     }
 }
 
+static INSERT_FORWARDED: Statement = statement!(
+    "journal.insert_forwarded",
+    mysql: "INSERT INTO journal (shard_no, batch_id, events, bytes, inserted_at, body) VALUES {rows} \
+            ON DUPLICATE KEY UPDATE shard_no = VALUES(shard_no)",
+    sqlite: "INSERT INTO journal (shard_no, batch_id, events, bytes, inserted_at, body) VALUES {rows} \
+             ON CONFLICT DO NOTHING",
+);
+
+/// Commits batches of one shard as another server's journal had them, the time of their first insert
+/// included: whoever waits for what was committed until then still waits for them.
+///
+/// Precondition: 1 to [`INSERT_ROWS_MAX`] batches of [`INSERT_BYTES_MAX`] in all, or one.
+pub async fn insert_forwarded(
+    db: &Db,
+    shard_no: ShardNo,
+    batches: &[JournalBatch],
+) -> Result<(), StorageError> {
+    debug_assert!((1..=INSERT_ROWS_MAX).contains(&batches.len()));
+    let mut binds = Vec::with_capacity(batches.len() * 6);
+    for JournalBatch { entry, body } in batches {
+        let JournalEntry { batch_id, events, inflated_bytes, inserted_at } = *entry;
+        binds.extend(values![shard_no, batch_id, events, inflated_bytes, inserted_at, body.clone()]);
+    }
+    db.execute(INSERT_FORWARDED.with_rows("(?, ?, ?, ?, ?, ?)", batches.len()), binds).await?;
+    Ok(())
+}
+
+static LIST_SHARDS: Statement =
+    statement!("journal.list_shards", "SELECT DISTINCT shard_no FROM journal ORDER BY shard_no LIMIT 65536");
+
+/// The shards that have batches here, wherever they live.
+pub async fn list_shards(db: &Db) -> Result<Vec<ShardNo>, StorageError> {
+    let rows = db.fetch_all(&LIST_SHARDS, vec![]).await?;
+    rows.iter().map(|row| row.u16(0).map(ShardNo)).collect()
+}
+
 static LIST_OLDEST: Statement = statement!(
     "journal.list_oldest",
     "SELECT batch_id, events, bytes, inserted_at FROM journal \

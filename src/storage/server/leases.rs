@@ -19,6 +19,8 @@ use crate::values;
 pub enum LeaseTask {
     Seal,
     Compact,
+    /// Of a shard that lives elsewhere: its batches here go home.
+    Forward,
 }
 
 impl LeaseTask {
@@ -26,6 +28,7 @@ impl LeaseTask {
         match self {
             Self::Seal => "seal",
             Self::Compact => "compact",
+            Self::Forward => "forward",
         }
     }
 }

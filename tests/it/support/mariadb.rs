@@ -54,6 +54,15 @@ impl MariaDb {
         self.process.take().expect("MariaDB runs").kill9();
     }
 
+    /// It keeps its connections and answers nothing, as behind a network that drops every packet.
+    pub fn freeze(&self) {
+        self.process.as_ref().expect("MariaDB runs").freeze();
+    }
+
+    pub fn wake(&self) {
+        self.process.as_ref().expect("MariaDB runs").wake();
+    }
+
     /// `mysql://user:password@host:port`, without a database.
     pub fn server_url(&self) -> String {
         format!("mysql://weir:weir@127.0.0.1:{}", self.port)

@@ -44,6 +44,11 @@ impl Process {
         stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('T'))
     }
 
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    pub fn freeze(&self) {
+        assert!(self.signal("-STOP"), "{} cannot be stopped", self.name);
+    }
+
     /// SIGCONT.
     pub fn wake(&self) {
         assert!(self.signal("-CONT"), "{} cannot be woken", self.name);
