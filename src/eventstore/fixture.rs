@@ -3,9 +3,13 @@
 use super::format::{self, ObjectBytes, StoredRow, WriteOptions};
 use super::objects::Placement;
 use super::scan::{ScanRequest, Scanner};
-use crate::model::{EventId, Millis, ObjectId, ProjectId, PropertyValue, Random, ShardNo, TimeSource};
+use crate::model::{
+    EventId, ManualClock, Millis, ObjectId, ProjectId, PropertyValue, Random, ShardNo, SystemRandom,
+    TimeSource,
+};
+use crate::storage::conformance::{POOL, TestDatabase};
 use crate::storage::server::objects;
-use crate::storage::{Db, StorageError};
+use crate::storage::{Db, Storage, StorageError, StorageSettings};
 
 pub const SHARD: ShardNo = ShardNo(3);
 pub const PROJECT: ProjectId = ProjectId(1);
@@ -81,4 +85,18 @@ pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
     }
     shown.sort();
     shown
+}
+
+/// A store of four shards, dealt out in turn to the second and third database; the first is the
+/// control database.
+pub async fn two_servers(databases: &[TestDatabase; 3]) -> Storage {
+    let [control, one, two] = databases;
+    let settings = StorageSettings {
+        control: control.dsn.clone(),
+        servers: vec![one.dsn.clone(), two.dsn.clone()],
+        shards: Some(4),
+        shards_default: 4,
+        pool: POOL,
+    };
+    Storage::open(&settings, &ManualClock::new(1), &SystemRandom).await.unwrap()
 }

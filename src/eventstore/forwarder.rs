@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::failpoint;
+use super::{each_server, failpoint};
 use crate::model::{ReplicaId, ShardNo};
 use crate::storage::server::journal::{self, INSERT_BYTES_MAX, INSERT_ROWS_MAX, JournalBatch, JournalEntry};
 use crate::storage::server::leases::{self, Lease, LeaseTask};
@@ -87,15 +87,7 @@ impl Forwarder {
         if self.shards.servers().len() < 2 {
             return;
         }
-        let servers = self.shards.servers().to_vec();
-        let tasks: Vec<_> = servers
-            .into_iter()
-            .map(|server| tokio::spawn(self.clone().run_server(server, stop.clone())))
-            .collect();
-        for task in tasks {
-            // A panic in one server's task has been logged; the others go on.
-            let _ = task.await;
-        }
+        each_server(&self.shards, |server| self.clone().run_server(server, stop.clone())).await;
     }
 
     async fn run_server(self: Arc<Self>, server: Arc<Server>, mut stop: watch::Receiver<bool>) {

@@ -12,6 +12,21 @@ pub mod recent;
 pub mod scan;
 pub mod sealer;
 
+use std::sync::Arc;
+
+use crate::storage::{Server, Shards};
+
 pub use crate::telemetry::failpoint;
 pub use block::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock, ValueRef};
 pub use objects::Placement;
+
+/// Runs a task for each server until all have ended. One that panics has been logged; the others go on.
+async fn each_server<Work>(shards: &Shards, work: impl Fn(Arc<Server>) -> Work)
+where
+    Work: Future<Output = ()> + Send + 'static,
+{
+    let tasks: Vec<_> = shards.servers().iter().map(|server| tokio::spawn(work(server.clone()))).collect();
+    for task in tasks {
+        let _ = task.await;
+    }
+}

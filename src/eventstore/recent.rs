@@ -1,5 +1,6 @@
 //! The events of a project that arrived last: out of the journal while they wait there, and out of
-//! the youngest runs and segments after that, on all servers. So every replica shows the same.
+//! the youngest runs and segments after that, on all servers, wherever they wait. So every replica
+//! shows the same.
 //!
 //! It is a look, not a count: of a busy project only the newest batches and objects are read.
 
@@ -13,7 +14,7 @@ use super::sealer::LINK_EVENT;
 use crate::model::{Event, Millis, PersonNo, ProjectId, ShardNo};
 use crate::storage::batch::BatchDecoder;
 use crate::storage::server::{journal, objects, persons};
-use crate::storage::{Db, Shards, StorageError};
+use crate::storage::{Db, Server, Shards, StorageError};
 
 /// The newest batches of each shard's journal that are looked into.
 const BATCHES_MAX: usize = 8;
@@ -68,6 +69,14 @@ pub async fn list_recent(
         (shard_no, found)
     });
     let mut recent = Recent::default();
+    // Elsewhere first: what is forwarded in between is seen twice, never not at all.
+    for server in shards.servers().iter().filter(|_| shards.servers().len() > 1) {
+        match waiting_elsewhere(shards, server, project_id).await {
+            Ok(events) => recent.events.extend(events.into_iter().filter(|event| filter.matches(event))),
+            Err(error) if error.is_transient() => recent.missing.push(server.shown.clone()),
+            Err(error) => return Err(error),
+        }
+    }
     let answers: Vec<_> = stream::iter(asked).buffered(SHARDS_AT_ONCE).collect().await;
     for (shard_no, answer) in answers {
         match answer {
@@ -111,6 +120,24 @@ async fn in_shard(
         );
     }
     sort_and_cut(&mut events, limit);
+    Ok(events)
+}
+
+/// What a server's journal holds of the project though it belongs to another server.
+async fn waiting_elsewhere(
+    shards: &Shards,
+    server: &Server,
+    project_id: ProjectId,
+) -> Result<Vec<Event>, ScanError> {
+    let db = server.db()?;
+    let mut events = Vec::new();
+    for shard_no in journal::list_shards(db).await? {
+        let is_foreign =
+            shard_no.0 < shards.count() && shards.server_of(shard_no).server_id != server.server_id;
+        if is_foreign {
+            events.extend(waiting(db, shard_no, project_id).await?);
+        }
+    }
     Ok(events)
 }
 
@@ -283,10 +310,10 @@ fn sort_and_cut(events: &mut Vec<Event>, limit: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, store_run, store_segment};
+    use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, store_run, store_segment, two_servers};
     use crate::model::{BatchId, SeededRandom, TimeSource};
     use crate::storage::batch::BatchEncoder;
-    use crate::storage::conformance::on_both;
+    use crate::storage::conformance::{TestDatabase, fresh_mysql, fresh_sqlite, on_both};
     use crate::storage::server::journal::NewBatch;
     use crate::storage::server::masks;
     use crate::storage::server::persons::KnownId;
@@ -382,5 +409,36 @@ mod tests {
             assert_eq!(found.len(), 98);
             assert_eq!(found, expected);
         }
+    }
+
+    async fn what_waits_at_another_server_is_shown_once(databases: [TestDatabase; 3]) {
+        let storage = two_servers(&databases).await;
+        let [here, there] = storage.shards.servers() else { panic!("two servers") };
+        let away = storage.shards.shards_of(there.server_id)[0];
+        let spilled = event(&at(7));
+        let batch = BatchEncoder::default().encode_events([&spilled]);
+        let batch = NewBatch { shard_no: away, batch_id: BatchId([1; 16]), batch };
+        journal::insert(here.db().unwrap(), vec![batch]).await.unwrap();
+        let shown = async || {
+            let recent = list_recent(&storage.shards, PROJECT, 10, &RecentFilter::default()).await.unwrap();
+            assert_eq!(recent.missing, Vec::<String>::new());
+            recent.events
+        };
+        assert_eq!(shown().await, std::slice::from_ref(&spilled));
+        // Half way: it is in both places.
+        let half = journal::read(here.db().unwrap(), away, &[BatchId([1; 16])]).await.unwrap();
+        journal::insert_forwarded(there.db().unwrap(), away, &half).await.unwrap();
+        assert_eq!(shown().await, [spilled]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_at_another_server_is_shown_once_sqlite() {
+        what_waits_at_another_server_is_shown_once([fresh_sqlite(), fresh_sqlite(), fresh_sqlite()]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_at_another_server_is_shown_once_mysql() {
+        let databases = [fresh_mysql().await, fresh_mysql().await, fresh_mysql().await];
+        what_waits_at_another_server_is_shown_once(databases).await;
     }
 }

@@ -1,24 +1,12 @@
 //! Batches between two real servers, on both back ends.
 
 use super::*;
-use crate::model::{BatchId, DAY_MS, Event, EventId, ManualClock, ProjectId, SystemRandom, TimeSource};
+use crate::eventstore::fixture::two_servers;
+use crate::model::{BatchId, DAY_MS, Event, EventId, ProjectId, TimeSource};
+use crate::storage::Storage;
 use crate::storage::batch::BatchEncoder;
-use crate::storage::conformance::{POOL, TestDatabase, fresh_mysql, fresh_sqlite};
+use crate::storage::conformance::{TestDatabase, fresh_mysql, fresh_sqlite};
 use crate::storage::server::journal::NewBatch;
-use crate::storage::{Storage, StorageSettings};
-
-/// Even shards live on one server, odd ones on the other, or the other way round.
-async fn open(databases: &[TestDatabase; 3]) -> Storage {
-    let [control, one, two] = databases;
-    let settings = StorageSettings {
-        control: control.dsn.clone(),
-        servers: vec![one.dsn.clone(), two.dsn.clone()],
-        shards: Some(4),
-        shards_default: 4,
-        pool: POOL,
-    };
-    Storage::open(&settings, &ManualClock::new(1), &SystemRandom).await.unwrap()
-}
 
 fn forwarder(storage: &Storage, n: u8) -> Forwarder {
     let idle = Duration::from_millis(1);
@@ -47,7 +35,7 @@ async fn entries(db: &Db, shard_no: ShardNo) -> Vec<JournalEntry> {
 
 /// Moves everything to its home and nothing else, as it was, whatever was there before.
 async fn batches_go_home_as_they_are(databases: [TestDatabase; 3]) {
-    let storage = open(&databases).await;
+    let storage = two_servers(&databases).await;
     let [here, there] = storage.shards.servers() else { panic!("two servers") };
     let (away, at_home) =
         (storage.shards.shards_of(there.server_id)[0], storage.shards.shards_of(here.server_id)[0]);
@@ -83,7 +71,7 @@ async fn batches_go_home_as_they_are_mysql() {
 
 /// A forwarder that lost its lease deletes nothing; two at once move each batch.
 async fn two_forwarders_lose_nothing(databases: [TestDatabase; 3]) {
-    let storage = open(&databases).await;
+    let storage = two_servers(&databases).await;
     let [here, there] = storage.shards.servers() else { panic!("two servers") };
     let away = storage.shards.shards_of(there.server_id)[0];
     let (here_db, there_db) = (here.db().unwrap(), there.db().unwrap());

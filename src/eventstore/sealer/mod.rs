@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
+use crate::eventstore::each_server;
 use crate::eventstore::format::FormatError;
 use crate::model::{Clock, ObjectId, Random, ReplicaId, ServerId, ShardNo};
 use crate::storage::server::journal;
@@ -188,15 +189,7 @@ impl Sealer {
 
     /// Runs until `stop` turns true, then gives its leases back.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        let servers = self.shards.servers().to_vec();
-        let tasks: Vec<_> = servers
-            .into_iter()
-            .map(|server| tokio::spawn(self.clone().run_server(server, stop.clone())))
-            .collect();
-        for task in tasks {
-            // A panic in one server's task has been logged; the others go on.
-            let _ = task.await;
-        }
+        each_server(&self.shards, |server| self.clone().run_server(server, stop.clone())).await;
     }
 
     async fn run_server(self: Arc<Self>, server: Arc<Server>, mut stop: watch::Receiver<bool>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::eventstore::fixture::two_servers;
 use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, StoredRow, Want};
 use crate::model::ProjectId;
 use crate::model::{
@@ -12,7 +13,7 @@ use crate::model::{
 };
 use crate::storage::Statement;
 use crate::storage::batch::{BatchEncoder, encode_event};
-use crate::storage::conformance::on_both;
+use crate::storage::conformance::{TestDatabase, fresh_mysql, fresh_sqlite, on_both};
 use crate::storage::server::failed_events;
 use crate::storage::server::journal::NewBatch;
 use crate::storage::server::{leases::LeaseTask, objects};
@@ -323,4 +324,46 @@ on_both! {
         let outcome = pass(&db, &context(1), &mut memory()).await;
         assert_eq!((outcome.links, outcome.rows), (1, 1));
     }
+}
+
+/// The worker itself, over two shards of one server.
+async fn a_poisoned_shard_holds_up_no_other(databases: [TestDatabase; 3]) {
+    let storage = two_servers(&databases).await;
+    let server = &storage.shards.servers()[0];
+    let db = server.db().unwrap();
+    let [poisoned, sound] = storage.shards.shards_of(server.server_id)[..] else { panic!("two shards") };
+    refuse_ids(db).await;
+    let journal_has =
+        async |shard_no| journal::backlog(db).await.unwrap().iter().any(|entry| entry.shard_no == shard_no);
+    for (shard_no, n, who) in [(poisoned, 1, "poison"), (poisoned, 2, "a"), (sound, 3, "b")] {
+        let batch = BatchEncoder::default().encode_events(&[event(who, n, DAY_MS), event("c", n, DAY_MS)]);
+        journal::insert(db, vec![NewBatch { shard_no, batch_id: BatchId([n; 16]), batch }]).await.unwrap();
+    }
+    let metrics = Metrics::default();
+    let sealer = Sealer::new(context(1), storage.shards.clone(), 2, &metrics);
+    sealer.seal_everything().await.unwrap();
+    assert!(!journal_has(sound).await && journal_has(poisoned).await);
+    let mut rounds = 1;
+    while journal_has(poisoned).await {
+        sealer.seal_everything().await.unwrap();
+        rounds += 1;
+        assert!(rounds < 20, "the shard is blocked");
+    }
+    assert!(rounds >= 4, "three failures come before any verdict");
+    let kept = put_aside(db, PROJECT).await;
+    assert_eq!(kept.iter().map(|kept| kept.reason.as_str()).collect::<Vec<_>>(), ["unsealable_event"]);
+    let shown = metrics.render();
+    assert!(shown.contains(r#"weir_seal_events_total{outcome="stored"} 5"#), "{shown}");
+    assert!(shown.contains(r#"weir_seal_events_total{outcome="broken"} 1"#), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_shard_holds_up_no_other_sqlite() {
+    a_poisoned_shard_holds_up_no_other([fresh_sqlite(), fresh_sqlite(), fresh_sqlite()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_shard_holds_up_no_other_mysql() {
+    let databases = [fresh_mysql().await, fresh_mysql().await, fresh_mysql().await];
+    a_poisoned_shard_holds_up_no_other(databases).await;
 }
