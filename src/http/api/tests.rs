@@ -237,6 +237,10 @@ async fn an_unchanged_ticket_is_not_sent_again() {
     let same = Answer::to(api.get(&location).header("if-none-match", &etag)).await;
     assert_eq!((same.status.as_u16(), same.text.as_str(), same.header("etag")), (304, "", etag.as_str()));
     // The long poll ends with the first change.
+    for tags in [format!("\"x\", {etag}"), "*".to_owned()] {
+        let same = Answer::to(api.get(&location).header("if-none-match", &tags)).await;
+        assert_eq!(same.status.as_u16(), 304, "{tags}");
+    }
     let poll = api.get(&format!("{location}?wait=25")).header("if-none-match", &etag);
     let poll = tokio::spawn(Answer::to(poll));
     let cancelled = Answer::to(api.request(Method::POST, &format!("{location}/cancel"))).await;
@@ -261,7 +265,18 @@ async fn bad_requests_are_told_what_is_wrong() {
     for path in ["?limit=0", "?limit=201", "?before=x"] {
         assert_eq!(Answer::to(api.get(path)).await.problem(), (400, "invalid".to_owned()), "{path}");
     }
-    assert_eq!(Answer::to(api.get("?limit=x")).await.problem(), (400, "malformed".to_owned()));
+    let id = "/01890000-0000-7000-8000-000000000000";
+    for (path, name) in [
+        (format!("{id}?wait=abc"), "wait"),
+        (format!("{id}/result?offset=-1"), "offset"),
+        ("?limit=x".to_owned(), "limit"),
+    ] {
+        let answer = Answer::to(api.get(&path)).await;
+        assert_eq!(answer.problem(), (400, "malformed".to_owned()), "{path}");
+        assert_eq!(answer.json()["errors"][0]["pointer"], name, "{path}");
+    }
+    let list = api.request(Method::POST, "").header("content-type", "application/json").body("[]");
+    assert_eq!(Answer::to(list).await.json()["detail"], "The body is a list; send an object.");
     let key = api.post(json!({})).header("idempotency-key", "x".repeat(256));
     assert_eq!(Answer::to(key).await.problem(), (400, "invalid".to_owned()));
 }
@@ -376,6 +391,12 @@ async fn a_large_result_is_fetched_in_pages() {
     assert_eq!(whole.json()["steps"].as_array().unwrap().len(), 10_000);
     let csv = Answer::to(api.get(&format!("{this}?format=csv&limit=2"))).await;
     assert_eq!((csv.header("content-type"), csv.text.lines().count()), ("text/csv; charset=utf-8", 3));
+    // Long enough to be written while it is sent.
+    let long = Answer::to(api.get(&format!("{this}?format=csv&limit=10000"))).await;
+    assert_eq!((long.text.len() > 1 << 20, long.text.lines().count()), (true, 10_001));
+    assert_eq!(long.header("content-length"), long.text.len().to_string());
+    let inside = Answer::to(api.get(&format!("{this}?format=json&bucket=1"))).await;
+    assert_eq!(inside.problem(), (400, "invalid".to_owned()));
     let unknown = Answer::to(api.get(&format!("{this}?format=xml"))).await;
     assert_eq!(unknown.problem(), (400, "invalid".to_owned()));
 }

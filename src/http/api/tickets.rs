@@ -2,26 +2,30 @@
 //!
 //! The answer is always the ticket. It belongs to the caller's project; any other is not found.
 
+use std::io;
 use std::time::Duration;
 
+use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use futures_util::{TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::result_format::{PageLimits, ResultFormat, page};
+use super::result_format::{Cursor, Page, PageLimits, ResultFormat, page};
 use super::ticket_view::{TicketView, address, etag, json, version_of};
-use crate::http::extract::{Caller, JsonBody};
+use crate::http::extract::{Caller, JsonBody, Params};
 use crate::http::{ApiError, ErrorCode, FieldError};
 use crate::model::{ProjectId, TicketId};
 use crate::tickets::{Submit, SubmitError, Ticket, TicketError, Tickets, WAIT_MAX, WaitFor};
 
 pub use super::ticket_events::ticket_events;
 
-/// No answer is larger than 10 MB; some room is left for what is around the rows.
-const PAGE_BYTES_MAX: usize = 9_000_000;
-const WHOLE_BYTES_MAX: u64 = 10_000_000;
+/// No answer is larger than 10 MB, in whatever form it is sent.
+const ANSWER_BYTES_MAX: usize = 10_000_000;
+/// Larger pages are written while they are sent, uncompressed.
+const INLINE_BYTES_MAX: usize = 1 << 20;
 const PAGE_ROWS_DEFAULT: usize = 1_000;
 const PAGE_ROWS_MAX: usize = 100_000;
 
@@ -78,16 +82,23 @@ pub async fn get_ticket(
     caller: Caller,
     tickets: web::Data<Tickets>,
     path: web::Path<String>,
-    query: web::Query<GetTicket>,
+    Params(query): Params<GetTicket>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let ticket = ticket_id(&path)?;
-    let seen = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let seen = seen.and_then(version_of);
-    let wait_for = seen.map_or(WaitFor::End, WaitFor::Change);
+    let seen = Seen::of(request.headers());
+    let wait_for = match seen.versions.as_slice() {
+        [] => WaitFor::End,
+        [only] => WaitFor::Change(*only),
+        // Of several, the one that it has now, if any, is to change.
+        several => {
+            let now = tickets.get(caller.project_id(), ticket).await.map_err(ticket_error)?.version();
+            WaitFor::Change(if several.contains(&now) { now } else { several[0] })
+        }
+    };
     let wait = Duration::from_secs(query.wait.unwrap_or(0)).min(WAIT_MAX);
     let ticket = tickets.wait(caller.project_id(), ticket, wait_for, wait).await.map_err(ticket_error)?;
-    if seen == Some(ticket.version()) {
+    if seen.is_any || seen.versions.contains(&ticket.version()) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, etag(&ticket))).finish());
     }
     answer(StatusCode::OK, &ticket, &tickets, Duration::ZERO).await
@@ -123,7 +134,7 @@ struct TicketListView {
 pub async fn list_tickets(
     caller: Caller,
     tickets: web::Data<Tickets>,
-    query: web::Query<ListTickets>,
+    Params(query): Params<ListTickets>,
 ) -> Result<HttpResponse, ApiError> {
     let limit = query.limit.unwrap_or(LIST_DEFAULT);
     if !(1..=LIST_MAX).contains(&limit) {
@@ -146,6 +157,8 @@ pub async fn list_tickets(
 pub struct GetResult {
     format: Option<String>,
     offset: Option<usize>,
+    /// For CSV: in the row at `offset`, the bucket to begin with.
+    bucket: Option<usize>,
     limit: Option<usize>,
 }
 
@@ -155,7 +168,7 @@ pub async fn get_ticket_result(
     caller: Caller,
     tickets: web::Data<Tickets>,
     path: web::Path<String>,
-    query: web::Query<GetResult>,
+    Params(query): Params<GetResult>,
 ) -> Result<HttpResponse, ApiError> {
     let format = match query.format.as_deref() {
         None => ResultFormat::Json,
@@ -167,16 +180,17 @@ pub async fn get_ticket_result(
     if !(1..=PAGE_ROWS_MAX).contains(&rows_max) {
         return Err(invalid_parameter("limit", format!("It is {rows_max}; use 1 to {PAGE_ROWS_MAX}.")));
     }
+    if query.bucket.is_some() && format != ResultFormat::Csv {
+        return Err(invalid_parameter("bucket", "Only format=csv is cut inside a row.".to_owned()));
+    }
     let ticket = finished(&tickets, caller.project_id(), ticket_id(&path)?).await?;
     let result = tickets.result(&ticket).await.map_err(ticket_error)?;
     let is_page = query.offset.is_some() || query.limit.is_some() || format != ResultFormat::Json;
-    if !is_page && result.len() as u64 <= WHOLE_BYTES_MAX {
+    if !is_page && result.len() <= ANSWER_BYTES_MAX {
         return Ok(json_response(StatusCode::OK, result));
     }
-    // A row takes more room as CSV, where its label stands in every line: some megabytes of it are
-    // cut smaller beforehand.
-    let bytes_max = if format == ResultFormat::Csv { PAGE_BYTES_MAX / 8 } else { PAGE_BYTES_MAX };
-    let limits = PageLimits { offset: query.offset.unwrap_or(0), rows_max, bytes_max };
+    let from = Cursor { row: query.offset.unwrap_or(0), bucket: query.bucket.unwrap_or(0) };
+    let limits = PageLimits { from, rows_max, bytes_max: ANSWER_BYTES_MAX };
     let page = web::block(move || page(&result, format, limits))
         .await
         .map_err(ApiError::internal)?
@@ -186,16 +200,29 @@ pub async fn get_ticket_result(
         .insert_header((header::CONTENT_TYPE, format.content_type()))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"));
     if format != ResultFormat::Json {
-        let name = if format == ResultFormat::Csv { "csv" } else { "ndjson" };
-        let file = format!("attachment; filename=\"{}.{name}\"", ticket.ticket_id);
+        let file = format!("attachment; filename=\"{}.{}\"", ticket.ticket_id, format.name());
         response.insert_header((header::CONTENT_DISPOSITION, file));
     }
-    if let Some(next) = page.next {
-        let format = query.format.as_deref().unwrap_or("json");
-        let next = format!("{}/result?format={format}&offset={next}&limit={rows_max}", address(&ticket));
+    if let Some(Cursor { row, bucket }) = page.next {
+        let bucket = if bucket > 0 { format!("&bucket={bucket}") } else { String::new() };
+        let format = format.name();
+        let next =
+            format!("{}/result?format={format}&offset={row}{bucket}&limit={rows_max}", address(&ticket));
         response.insert_header((header::LINK, format!("<{next}>; rel=\"next\"")));
     }
-    Ok(response.body(page.body))
+    send_page(response, page)
+}
+
+fn send_page(mut response: HttpResponseBuilder, page: Page) -> Result<HttpResponse, ApiError> {
+    if page.bytes > INLINE_BYTES_MAX {
+        return Ok(response
+            .body(SizedStream::new(page.bytes as u64, stream::iter(page.pieces).map_err(io::Error::other))));
+    }
+    let mut body = Vec::with_capacity(page.bytes);
+    for piece in page.pieces {
+        body.extend_from_slice(&piece.map_err(ApiError::internal)?);
+    }
+    Ok(response.body(body))
 }
 
 /// A ticket that has a result, or why there is none.
@@ -247,6 +274,22 @@ fn json_response(status: StatusCode, body: bytes::Bytes) -> HttpResponse {
 
 pub(super) fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
     text.parse().map_err(|_| ApiError::not_found("There is no such ticket."))
+}
+
+/// What `If-None-Match` names: some versions, or `*` for whatever there is.
+#[derive(Default, PartialEq, Debug)]
+struct Seen {
+    versions: Vec<u64>,
+    is_any: bool,
+}
+
+impl Seen {
+    fn of(headers: &HeaderMap) -> Self {
+        let lists = headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+        let tags: Vec<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+        let versions = tags.iter().copied().filter_map(version_of).collect();
+        Self { versions, is_any: tags.contains(&"*") }
+    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -342,6 +385,22 @@ mod tests {
             (&[], 0),
         ] {
             assert_eq!(preferred_wait(&headers("prefer", values)).as_secs(), secs, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn reads_which_versions_a_client_has() {
+        let tag = "W/\"00000000000000ff\"";
+        for (values, versions, is_any) in [
+            (&[tag][..], &[255][..], false),
+            (&["\"x\", W/\"00000000000000ff\", \"000000000000000a\""], &[255, 10], false),
+            (&["\"000000000000000a\"", tag], &[10, 255], false),
+            (&["*"], &[], true),
+            (&["\"other\""], &[], false),
+            (&[], &[], false),
+        ] {
+            let seen = Seen { versions: versions.to_vec(), is_any };
+            assert_eq!(Seen::of(&headers("if-none-match", values)), seen, "{values:?}");
         }
     }
 

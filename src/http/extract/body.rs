@@ -72,6 +72,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
             }
             let bytes_max = state_of(&request).config.http.api_body_bytes_max as usize;
             let body = read_body(&request, &mut payload, bytes_max, READ_TIME_MAX).await?;
+            // serde would take a list for the members in order.
+            if body.trim_ascii_start().first() == Some(&b'[') {
+                return Err(ApiError::malformed("The body is a list; send an object."));
+            }
             serde_json::from_slice(&body)
                 .map(Self)
                 .map_err(|error| ApiError::malformed(format!("The body cannot be read: {error}.")))

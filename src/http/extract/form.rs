@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::params::parse;
 use super::{SignedIn, csrf, is_from_our_pages, read_body};
 use crate::http::{ApiError, ErrorCode};
 
@@ -37,11 +38,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for CsrfForm<T> {
         Box::pin(async move {
             let SignedIn(session) = SignedIn::extract(&request).await?;
             let text = read(&request, &mut payload).await?;
-            let Token { csrf } = parse(&text)?;
+            let Token { csrf } = parse(&text, "field")?;
             if !csrf::fits(&session.csrf_token, &csrf) {
                 return Err(stale("The form's token does not fit this session."));
             }
-            Ok(Self(parse(&text)?))
+            Ok(Self(parse(&text, "field")?))
         })
     }
 }
@@ -55,7 +56,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for PostedForm<T> {
         let mut payload = payload.take();
         Box::pin(async move {
             let text = read(&request, &mut payload).await?;
-            Ok(Self(parse(&text)?))
+            Ok(Self(parse(&text, "field")?))
         })
     }
 }
@@ -68,13 +69,6 @@ async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<String, Ap
     }
     let body = read_body(request, payload, FORM_BYTES_MAX, READ_TIME_MAX).await?;
     String::from_utf8(body.into()).map_err(|_| ApiError::malformed("The form is not UTF-8."))
-}
-
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, ApiError> {
-    match web::Query::<T>::from_query(text) {
-        Ok(form) => Ok(form.into_inner()),
-        Err(error) => Err(ApiError::malformed(format!("The form cannot be read: {error}."))),
-    }
 }
 
 fn stale(detail: &str) -> ApiError {

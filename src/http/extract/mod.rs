@@ -7,6 +7,7 @@
 //! | [`CsrfForm`] | a posted form, sent by one of our own pages | 403 |
 //! | [`PostedForm`] | a posted form of somebody who is not signed in yet | 403 |
 //! | [`Caller`] | the project an API call is about, by secret key or session | 401, 404 |
+//! | [`Params`] | the query | 400 |
 //! | [`JsonBody`] | a JSON body within its limit | 400, 408, 413, 415 |
 //! | [`ClientAddress`] | who sent it, as far as proxies are trusted | |
 
@@ -16,6 +17,7 @@ mod client_address;
 pub mod cookie;
 mod csrf;
 mod form;
+mod params;
 mod project_page;
 mod signed_in;
 
@@ -24,6 +26,7 @@ pub use caller::{Caller, CallerId};
 pub use client_address::ClientAddress;
 pub use csrf::{csrf_field, is_from_our_pages};
 pub use form::{CsrfForm, PostedForm};
+pub use params::Params;
 pub use project_page::ProjectPage;
 pub use signed_in::{SignedIn, find_session, safe_next};
 

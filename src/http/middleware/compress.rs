@@ -26,7 +26,7 @@ pub async fn compress(
     if !is_text(response.headers()) {
         return Ok(response);
     }
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    add_vary(response.headers_mut());
     let status = response.status();
     let size = match response.response().body().size() {
         BodySize::Sized(size) => size,
@@ -49,6 +49,14 @@ pub async fn compress(
     let mut response = response.set_body(BoxBody::new(small));
     response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     Ok(ServiceResponse::new(request, response))
+}
+
+/// In one line with what is there: some caches and clients look at one line only.
+fn add_vary(headers: &mut HeaderMap) {
+    let there = headers.get_all(header::VARY).filter_map(|value| value.to_str().ok());
+    let all: Vec<&str> = there.chain(["accept-encoding"]).collect();
+    let all = HeaderValue::from_str(&all.join(", ")).expect("header values joined are a header value");
+    headers.insert(header::VARY, all);
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {

@@ -173,3 +173,45 @@ async fn rejected_events_are_listed_with_their_reason_in_words() {
     let only = browser.get(&format!("{rejected}?reason=distinct_id")).await.body;
     assert!(only.contains("number 200.") && !only.contains("number 199."));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_works_where_get_does_and_options_says_what_does() {
+    let site = TestSite::start().await;
+    let (browser, project) = site.signed_in("ada@example.org").await;
+    let tickets = "/api/v1/tickets".to_owned();
+    for path in ["/login".to_owned(), format!("/p/{project}/keys"), "/healthz/ready".to_owned(), tickets] {
+        let got = browser.get(&path).await;
+        let head = browser.send("HEAD", &path, "text/plain", "").await;
+        assert_eq!((head.status, head.body.as_str()), (got.status, ""), "{path}");
+        assert_eq!(head.header("content-type"), got.header("content-type"), "{path}");
+        let length = head.header("content-length").parse::<usize>().unwrap();
+        // A page carries the time, whose text may be a few bytes longer.
+        assert!(length.abs_diff(got.body.len()) < 100, "{path}: {length} and {}", got.body.len());
+    }
+    assert_eq!(browser.send("HEAD", "/logout", "text/plain", "").await.status, 405);
+    assert_eq!(browser.send("HEAD", "/nowhere", "text/plain", "").await.status, 404);
+    for (path, allow) in [
+        ("/healthz/live", "GET, HEAD, OPTIONS"),
+        ("/login", "GET, POST, HEAD, OPTIONS"),
+        ("/logout", "POST, OPTIONS"),
+    ] {
+        let options = browser.send("OPTIONS", path, "text/plain", "").await;
+        assert_eq!((options.status, options.header("allow")), (204, allow), "{path}");
+        let refused = browser.send("PUT", path, "text/plain", "").await;
+        assert_eq!((refused.status, refused.header("allow")), (405, allow), "{path}");
+    }
+    let client = reqwest::Client::new();
+    for path in ["/healthz/ready", "/metrics"] {
+        let ops = client.head(format!("http://{}{path}", site.ops_address)).send().await.unwrap();
+        assert_eq!(ops.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_does_not_exist_is_a_problem_like_any_other() {
+    let site = TestSite::start().await;
+    let mut program = site.browser();
+    program.headers.push(("accept", "*/*".into()));
+    let page = program.get("/static/nope.js").await;
+    assert_eq!((page.status, page.header("content-type")), (404, "application/problem+json"));
+}

@@ -8,6 +8,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use actix_web::{HttpResponse, http::header, web};
 use rust_embed::RustEmbed;
 
+use crate::http::ApiError;
 use crate::model::hash64;
 
 #[derive(RustEmbed)]
@@ -43,18 +44,18 @@ pub fn url(name: &str) -> &'static str {
 }
 
 /// `GET /static/{file}`.
-pub async fn serve(file: web::Path<String>) -> HttpResponse {
+pub async fn serve(file: web::Path<String>) -> Result<HttpResponse, ApiError> {
     let asked = format!("/static/{file}");
     let name = plain_name(&file);
     let Some(asset) = ASSETS.get(name.as_str()).or_else(|| ASSETS.get(file.as_str())) else {
-        return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such file");
+        return Err(ApiError::not_found("There is no such file."));
     };
     let cache = if asset.url == asked { "public, max-age=31536000, immutable" } else { "public, max-age=60" };
-    HttpResponse::Ok()
+    Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, asset.content_type))
         .insert_header((header::CACHE_CONTROL, cache))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .body(asset.body.clone())
+        .body(asset.body.clone()))
 }
 
 /// `GET /favicon.ico`: browsers ask for it whatever the page says.

@@ -37,6 +37,7 @@ async fn browsers_of_any_origin_may_send_and_read_every_answer() {
         assert_eq!(answer.headers["access-control-allow-origin"], "https://shop.example", "{name}");
         assert_eq!(answer.headers["access-control-allow-credentials"], "true", "{name}");
         assert_eq!(answer.headers["access-control-expose-headers"], "Retry-After", "{name}");
+        assert_eq!(answer.headers["vary"], "Origin, accept-encoding", "{name}");
     }
 }
 
