@@ -53,6 +53,7 @@ impl Config {
         self.collection.validate(&mut problems);
         self.sealing.validate(&mut problems);
         self.tickets.validate(&mut problems);
+        self.log.validate(&mut problems);
         problems
     }
 }

@@ -7,13 +7,15 @@ use tracing_subscriber::prelude::*;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Starts logging to standard error. An unreadable level is said and replaced by `info`, since a
-/// program without logs is worse than one with too many.
+/// What actix says of requests that it cannot parse: an error each, which any stranger can cause.
+const STRANGERS: &str = "actix_http::h1";
+
+/// Starts logging to standard error.
 pub fn start_logging(config: &LogConfig) {
-    let (filter, problem) = match EnvFilter::try_new(&config.level) {
-        Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
-    };
+    let mut filter = EnvFilter::try_new(&config.level).expect("the configuration has read the level");
+    if !config.level.contains("actix_http") {
+        filter = filter.add_directive(format!("{STRANGERS}=off").parse().expect("a directive"));
+    }
     let registry = tracing_subscriber::registry().with(filter);
     let writer = std::io::stderr;
     // A second call (in tests) keeps the first subscriber.
@@ -31,7 +33,4 @@ pub fn start_logging(config: &LogConfig) {
             .with(tracing_subscriber::fmt::layer().with_writer(writer).json().flatten_event(true))
             .try_init(),
     };
-    if let Some(error) = problem {
-        tracing::warn!(log.level = config.level, %error, "the log level cannot be read; using info");
-    }
 }
