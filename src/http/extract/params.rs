@@ -85,7 +85,6 @@ mod tests {
     }
 
     #[derive(Deserialize, Debug)]
-    #[expect(dead_code, reason = "only whether it can be read is of interest")]
     struct Asked {
         label: String,
         kind: Option<Kind>,
