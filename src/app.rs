@@ -20,7 +20,7 @@ use crate::eventstore::compaction::Compactor;
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{SealContext, Sealer};
-use crate::http::{HttpServer, HttpState, ListenSettings};
+use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
 use crate::model::{Clock, Random, ReplicaId};
 use crate::storage::{DatabaseClock, Storage, checkup};
 use crate::telemetry::Metrics;
@@ -132,7 +132,7 @@ impl App {
     pub async fn serve(
         self,
         ready: impl FnOnce(&HttpServer),
-        stop: impl Future<Output = ()>,
+        stop: impl Future<Output = Stop>,
     ) -> anyhow::Result<()> {
         let state = HttpState::new(
             self.storage.clone(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use weir::commands::output::{ReaderGone, remark};
 use weir::commands::{self, Context};
 
 // Many threads that allocate in bursts make the C library's allocator keep what its arenas once had:
@@ -55,6 +56,10 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error),
     };
     weir::telemetry::start_logging(&config.log);
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, meant) in weir::config::misspelt(names) {
+        tracing::warn!("{name} is not read: the setting is {meant}, with two underscores between its parts");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ran = match runtime {
         Ok(runtime) => runtime.block_on(run(cli.command, Context::new(config))),
@@ -83,6 +88,25 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("weir: {error:#}");
+    if error.is::<ReaderGone>() {
+        return ExitCode::SUCCESS;
+    }
+    remark(format_args!("weir: {}", in_one_line(error)));
     ExitCode::FAILURE
+}
+
+/// The chain of causes. The database driver repeats a cause in its own text: it is said once.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text += ": ";
+        }
+        text += &cause;
+    }
+    text
 }

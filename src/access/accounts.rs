@@ -6,6 +6,11 @@ use crate::model::AccountId;
 use crate::storage::StorageError;
 use crate::storage::control::accounts::{self, InsertAccount, find_account, find_account_by_email};
 
+/// What mail allows.
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Of a text that is no address, this much is shown.
+const SHOWN_CHARS_MAX: usize = 100;
+
 pub struct CreateAccount {
     pub email: String,
     /// `None`: one is made and given back.
@@ -16,7 +21,9 @@ pub struct CreateAccount {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    #[error("{0:?} is no email address")]
+    #[error(
+        "{0:?} is no email address; it needs a name, an @ and a host, and has at most {EMAIL_BYTES_MAX} bytes"
+    )]
     Email(String),
     #[error("there is already an account with the email {0}")]
     EmailTaken(String),
@@ -95,7 +102,7 @@ impl Access {
         new: &str,
     ) -> Result<NewSession, ChangePasswordError> {
         check_password(new).map_err(ChangePasswordError::New)?;
-        if let Some(retry_after_secs) = self.count_attempt_of(&session.email).await? {
+        if let Some(retry_after_secs) = self.count_change(&session.email).await? {
             return Err(ChangePasswordError::Throttled { retry_after_secs });
         }
         let account = find_account(&self.storage.control, session.account_id).await?;
@@ -129,11 +136,19 @@ impl Access {
 /// The address in lower case. Whether mail reaches it, only mail can tell.
 fn check_email(text: &str) -> Result<String, AccountError> {
     let email = text.trim().to_lowercase();
-    let plain = !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    // Legal only between quotes, which nobody's address has.
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "<>()[],;:\\\"".contains(c);
     let shaped = email
         .split_once('@')
         .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
-    if plain && shaped && email.len() <= 254 { Ok(email) } else { Err(AccountError::Email(text.to_owned())) }
+    if shaped && !email.contains(odd) && email.len() <= EMAIL_BYTES_MAX {
+        return Ok(email);
+    }
+    let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    Err(AccountError::Email(shown))
 }
 
 fn check_password(password: &str) -> Result<(), String> {

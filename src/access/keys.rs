@@ -13,15 +13,27 @@ pub struct CreatedKey {
     pub key: String,
 }
 
+pub const KEY_LABEL_CHARS_MAX: usize = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// What is wrong with it, in words.
+    #[error("{0}")]
+    Label(String),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
 impl Access {
     pub async fn create_key(
         &self,
         project_id: ProjectId,
         kind: KeyKind,
-        name: &str,
+        label: &str,
         created_by: Option<AccountId>,
-    ) -> Result<CreatedKey, StorageError> {
-        let (key, insert) = make_key(kind, name, created_by, self.clock.now_ms(), &*self.random);
+    ) -> Result<CreatedKey, KeyError> {
+        let label = check_label(label)?;
+        let (key, insert) = make_key(kind, label, created_by, self.clock.now_ms(), &*self.random);
         let key_id = keys::create_key(&self.storage.control, project_id, insert).await?;
         Ok(CreatedKey { key_id, kind, key })
     }
@@ -60,6 +72,21 @@ impl Access {
         self.secret_keys.keep(key_hash, found.clone(), now);
         Ok(found)
     }
+}
+
+fn check_label(text: &str) -> Result<&str, KeyError> {
+    let label = text.trim();
+    let chars = label.chars().count();
+    if label.is_empty() {
+        let fix = "Give the key a label, so that it can be told from others later.";
+        return Err(KeyError::Label(fix.to_owned()));
+    }
+    if chars > KEY_LABEL_CHARS_MAX {
+        return Err(KeyError::Label(format!(
+            "The label has {chars} characters; it may have at most {KEY_LABEL_CHARS_MAX}."
+        )));
+    }
+    Ok(label)
 }
 
 /// The newest write key that is still active, among keys listed newest first.

@@ -21,12 +21,19 @@ const SESSION_MS_MAX: Millis = 30 * DAY_MS;
 const SESSION_TOUCH_MS: Millis = 5 * 60_000;
 
 const THROTTLE_MS: Millis = 15 * 60_000;
-/// 960 guesses a day at most against one account, whatever number of addresses they come from.
-const ACCOUNT_LIMIT: ThrottleLimit =
+/// Of one address at one account: 960 guesses a day. Nobody else's wrong passwords keep the account's
+/// owner out, and a colleague's do not keep an office out.
+const SENDER_LIMIT: ThrottleLimit =
     ThrottleLimit { failures_max: 10, window_ms: THROTTLE_MS, block_ms: THROTTLE_MS };
-/// Larger, since an office shares an address.
+/// At one account from whatever number of addresses: 9,600 guesses a day at most.
+const ACCOUNT_LIMIT: ThrottleLimit =
+    ThrottleLimit { failures_max: 100, window_ms: THROTTLE_MS, block_ms: THROTTLE_MS };
+/// Of one address at whatever number of accounts. More than a large office mistypes, whose people all
+/// share an address: a correct log-in takes its count back.
 const ADDRESS_LIMIT: ThrottleLimit =
-    ThrottleLimit { failures_max: 50, window_ms: THROTTLE_MS, block_ms: THROTTLE_MS };
+    ThrottleLimit { failures_max: 1_000, window_ms: THROTTLE_MS, block_ms: THROTTLE_MS };
+/// Of the current password, by who holds a session.
+const CHANGE_LIMIT: ThrottleLimit = SENDER_LIMIT;
 
 /// A signed-in account, as long as its session lasts.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,20 +76,29 @@ impl Access {
         address: IpAddr,
     ) -> Result<NewSession, LoginError> {
         let email = email.trim().to_lowercase();
+        let account = find_account_by_email(&self.storage.control, &email).await?;
+        let account = account.filter(|account| account.disabled_at.is_none());
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let address = block_of(address);
+        // With the hash of the password: a new one begins a new count, from wherever it is used.
+        let known = hash.as_deref().unwrap_or_default();
+        let sender_subject = subject("sender", &format!("{address}\0{email}\0{known}"));
+        let address_subject = subject("address", &address);
         let account_subject = subject("account", &email);
-        let address_subject = subject("address", &block_of(address));
-        for (subject, limit) in [(address_subject, ADDRESS_LIMIT), (account_subject, ACCOUNT_LIMIT)] {
+        for (subject, limit) in [
+            (sender_subject, SENDER_LIMIT),
+            (address_subject, ADDRESS_LIMIT),
+            (account_subject, ACCOUNT_LIMIT),
+        ] {
             if let Some(retry_after_secs) = self.count_attempt(subject, limit).await? {
                 return Err(LoginError::Throttled { retry_after_secs });
             }
         }
 
-        let account = find_account_by_email(&self.storage.control, &email).await?;
-        let account = account.filter(|account| account.disabled_at.is_none());
-        let hash = account.as_ref().map(|account| account.password_hash.clone());
         let fits = self.passwords.verify(password.to_owned(), hash).await?;
         let (true, Some(account)) = (fits, account) else { return Err(LoginError::Wrong) };
 
+        clear_failures(&self.storage.control, &sender_subject).await?;
         clear_failures(&self.storage.control, &account_subject).await?;
         forgive_failure(&self.storage.control, &address_subject).await?;
         Ok(self.open_session(account.account_id, account.email, account.is_admin).await?)
@@ -99,9 +115,9 @@ impl Access {
         Ok(until.map(|until| (until - now).div_euclid(1_000).clamp(1, 3_600) as u32))
     }
 
-    /// The same count as at log-in: who holds a session can guess no faster than who has none.
-    pub(super) async fn count_attempt_of(&self, email: &str) -> Result<Option<u32>, StorageError> {
-        self.count_attempt(subject("account", email), ACCOUNT_LIMIT).await
+    /// Who holds a session can guess no faster than who has none, and keeps nobody from logging in.
+    pub(super) async fn count_change(&self, email: &str) -> Result<Option<u32>, StorageError> {
+        self.count_attempt(subject("change", email), CHANGE_LIMIT).await
     }
 
     pub(super) async fn open_session(
@@ -167,6 +183,7 @@ impl Access {
 
     /// Ends the waiting of an account whose password was proven or reset by an operator.
     pub(super) async fn clear_throttle(&self, email: &str) -> Result<(), StorageError> {
+        clear_failures(&self.storage.control, &subject("change", email)).await?;
         clear_failures(&self.storage.control, &subject("account", email)).await
     }
 }

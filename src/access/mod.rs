@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use accounts::{AccountError, ChangePasswordError, CreateAccount};
 pub use first_start::FirstAccount;
-pub use keys::{CreatedKey, find_write_key};
+pub use keys::{CreatedKey, KeyError, find_write_key};
 pub use login::{LoginError, NewSession, Session};
 pub use members::{AddedMember, MEMBERS_MAX, MemberError};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordBusy, Passwords};

@@ -149,10 +149,15 @@ fn check_name(text: &str) -> Result<String, ProjectError> {
             "The name has {chars} characters; it may have at most {PROJECT_NAME_CHARS_MAX}."
         )));
     }
-    if name.chars().any(char::is_control) {
+    if name.chars().any(|c| c.is_control() || turns_text(c)) {
         return Err(ProjectError::Name("The name may not contain control characters.".to_owned()));
     }
     Ok(name.to_owned())
+}
+
+/// Marks that make what follows them, other texts too, run in another direction.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn check_time_zone(text: &str) -> Result<String, ProjectError> {

@@ -6,9 +6,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Context;
+use super::output::say;
+use super::project::get_project;
 use crate::access::{Access, CreateAccount};
-use crate::model::{ProjectId, Role};
-use crate::storage::control::projects::{find_project, set_role};
+use crate::model::Role;
+use crate::storage::control::projects::set_role;
 
 #[derive(Args, Debug)]
 pub struct AccountArgs {
@@ -27,9 +29,9 @@ enum AccountCommand {
         /// The account sees and owns every project.
         #[arg(long)]
         admin: bool,
-        /// Make the account a member of this project.
-        #[arg(long, value_name = "ID", conflicts_with = "admin")]
-        project: Option<u32>,
+        /// Make the account a member of this project, given by number or name.
+        #[arg(long, conflicts_with = "admin")]
+        project: Option<String>,
         /// What it may do there.
         #[arg(long, value_enum, default_value_t = MemberRole::Editor, requires = "project")]
         role: MemberRole,
@@ -65,35 +67,36 @@ pub async fn run(context: &Context, args: AccountArgs) -> anyhow::Result<()> {
     let access = Access::new(storage.clone(), context.clock.clone(), context.random.clone());
     match args.command {
         AccountCommand::Create { email, password_stdin, admin, project, role } => {
-            if let Some(project) = project {
-                let found = find_project(&storage.control, ProjectId(project)).await?;
-                anyhow::ensure!(found.is_some(), "there is no project {project}");
-            }
+            let project = match project {
+                Some(project) => Some(get_project(&storage.control, &project).await?.project_id),
+                None => None,
+            };
             let password = password_stdin.then(read_password).transpose()?;
             let create = CreateAccount { email: email.clone(), password, is_admin: admin };
             let (account_id, made) = access.create_account(create).await?;
             if let Some(project) = project {
                 let now = context.clock.now_ms();
-                set_role(&storage.control, account_id, ProjectId(project), role.role(), now).await?;
+                set_role(&storage.control, account_id, project, role.role(), now).await?;
             }
-            println!("Account {} is ready.", email.trim().to_lowercase());
-            print_made(made);
+            say!("Account {} is ready.", email.trim().to_lowercase());
+            print_made(made)?;
         }
         AccountCommand::ResetPassword { email, password_stdin } => {
             let password = password_stdin.then(read_password).transpose()?;
             let made = access.reset_password(&email, password).await?;
-            println!("The password of {} is set, and its sessions have ended.", email.trim().to_lowercase());
-            print_made(made);
+            say!("The password of {} is set, and its sessions have ended.", email.trim().to_lowercase());
+            print_made(made)?;
         }
     }
     storage.close().await;
     Ok(())
 }
 
-fn print_made(made: Option<String>) {
+fn print_made(made: Option<String>) -> anyhow::Result<()> {
     if let Some(password) = made {
-        println!("Password: {password}   (it is not shown again)");
+        say!("Password: {password}   (it is not shown again)");
     }
+    Ok(())
 }
 
 fn read_password() -> anyhow::Result<String> {

@@ -4,6 +4,7 @@
 //! Filling ends with giving the project its final name, so one that was interrupted is filled again
 //! the next time: generated events have ids, and count once.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -14,11 +15,13 @@ use super::filling::Filling;
 use super::generate::{GeneratedEvents, Recipe, RecipeArgs};
 use super::import::fill::fill;
 use super::import::{Chunk, Progress, Unit};
-use crate::access::{Access, AccountError, CreateAccount, CreateProject};
+use super::output::line;
+use crate::access::{Access, CreateAccount, CreateProject};
 use crate::collection::keys::WriteGrant;
+use crate::model::{ProjectId, Role};
 use crate::storage::Storage;
 use crate::storage::control::accounts::find_account_by_email;
-use crate::storage::control::projects::{Project, list_projects};
+use crate::storage::control::projects::{Project, list_projects, set_role};
 
 const DEMO_PROJECT: &str = "Demo shop";
 const UNFINISHED_PROJECT: &str = "Demo shop (being filled)";
@@ -39,25 +42,33 @@ pub struct DemoArgs {
 pub async fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
     anyhow::ensure!(
         context.config.storage.is_embedded() || args.on_configured_storage,
-        "storage.control names a database: the demo would make a project and an account with all rights \
-         in it. Leave storage.control out, or say --on-configured-storage"
+        "storage.control names a database: the demo would make a project and an account in it. Leave storage.control out, or say --on-configured-storage"
     );
     let recipe = args.recipe.recipe(&*context.clock)?;
     let began = Instant::now();
     let storage = context.open_storage().await?;
     let access = Access::new(storage.clone(), context.clock.clone(), context.random.clone());
     let project = match find_by_name(&storage, DEMO_PROJECT).await? {
-        Some(project) => project,
+        Some(project) => {
+            tracing::info!("the demo is filled already: what events it should have is not looked at");
+            project
+        }
         None => make(context, &storage, &access, recipe).await?,
     };
-    let password = set_login(&storage, &access).await?;
+    let password = set_login(context, &storage, &access, project.project_id).await?;
     let url = context.config.http.shown_url();
     let announce = move || {
-        println!(
-            "\nThe demo is at {url}/p/{}/overview\n\n  email     {DEMO_EMAIL}\n  password  {password}\n\n\
-             The password is new with every start of the demo.",
-            project.project_id
-        );
+        let overview = format!("{url}/p/{}/overview", project.project_id);
+        let _ = match password {
+            Some(password) => line(format_args!(
+                "\nThe demo is at {overview}\n\n  email     {DEMO_EMAIL}\n  password  {password}\n\n\
+                 The password is new with every start of the demo on a terminal."
+            )),
+            None => line(format_args!(
+                "\nThe demo is at {overview}\n\n  email     {DEMO_EMAIL}\n\n\
+                 Passwords are only printed to a terminal. To set one: weir account reset-password {DEMO_EMAIL}"
+            )),
+        };
     };
     super::serve::serve(context, storage, began, announce).await
 }
@@ -134,15 +145,24 @@ fn make_chunks(recipe: Recipe, chunks: &mpsc::Sender<Chunk>) -> anyhow::Result<(
     Ok(())
 }
 
-/// The demo's account with a new password: nobody has to remember one for a demo, and none that is
-/// known to the world is ever valid.
-async fn set_login(storage: &Storage, access: &Access) -> Result<String, AccountError> {
-    let made = match find_account_by_email(&storage.control, DEMO_EMAIL).await? {
-        Some(_) => access.reset_password(DEMO_EMAIL, None).await?,
+/// The demo's account, who owns the demo and sees nothing else. On a terminal with a new password:
+/// nobody has to remember one for a demo, and none that is known to the world is ever valid.
+/// Elsewhere with the one that it has, so that what `weir account reset-password` set stays.
+async fn set_login(
+    context: &Context,
+    storage: &Storage,
+    access: &Access,
+    project: ProjectId,
+) -> anyhow::Result<Option<String>> {
+    let shows = std::io::stdout().is_terminal();
+    let (account_id, password) = match find_account_by_email(&storage.control, DEMO_EMAIL).await? {
+        Some(account) if shows => (account.account_id, access.reset_password(DEMO_EMAIL, None).await?),
+        Some(account) => (account.account_id, None),
         None => {
-            let create = CreateAccount { email: DEMO_EMAIL.to_owned(), password: None, is_admin: true };
-            access.create_account(create).await?.1
+            let create = CreateAccount { email: DEMO_EMAIL.to_owned(), password: None, is_admin: false };
+            access.create_account(create).await?
         }
     };
-    Ok(made.unwrap_or_default())
+    set_role(&storage.control, account_id, project, Role::Owner, context.clock.now_ms()).await?;
+    Ok(password.filter(|_| shows))
 }

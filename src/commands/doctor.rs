@@ -4,26 +4,28 @@ use crate::storage::checkup::{self, Finding, Severity};
 use crate::storage::{COMMIT_CONNECTIONS, Storage};
 
 use super::Context;
+use super::output::say;
 
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let mut problems = 0;
-    let mut show = |place: &str, findings: &[Finding]| {
-        println!("{place}");
+    let mut show = |place: &str, findings: &[Finding]| -> anyhow::Result<()> {
+        say!("{place}");
         for Finding { severity, what, fix } in findings {
             match severity {
-                Severity::Good => println!("  ok       {what}"),
-                Severity::Advice => println!("  advice   {what}\n           → {fix}"),
+                Severity::Good => say!("  ok       {what}"),
+                Severity::Advice => say!("  advice   {what}\n           → {fix}"),
                 Severity::Problem => {
                     problems += 1;
-                    println!("  PROBLEM  {what}\n           → {fix}");
+                    say!("  PROBLEM  {what}\n           → {fix}");
                 }
             }
         }
+        Ok(())
     };
 
     let storage = context.open_storage().await?;
     let connections = context.config.storage.pool_connections_max;
-    show("Control database", &checkup::look(&storage.control, connections).await?);
+    show("Control database", &checkup::look(&storage.control, connections).await?)?;
     let missing = storage.shards.verify_missing().await;
     for server in storage.shards.servers() {
         let shards = storage.shards.shards_of(server.server_id);
@@ -31,15 +33,15 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         let away = missing.iter().find(|(missing, _)| missing.server_id == server.server_id);
         if let Some((_, error)) = away {
             let fix = "start it; until then its events are refused with 503 and answers are partial";
-            show(&place, &[Finding::problem(format!("it cannot be used: {error}"), fix)]);
+            show(&place, &[Finding::problem(format!("it cannot be used: {error}"), fix)])?;
             continue;
         }
         let db = server.db()?;
         let mut findings = checkup::look(db, connections + COMMIT_CONNECTIONS).await?;
         findings.push(checkup::look_at_journal(db).await?);
-        show(&place, &findings);
+        show(&place, &findings)?;
     }
-    show("Redis", &[look_at_redis(context, &storage).await?]);
+    show("Redis", &[look_at_redis(context, &storage).await?])?;
     storage.close().await;
     anyhow::ensure!(problems == 0, "{problems} problems");
     Ok(())

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Context;
+use super::output::say;
 
 /// Longer than readiness itself takes when a database does not answer.
 const TIME_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ pub async fn run(context: &Context, args: HealthcheckArgs) -> anyhow::Result<()>
     let answer = answer.with_context(|| format!("http://{address}{path} cannot be asked"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or("no status");
-    println!("{}", body.trim_end());
+    say!("{}", body.trim_end());
     anyhow::ensure!(status == "200", "http://{address}{path} answered {status}");
     Ok(())
 }

@@ -4,10 +4,10 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Context;
+use super::output::say;
+use super::project::get_project;
 use crate::access::Access;
-use crate::model::{KeyId, KeyKind, ProjectId};
-use crate::storage::Storage;
-use crate::storage::control::projects::find_project;
+use crate::model::{KeyId, KeyKind};
 
 #[derive(Args, Debug)]
 pub struct KeyArgs {
@@ -19,8 +19,9 @@ pub struct KeyArgs {
 enum KeyCommand {
     /// Create a key and print it. A secret key is not shown again.
     Create {
-        #[arg(long, value_name = "ID")]
-        project: u32,
+        /// The project's number or its name.
+        #[arg(long)]
+        project: String,
         #[arg(long, value_enum, default_value_t = Kind::Write)]
         kind: Kind,
         /// What it is for, to tell it from others.
@@ -29,13 +30,15 @@ enum KeyCommand {
     },
     /// List a project's keys, the newest first.
     List {
-        #[arg(long, value_name = "ID")]
-        project: u32,
+        /// The project's number or its name.
+        #[arg(long)]
+        project: String,
     },
     /// Revoke a key by its number in the list. It cannot be undone.
     Revoke {
-        #[arg(long, value_name = "ID")]
-        project: u32,
+        /// The project's number or its name.
+        #[arg(long)]
+        project: String,
         key: u64,
     },
 }
@@ -51,43 +54,29 @@ pub async fn run(context: &Context, args: KeyArgs) -> anyhow::Result<()> {
     let access = Access::new(storage.clone(), context.clock.clone(), context.random.clone());
     match args.command {
         KeyCommand::Create { project, kind, label } => {
-            let project_id = existing(&storage, project).await?;
+            let project_id = get_project(&storage.control, &project).await?.project_id;
             let kind = match kind {
                 Kind::Write => KeyKind::Write,
                 Kind::Secret => KeyKind::Secret,
             };
             let created = access.create_key(project_id, kind, &label, None).await?;
-            println!("{}", created.key);
+            say!("{}", created.key);
         }
         KeyCommand::List { project } => {
-            for key in access.list_keys(existing(&storage, project).await?).await? {
+            for key in access.list_keys(get_project(&storage.control, &project).await?.project_id).await? {
                 let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
-                println!(
-                    "{:>6}  {:<6}  {state:<7}  {}  {}",
-                    key.key_id,
-                    key.kind.as_str(),
-                    key.shown,
-                    key.name
-                );
+                say!("{:>6}  {:<6}  {state:<7}  {}  {}", key.key_id, key.kind.as_str(), key.shown, key.name);
             }
         }
         KeyCommand::Revoke { project, key } => {
-            let project_id = existing(&storage, project).await?;
+            let project_id = get_project(&storage.control, &project).await?.project_id;
             anyhow::ensure!(
                 access.revoke_key(project_id, KeyId(key)).await?,
                 "project {project} has no active key {key}; `weir key list --project {project}` shows them"
             );
-            println!("Key {key} is revoked. Running servers refuse it within 5 seconds.");
+            say!("Key {key} is revoked. Running servers refuse it within 5 seconds.");
         }
     }
     storage.close().await;
     Ok(())
-}
-
-async fn existing(storage: &Storage, project: u32) -> anyhow::Result<ProjectId> {
-    let found = find_project(&storage.control, ProjectId(project)).await?;
-    let found = found.ok_or_else(|| {
-        anyhow::anyhow!("there is no project {project}; `weir project list` shows all of them")
-    })?;
-    Ok(found.project_id)
 }

@@ -1,12 +1,13 @@
 //! `weir migrate`: applies both schemas, for those who start replicas with a migration step before.
 
 use super::Context;
+use super::output::{self, say};
 
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let storage = context.open_storage().await?;
     let missing = storage.shards.verify_missing().await;
     for (server, error) in &missing {
-        eprintln!("server {} could not be reached: {error}", server.shown);
+        output::remark(format_args!("server {} could not be reached: {error}", server.shown));
     }
     anyhow::ensure!(
         missing.is_empty(),
@@ -14,7 +15,7 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         missing.len(),
         storage.shards.servers().len()
     );
-    println!(
+    say!(
         "The schemas are up to date: {} servers, {} shards.",
         storage.shards.servers().len(),
         storage.shards.count()

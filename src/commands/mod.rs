@@ -9,6 +9,7 @@ pub mod healthcheck;
 pub mod import;
 pub mod key;
 pub mod migrate;
+pub mod output;
 pub mod project;
 pub mod serve;
 pub mod shards;
@@ -51,7 +52,17 @@ impl Context {
                 .with_context(|| format!("the data folder {} cannot be created", folder.display()))?;
         }
         let storage = Storage::open(&settings, &*self.clock, &*self.random).await;
-        storage.with_context(|| format!("the store at {} cannot be opened", settings.control.shown()))
+        storage.map_err(|error| {
+            let shown = settings.control.shown();
+            let what = match error.is_transient() {
+                true => format!(
+                    "the database at {shown} cannot be reached: check that it runs there, and that \
+                     storage.control (WEIR__STORAGE__CONTROL) names its host and port"
+                ),
+                false => format!("the store at {shown} cannot be opened"),
+            };
+            anyhow::Error::new(error).context(what)
+        })
     }
 
     pub fn open_cache(&self, storage: &Storage) -> anyhow::Result<Cache> {

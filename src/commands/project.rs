@@ -4,9 +4,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Context;
+use super::output::say;
 use crate::access::{Access, CreateProject};
 use crate::model::ProjectId;
-use crate::storage::control::projects::{PROJECTS_LISTED_MAX, list_projects};
+use crate::storage::Db;
+use crate::storage::control::projects::{PROJECTS_LISTED_MAX, Project, find_project, list_projects};
 
 #[derive(Args, Debug)]
 pub struct ProjectArgs {
@@ -64,11 +66,11 @@ pub async fn run(context: &Context, args: ProjectArgs) -> anyhow::Result<()> {
             if json {
                 let created =
                     CreatedJson { project_id: created.project_id, write_key: &created.write_key, secret_key };
-                println!("{}", serde_json::to_string(&created)?);
+                say!("{}", serde_json::to_string(&created)?);
             } else {
-                println!("project     {}", created.project_id);
-                println!("write key   {}   may only send events, and can be public", created.write_key);
-                println!("secret key  {secret_key}   reads and manages; it is not shown again");
+                say!("project     {}", created.project_id);
+                say!("write key   {}   may only send events, and can be public", created.write_key);
+                say!("secret key  {secret_key}   reads and manages; it is not shown again");
             }
         }
         ProjectCommand::List { json } => {
@@ -77,13 +79,29 @@ pub async fn run(context: &Context, args: ProjectArgs) -> anyhow::Result<()> {
                 let (project_id, span) = (project.project_id, project.span);
                 let (name, time_zone) = (&project.name, &project.time_zone);
                 if json {
-                    println!("{}", serde_json::to_string(&ListedJson { project_id, name, time_zone, span })?);
+                    say!("{}", serde_json::to_string(&ListedJson { project_id, name, time_zone, span })?);
                 } else {
-                    println!("{project_id:>6}  {time_zone:<24}  {name}");
+                    say!("{project_id:>6}  {time_zone:<24}  {name}");
                 }
             }
         }
     }
     storage.close().await;
     Ok(())
+}
+
+/// A project by its number, else by its name when exactly one has it.
+pub async fn get_project(control: &Db, wanted: &str) -> anyhow::Result<Project> {
+    if let Ok(number) = wanted.parse::<u32>()
+        && let Some(project) = find_project(control, ProjectId(number)).await?
+    {
+        return Ok(project);
+    }
+    let projects = list_projects(control, PROJECTS_LISTED_MAX).await?;
+    let mut named = projects.into_iter().filter(|project| project.name == wanted);
+    match (named.next(), named.next()) {
+        (Some(project), None) => Ok(project),
+        (Some(_), Some(_)) => anyhow::bail!("several projects are named {wanted:?}: give the number of one"),
+        (None, _) => anyhow::bail!("there is no project {wanted:?}; weir project list shows them"),
+    }
 }

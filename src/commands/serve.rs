@@ -4,9 +4,12 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 use super::Context;
+use super::output::line;
 use crate::access::{Access, FirstAccount};
 use crate::app::{App, AppParts};
+use crate::http::Stop;
 use crate::storage::Storage;
+use crate::storage::control::accounts::has_accounts;
 
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let began = Instant::now();
@@ -44,19 +47,26 @@ pub async fn serve(
 /// Made only when somebody is there to read its password.
 async fn first_account(context: &Context, storage: &Storage) -> anyhow::Result<Option<FirstAccount>> {
     if !std::io::stdout().is_terminal() {
+        if !has_accounts(&storage.control).await? {
+            tracing::warn!(
+                "nobody can log in yet. Without a terminal no account is made; run with the same settings: \
+                 weir account create YOU@EXAMPLE.COM --admin, and weir project create NAME for keys"
+            );
+        }
         return Ok(None);
     }
     let access = Access::new(storage.clone(), context.clock.clone(), context.random.clone());
     Ok(access.ensure_first_account().await?)
 }
 
+/// Whether somebody reads it changes nothing: the log is elsewhere.
 fn show_first_steps(context: &Context, first: Option<&FirstAccount>) {
     let url = context.config.http.shown_url();
     let Some(FirstAccount { email, password, write_key, .. }) = first else {
-        println!("weir is at {url}");
+        let _ = line(format_args!("weir is at {url}"));
         return;
     };
-    println!(
+    let _ = line(format_args!(
         "\nweir is at {url}\n\n\
          \x20 email     {email}\n\
          \x20 password  {password}\n\
@@ -66,11 +76,11 @@ fn show_first_steps(context: &Context, first: Option<&FirstAccount>) {
          \x20   -H 'Authorization: Bearer {write_key}' \\\n\
          \x20   -H 'Content-Type: application/json' \\\n\
          \x20   -d '{{\"event\": \"hello\", \"distinct_id\": \"me\", \"properties\": {{\"from\": \"curl\"}}}}'\n"
-    );
+    ));
 }
 
 /// Ctrl-C or the TERM that service managers send. A second one ends the process at once.
-async fn stop_signal() {
+async fn stop_signal() -> Stop {
     let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(term) => term,
         Err(error) => {
@@ -78,10 +88,11 @@ async fn stop_signal() {
             return std::future::pending().await;
         }
     };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    let stop = tokio::select! {
+        _ = term.recv() => Stop::Announced,
+        // No load balancer looks at what runs in a terminal.
+        _ = tokio::signal::ctrl_c() => Stop::Now,
+    };
     tracing::info!("stopping: requests in flight are answered first");
     tokio::spawn(async move {
         tokio::select! {
@@ -90,4 +101,5 @@ async fn stop_signal() {
         }
         std::process::exit(130);
     });
+    stop
 }

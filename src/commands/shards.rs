@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
+use super::output::say;
 use crate::model::{Millis, ShardNo};
 use crate::storage::server::journal::{self, JournalBacklog};
 use crate::storage::server::overview::{self, HeldLease, ObjectCount};
@@ -111,9 +112,9 @@ pub async fn run(context: &Context, args: ShardsArgs) -> anyhow::Result<()> {
     shown.shards.sort_by_key(|shard| shard.shard_no);
     storage.close().await;
     if args.json {
-        println!("{}", serde_json::to_string(&shown)?);
+        say!("{}", serde_json::to_string(&shown)?);
     } else {
-        print!("{}", table(&shown));
+        say!("{}", table(&shown).trim_end());
     }
     Ok(())
 }

@@ -13,7 +13,8 @@ pub struct HttpConfig {
     pub ops_bind: String,
     /// How people reach weir; `https` here means Secure cookies. Empty: `http://` + bind.
     pub public_url: String,
-    /// Addresses of load balancers whose X-Forwarded-For is believed. None by default.
+    /// Addresses of load balancers whose X-Forwarded-For is believed. Without them everybody who comes
+    /// through a balancer has its address, and shares its limit of failed log-ins.
     pub trusted_proxies: Vec<String>,
     /// Worker threads for HTTP; 0 means one per core.
     pub workers: u16,
@@ -24,7 +25,8 @@ pub struct HttpConfig {
     pub api_body_bytes_max: u32,
     /// How often sessions that have ended and old counts of failed log-ins are deleted.
     pub sessions_deleted_every_secs: u32,
-    /// At a stop, how long readiness fails before connections are drained.
+    /// At a stop by TERM, how long readiness fails while requests are still taken: two check intervals
+    /// of the load balancer, or it sends requests to a port that is closed. Ctrl-C does not wait.
     pub drain_wait_secs: u16,
     /// At a stop, how long open requests may take to end.
     pub drain_secs_max: u16,
@@ -41,7 +43,7 @@ impl Default for HttpConfig {
             keep_alive_secs: 75,
             api_body_bytes_max: 1024 * 1024,
             sessions_deleted_every_secs: 600,
-            drain_wait_secs: 0,
+            drain_wait_secs: 5,
             drain_secs_max: 30,
         }
     }
@@ -78,6 +80,7 @@ impl HttpConfig {
         check_range(problems, "http.keep_alive_secs", self.keep_alive_secs.into(), 1, 3600);
         let every = self.sessions_deleted_every_secs;
         check_range(problems, "http.sessions_deleted_every_secs", every.into(), 1, 86_400);
+        check_range(problems, "http.drain_wait_secs", self.drain_wait_secs.into(), 0, 300);
         check_range(problems, "http.workers", self.workers.into(), 0, 1024);
         check_range(problems, "http.api_body_bytes_max", self.api_body_bytes_max.into(), 1024, 16 << 20);
     }

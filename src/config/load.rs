@@ -1,5 +1,6 @@
 //! Gathers the sources and reports every problem at once.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat, Value, ValueKind};
@@ -9,6 +10,9 @@ use super::Config;
 
 /// Where the file is when no `--config` names one; it may be missing.
 const DEFAULT_FILE: &str = "config/weir.toml";
+
+/// What begins so is read, and a problem when it is no setting.
+const PREFIX: &str = "WEIR__";
 
 /// Keys that are lists: in the environment they are separated by commas.
 const LISTS: [&str; 3] = ["roles", "storage.servers", "http.trusted_proxies"];
@@ -22,12 +26,14 @@ pub struct Problem {
     /// As it was written; empty for a secret.
     pub value: String,
     pub fix: String,
+    /// The file that says so; else the environment does, or could.
+    file: Option<PathBuf>,
 }
 
 impl Problem {
     pub fn new(key: &str, value: impl ToString, fix: impl Into<String>) -> Self {
         let value = if SECRETS.contains(&key) { String::new() } else { value.to_string() };
-        Self { key: key.to_owned(), value, fix: fix.into() }
+        Self { key: key.to_owned(), value, fix: fix.into(), file: None }
     }
 }
 
@@ -41,14 +47,43 @@ pub enum ConfigError {
 
 fn shown(problems: &[Problem]) -> String {
     let mut text = String::from("the configuration has problems:");
-    for Problem { key, value, fix } in problems {
-        let variable = format!("WEIR__{}", key.replace('.', "__").to_uppercase());
+    for Problem { key, value, fix, file } in problems {
+        let place = match file {
+            Some(file) => format!("in {}", file.display()),
+            None => variable(key),
+        };
         text += &match value.is_empty() {
-            true => format!("\n  {key} ({variable}): {fix}"),
-            false => format!("\n  {key} = {value} ({variable}): {fix}"),
+            true => format!("\n  {key} ({place}): {fix}"),
+            false => format!("\n  {key} = {value} ({place}): {fix}"),
         };
     }
     text
+}
+
+/// The environment's name of a key.
+fn variable(key: &str) -> String {
+    format!("WEIR__{}", key.replace('.', "__").to_uppercase())
+}
+
+/// Names in the environment that look like a setting but are none, `WEIR_HTTP_BIND` for one, each with
+/// the name that was meant. Nothing reads them, and nothing else would say so.
+pub fn misspelt(names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+    let simple = |name: &str| name.to_uppercase().replace('_', "");
+    let defaults = serde_json::to_value(Config::default()).expect("the defaults are plain data");
+    let mut known = Vec::new();
+    list_keys("", defaults.as_object().expect("the configuration is a table"), &mut known);
+    let known: Vec<String> = known.iter().map(|key| variable(key)).collect();
+    let mut found = Vec::new();
+    for name in names {
+        if name.starts_with(PREFIX) || !simple(&name).starts_with("WEIR") {
+            continue;
+        }
+        if let Some(meant) = known.iter().find(|known| simple(known) == simple(&name)) {
+            found.push((name, meant.clone()));
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Reads `file` (or `config/weir.toml` when there is one) and the environment.
@@ -66,10 +101,27 @@ fn load_from(file: Option<&Path>, environment: Environment) -> Result<Config, Co
         .map_err(|error| ConfigError::File { file: "environment".into(), detail: error.to_string() })?;
 
     let mut settings = Vec::new();
-    for (key, value) in from_file.into_iter().chain(from_environment) {
+    for (key, value) in from_file {
         leaves(key, value, &mut settings);
     }
-    overlay(settings)
+    let in_file: HashSet<String> = settings.iter().map(|(key, _)| key.clone()).collect();
+    let mut overridden = Vec::new();
+    for (key, value) in from_environment {
+        leaves(key, value, &mut overridden);
+    }
+    let overridden_keys: HashSet<String> = overridden.iter().map(|(key, _)| key.clone()).collect();
+    settings.extend(overridden);
+    overlay(settings).map_err(|error| match error {
+        ConfigError::Problems(mut problems) => {
+            let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+            for problem in &mut problems {
+                let says = in_file.contains(&problem.key) && !overridden_keys.contains(&problem.key);
+                problem.file = says.then(|| file.to_owned());
+            }
+            ConfigError::Problems(problems)
+        }
+        other => other,
+    })
 }
 
 fn read_file(file: Option<&Path>) -> Result<config::Map<String, Value>, ConfigError> {
@@ -100,33 +152,64 @@ fn overlay(settings: Vec<(String, ValueKind)>) -> Result<Config, ConfigError> {
     let mut merged = defaults.clone();
     let mut problems = Vec::new();
     for (key, kind) in settings {
-        let shown = kind.to_string();
+        let shown = shown_value(&kind);
         let Some(pointer) = pointer(&defaults, &key) else {
             problems.push(Problem::new(&key, shown, unknown(&defaults, &key)));
             continue;
         };
-        // A password may look like a number, and a number in the environment is always text: the
-        // first reading that fits the key's type is the one that was meant.
-        let mut refused = None;
-        let fits = readings(&key, kind).into_iter().find(|reading| {
+        let laid_over = |reading: &Json| {
             let mut alone = defaults.clone();
             *alone.pointer_mut(&pointer).expect("it was found above") = reading.clone();
-            match serde_json::from_value::<Config>(alone) {
-                Ok(_) => true,
-                Err(error) => {
-                    refused.get_or_insert(error.to_string());
-                    false
-                }
+            serde_json::from_value::<Config>(alone)
+        };
+        // A password may look like a number, and a number in the environment is always text: the
+        // first reading that fits the key's type is the one that was meant.
+        let readings = readings(&key, kind);
+        match readings.iter().find(|reading| laid_over(reading).is_ok()) {
+            Some(value) => *merged.pointer_mut(&pointer).expect("it was found above") = value.clone(),
+            None => {
+                let refused = readings.last().and_then(|last| laid_over(last).err());
+                let refused = refused.map(|error| error.to_string()).unwrap_or_default();
+                // The ends of the type are beyond those of the key, which say what may be set.
+                let bounds = [0_u64, u16::MAX.into(), u32::MAX.into()].into_iter().find_map(|end| {
+                    let problems = laid_over(&end.into()).ok()?.validate();
+                    problems.into_iter().find(|problem| problem.key == key).map(|problem| problem.fix)
+                });
+                problems.push(Problem::new(&key, shown, fix_of(&refused, bounds)));
             }
-        });
-        match fits {
-            Some(value) => *merged.pointer_mut(&pointer).expect("it was found above") = value,
-            None => problems.push(Problem::new(&key, shown, refused.unwrap_or_default())),
         }
     }
     let config: Config = serde_json::from_value(merged).expect("each setting fits, so all of them do");
     problems.extend(config.validate());
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
+}
+
+/// What a value should have been, in the user's words.
+fn fix_of(refused: &str, bounds: Option<String>) -> String {
+    let Some((_, expected)) = refused.rsplit_once("expected ") else { return refused.to_owned() };
+    match (expected, bounds) {
+        (number, Some(bounds)) if is_number(number) => bounds,
+        ("u16", None) => format!("give a whole number from 0 to {}", u16::MAX),
+        ("u32", None) => format!("give a whole number from 0 to {}", u32::MAX),
+        (number, None) if is_number(number) => "give a whole number".to_owned(),
+        ("a boolean", _) => "give true or false".to_owned(),
+        ("a string", _) => "give a text".to_owned(),
+        ("a sequence", _) => "give a list".to_owned(),
+        (words, _) => format!("expected {}", words.replace('`', "")),
+    }
+}
+
+fn is_number(expected: &str) -> bool {
+    matches!(expected, "u8" | "u16" | "u32" | "u64" | "usize" | "i64" | "f64")
+}
+
+fn shown_value(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::Array(items) => {
+            items.iter().map(|item| shown_value(&item.kind)).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
 }
 
 fn readings(key: &str, kind: ValueKind) -> Vec<Json> {
@@ -284,5 +367,48 @@ mod tests {
         known.sort();
         assert_eq!(listed_keys, known);
         load_with(&active, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_problem_says_where_it_stands_and_what_may_be_set() {
+        let file =
+            "roles = [\"cook\"]\n[http]\nworkers = 100000\nkeep_alive_secs = 0\n[storage]\nshards = 9\n";
+        let found = load_with(
+            file,
+            &[
+                ("WEIR__COLLECTION__BATCH_EVENTS_MAX", "99999999999999999999"),
+                ("WEIR__TICKETS__SLOTS", "few"),
+                ("WEIR__TICKETS__POLL_MS", "-1"),
+                ("WEIR__STORAGE__SHARDS", "100000"),
+                ("WEIR__LOG__FORMAT", "xml"),
+            ],
+        );
+        let text = found.unwrap_err().to_string();
+        for line in [
+            "http.workers = 100000 (in FILE): set it between 0 and 1024",
+            "http.keep_alive_secs = 0 (in FILE): set it between 1 and 3600",
+            "roles = cook (in FILE): expected one of collect, web, work",
+            "collection.batch_events_max = 99999999999999999999 (WEIR__COLLECTION__BATCH_EVENTS_MAX): \
+             set it between 1 and 100000",
+            "tickets.slots = few (WEIR__TICKETS__SLOTS): set it between 1 and 256",
+            "tickets.poll_ms = -1 (WEIR__TICKETS__POLL_MS): set it between 10 and 60000",
+            "storage.shards = 100000 (WEIR__STORAGE__SHARDS): set it between 1 and 1024",
+            "log.format = xml (WEIR__LOG__FORMAT): expected human or json",
+        ] {
+            let (before, after) = line.split_once("FILE").unwrap_or((line, ""));
+            let holds = text.lines().any(|said| said.trim().starts_with(before) && said.ends_with(after));
+            assert!(holds, "{line}\nis not in {text}");
+        }
+    }
+
+    #[test]
+    fn names_with_too_few_underscores_are_told_the_right_one() {
+        let names =
+            ["WEIR_HTTP_BIND", "weir_http__bind", "WEIR__HTTP__BIND", "WEIR_TEST_MYSQL", "WEIRD", "PATH"];
+        let found = misspelt(names.map(str::to_owned));
+        let right = "WEIR__HTTP__BIND".to_owned();
+        let expected =
+            vec![("WEIR_HTTP_BIND".to_owned(), right.clone()), ("weir_http__bind".to_owned(), right)];
+        assert_eq!(found, expected);
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use cache::CacheConfig;
 pub use collection::{CollectionConfig, IpAddresses};
 pub use http::HttpConfig;
-pub use load::{ConfigError, Problem, load};
+pub use load::{ConfigError, Problem, load, misspelt};
 pub use log::{LogConfig, LogFormat};
 pub use roles::{Role, Roles};
 pub use sealing::SealingConfig;

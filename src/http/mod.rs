@@ -23,5 +23,5 @@ mod tests;
 
 pub use error::{ApiError, ErrorCode, FieldError};
 pub use middleware::RequestId;
-pub use server::{HttpServer, ListenSettings, Register};
+pub use server::{HttpServer, ListenSettings, Register, Stop};
 pub use state::{HttpMetrics, HttpState, Readiness};

@@ -52,6 +52,14 @@ impl ListenSettings {
     }
 }
 
+/// How a server is told to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Load balancers see readiness fail for `drain_wait` before the port is closed.
+    Announced,
+    Now,
+}
+
 /// Bound to its addresses, so that whoever starts it can say where it is before it runs.
 pub struct HttpServer {
     main: dev::Server,
@@ -125,19 +133,21 @@ impl HttpServer {
 
     /// Serves until `stop` is done; then readiness fails, connections are drained, and the
     /// operator's listener goes last so that the end can be watched.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(self, stop: impl Future<Output = Stop>) -> io::Result<()> {
         let (main_handle, ops_handle) = (self.main.handle(), self.ops.handle());
         let mut main = tokio::spawn(self.main);
         let ops = tokio::spawn(self.ops);
         let (serving, served) = oneshot::channel::<Infallible>();
         let deleting = tokio::spawn(delete_ended_sessions(self.state.clone(), served));
-        tokio::select! {
-            () = stop => {}
+        let stop = tokio::select! {
+            stop = stop => stop,
             // It never ends by itself, except when it cannot go on.
             ended = &mut main => return ended.map_err(io::Error::other)?,
-        }
+        };
         self.state.readiness.stop();
-        tokio::time::sleep(self.drain_wait).await;
+        if stop == Stop::Announced {
+            tokio::time::sleep(self.drain_wait).await;
+        }
         main_handle.stop(true).await;
         let ended = main.await.map_err(io::Error::other)?;
         ops_handle.stop(true).await;

@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, 
 use reqwest::redirect::Policy;
 use tokio::sync::oneshot;
 
-use super::{HttpServer, HttpState, ListenSettings, Register};
+use super::{HttpServer, HttpState, ListenSettings, Register, Stop};
 use crate::access::{CreateAccount, CreateProject, CreatedProject};
 use crate::config::Config;
 use crate::model::{AccountId, ManualClock, ProjectId, SeededRandom};
@@ -69,6 +69,7 @@ impl TestSite {
         let (address, ops_address) = (server.address(), server.ops_address());
         let served = tokio::spawn(server.run(async move {
             let _ = stopped.await;
+            Stop::Announced
         }));
         Self { state, clock, address, ops_address, stop: Some(stop), served, _databases: databases }
     }

@@ -4,6 +4,7 @@
 //! at the third; `seal.in_closing:1:stop` stops the process there as SIGSTOP does, until SIGCONT. The variable is read once; while it is unset a hit costs one atomic load.
 //! Aborting, unlike a panic, runs no destructor and flushes nothing: it is what `kill -9` leaves.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,18 +43,18 @@ pub fn hit(name: &str) {
         if failpoint.does_stop {
             return freeze(name);
         }
-        eprintln!("{VARIABLE}: aborting at {name}");
+        let _ = writeln!(std::io::stderr(), "{VARIABLE}: aborting at {name}");
         std::process::abort();
     }
 }
 
 /// Every thread stops, connections stay open, no clock inside moves on: a machine that was suspended.
 fn freeze(name: &str) {
-    eprintln!("{VARIABLE}: stopping at {name}");
+    let _ = writeln!(std::io::stderr(), "{VARIABLE}: stopping at {name}");
     let id = std::process::id().to_string();
     let stopped = std::process::Command::new("kill").args(["-STOP", &id]).status();
     // Continued from here on, or never stopped: a test that waits for the stop says so.
-    eprintln!("{VARIABLE}: going on at {name} ({stopped:?})");
+    let _ = writeln!(std::io::stderr(), "{VARIABLE}: going on at {name} ({stopped:?})");
 }
 
 #[cfg(test)]

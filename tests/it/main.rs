@@ -1,7 +1,14 @@
 //! The integration tests, in one binary: rules about the source, and the real binary driven from
 //! outside over the command line and HTTP, on the embedded store and on MariaDB servers of their own.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "figures that a test prints are read in its log"
+)]
+
 mod architecture;
+mod commands;
 mod facts;
 mod frozen;
 mod generated;

@@ -27,6 +27,9 @@ pub use stream::{GeneratedEvents, Recipe};
 
 use crate::model::{Clock, DAY_MS, Millis};
 
+/// 1971-01-01, before which collection takes no event.
+const EARLIEST: Millis = 31_536_000_000;
+
 /// What `weir generate` and `weir demo` let their caller choose.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RecipeArgs {
@@ -56,15 +59,23 @@ impl RecipeArgs {
             None => now,
         };
         let persons = self.persons.unwrap_or((self.events / 24).clamp(1, 1_000_000_000) as u32);
-        Ok(Recipe { seed: self.seed, events: self.events, persons, days: self.days, until })
+        let recipe = Recipe { seed: self.seed, events: self.events, persons, days: self.days, until };
+        anyhow::ensure!(
+            recipe.from() >= EARLIEST,
+            "--until {} with --days {} begins before 1971, and no event from then is taken",
+            self.until.as_deref().unwrap_or("now"),
+            self.days
+        );
+        Ok(recipe)
     }
 }
 
 /// The end of a day, or a moment.
 fn parse_until(text: &str) -> anyhow::Result<Millis> {
     if let Ok(day) = text.parse::<jiff::civil::Date>() {
-        let start = day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp().as_millisecond();
-        return Ok(start + DAY_MS);
+        // The calendar's last days have no instant in every zone; they are not over in any case.
+        let start = day.to_zoned(jiff::tz::TimeZone::UTC);
+        return Ok(start.map_or(Millis::MAX, |start| start.timestamp().as_millisecond() + DAY_MS));
     }
     let moment: jiff::Timestamp = text.parse().with_context(|| {
         format!("--until {text:?} is neither a day (2026-01-31) nor a moment (2026-01-31T12:00:00Z)")

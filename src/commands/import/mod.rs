@@ -5,7 +5,7 @@
 //! files may be gzip or zstd, `-` is standard input. Importing again is safe: an event with an id
 //! counts once, and a row without one gets an id from its text (so equal rows without ids are one
 //! event). Rejected rows do not stop the others; they are counted and the first are shown, and
-//! only `--strict` makes them a failure.
+//! only `--strict` makes them a failure, or when there is no other row.
 //!
 //! ```text
 //! thread: open, inflate, cut ──chunks──▶ fill: collect, commit ──▶ journal ──▶ sealers ──▶ done
@@ -27,9 +27,9 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::filling::Filling;
+use super::output::say;
+use super::project::get_project;
 use crate::collection::keys::WriteGrant;
-use crate::storage::Db;
-use crate::storage::control::projects::{Project, find_project, list_projects};
 
 use fill::{Tally, fill};
 pub use progress::{Progress, Unit};
@@ -40,8 +40,6 @@ pub use source::{Chunk, ChunkLimits};
 const CHUNKS_WAITING: usize = 4;
 const CHUNK_LINES: usize = 1_000;
 const CHUNK_BYTES: usize = 1 << 20;
-/// Names that are looked through when a project is named, not numbered.
-const PROJECTS_MAX: u32 = 10_000;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct ImportArgs {
@@ -81,15 +79,32 @@ pub async fn run(args: &ImportArgs, context: &Context) -> anyhow::Result<()> {
     progress.done();
     let read = reader.await.context("the reading thread failed")?;
     let seconds = start.elapsed().as_secs_f64();
-    report(&tally, &args.files, seconds);
     // A file that ends in the middle fails the command, but what was read of it is in the store.
+    // One of which nothing could be read has no result to report.
+    if read.is_err() && tally.accepted + tally.rejected_total() == 0 {
+        return read;
+    }
+    let reported = report(&tally, &args.files, seconds);
     read?;
+    if tally.accepted == 0
+        && let Some(first) = tally.shown.first()
+    {
+        store.close().await;
+        anyhow::bail!(
+            "all {} rows were rejected, the first because of {}: {}; a file has one event a line, as in \
+             {{\"event\": \"purchase\", \"distinct_id\": \"u1\"}}",
+            tally.rejected_total(),
+            first.code,
+            first.detail
+        );
+    }
 
     let mut progress = Progress::start("sealing", Unit::Events, Some(tally.accepted));
     store.wait_until_sealed(|waiting| progress.at(tally.accepted.saturating_sub(waiting), "sealed")).await?;
     progress.done();
-    println!("sealed after {:.1} s in all", start.elapsed().as_secs_f64());
     store.close().await;
+    reported?;
+    say!("sealed after {:.1} s in all", start.elapsed().as_secs_f64());
     anyhow::ensure!(
         !args.strict || tally.rejected_total() == 0,
         "{} rows were rejected (--strict)",
@@ -105,44 +120,32 @@ fn total_bytes(files: &[PathBuf]) -> anyhow::Result<Option<u64>> {
             total = None;
             continue;
         }
-        let found = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
+        // Before anything is imported: all of them, or none.
+        let cannot = || format!("cannot read {}", file.display());
+        let found = std::fs::File::open(file).and_then(|file| file.metadata()).with_context(cannot)?;
+        anyhow::ensure!(!found.is_dir(), "{} is a folder", file.display());
         total = total.map(|bytes| bytes + found.len());
     }
     Ok(total)
 }
 
-/// A project by its number, else by its name when exactly one has it.
-pub async fn get_project(control: &Db, wanted: &str) -> anyhow::Result<Project> {
-    if let Ok(number) = wanted.parse::<u32>()
-        && let Some(project) = find_project(control, crate::model::ProjectId(number)).await?
-    {
-        return Ok(project);
-    }
-    let projects = list_projects(control, PROJECTS_MAX).await?;
-    let mut named = projects.into_iter().filter(|project| project.name == wanted);
-    match (named.next(), named.next()) {
-        (Some(project), None) => Ok(project),
-        (Some(_), Some(_)) => anyhow::bail!("several projects are named {wanted:?}: give the number of one"),
-        (None, _) => anyhow::bail!("there is no project {wanted:?}; weir project list shows them"),
-    }
-}
-
-fn report(tally: &Tally, files: &[PathBuf], seconds: f64) {
+fn report(tally: &Tally, files: &[PathBuf], seconds: f64) -> anyhow::Result<()> {
     let rate = tally.accepted as f64 / seconds.max(0.001);
-    println!(
+    say!(
         "{} accepted, {} rejected in {seconds:.1} s ({rate:.0} events/s)",
         tally.accepted,
         tally.rejected_total()
     );
     for (code, count) in &tally.rejected {
-        println!("  {count} {code}");
+        say!("  {count} {code}");
     }
     for shown in &tally.shown {
         let file = files[shown.file].display();
-        println!("  {file}:{}: {}: {}", shown.line_number, shown.code, shown.detail);
+        say!("  {file}:{}: {}: {}", shown.line_number, shown.code, shown.detail);
     }
     let more = tally.rejected_total() - tally.shown.len() as u64;
     if more > 0 {
-        println!("  … and {more} more");
+        say!("  … and {more} more");
     }
+    Ok(())
 }

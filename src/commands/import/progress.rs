@@ -6,6 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
+use crate::commands::output::remark;
+
 /// Between two lines when there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
@@ -54,7 +56,7 @@ impl Progress {
                 _ if self.unit == Unit::Bytes => format!("{} MB", position / 1_000_000),
                 _ => position.to_string(),
             };
-            eprintln!("{}: {done}, {message}", self.what);
+            remark(format_args!("{}: {done}, {message}", self.what));
         }
     }
 

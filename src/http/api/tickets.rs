@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::result_format::{Cursor, Page, PageLimits, ResultFormat, page};
 use super::ticket_view::{TicketView, address, etag, json, version_of};
-use crate::http::extract::{Caller, JsonBody, Params};
+use crate::http::extract::{Caller, CallerId, JsonBody, Params};
+use crate::http::web::tickets::require_cancel;
 use crate::http::{ApiError, ErrorCode, FieldError};
 use crate::model::{ProjectId, TicketId};
 use crate::tickets::{Submit, SubmitError, Ticket, TicketError, Tickets, WAIT_MAX, WaitFor};
@@ -111,7 +112,12 @@ pub async fn cancel_ticket(
     tickets: web::Data<Tickets>,
     path: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let ticket = tickets.cancel(caller.project_id(), ticket_id(&path)?).await.map_err(ticket_error)?;
+    let id = ticket_id(&path)?;
+    if let CallerId::Account(account) = caller.id {
+        let ticket = tickets.get(caller.project_id(), id).await.map_err(ticket_error)?;
+        require_cancel(caller.role, account, &ticket)?;
+    }
+    let ticket = tickets.cancel(caller.project_id(), id).await.map_err(ticket_error)?;
     let status = if ticket.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     answer(status, &ticket, &tickets, Duration::ZERO).await
 }

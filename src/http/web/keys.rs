@@ -7,12 +7,11 @@ use serde::Deserialize;
 use super::index::see_other;
 use super::login::Nothing;
 use super::views::{self, CreatedKey, KeyRow, KeysPage, Nav};
+use crate::access::KeyError;
 use crate::http::extract::{CsrfForm, ProjectPage};
 use crate::http::{ApiError, HttpState};
 use crate::model::{KeyId, KeyKind, Role};
 use crate::storage::control::keys::ProjectKey;
-
-const LABEL_CHARS_MAX: usize = 100;
 
 #[derive(Deserialize)]
 pub struct CreateForm {
@@ -39,13 +38,15 @@ pub async fn create(
     CsrfForm(form): CsrfForm<CreateForm>,
 ) -> Result<HttpResponse, ApiError> {
     project.require(Role::Owner)?;
-    let label = form.label.trim();
-    if let Some(error) = label_error(label) {
-        let shown = Shown { label: form.label, label_error: Some(error), created: None };
-        return page(&state, &project, StatusCode::BAD_REQUEST, shown).await;
-    }
     let by = Some(project.session.account_id);
-    let created = state.access.create_key(project.project_id(), form.kind, label, by).await?;
+    let created = match state.access.create_key(project.project_id(), form.kind, &form.label, by).await {
+        Ok(created) => created,
+        Err(KeyError::Label(error)) => {
+            let shown = Shown { label: form.label, label_error: Some(error), created: None };
+            return page(&state, &project, StatusCode::BAD_REQUEST, shown).await;
+        }
+        Err(KeyError::Storage(error)) => return Err(error.into()),
+    };
     tracing::info!(project.id = project.project_id().0, key.id = created.key_id.0, "a key was created");
     let created = CreatedKey { kind: kind_view(created.kind), key: created.key };
     page(&state, &project, StatusCode::OK, Shown { created: Some(created), ..Shown::default() }).await
@@ -65,15 +66,6 @@ pub async fn revoke(
     Ok(see_other(&format!("/p/{}/keys", project.project_id())))
 }
 
-fn label_error(label: &str) -> Option<String> {
-    let chars = label.chars().count();
-    if label.is_empty() {
-        return Some("Give the key a label, so that it can be told from others later.".to_owned());
-    }
-    (chars > LABEL_CHARS_MAX)
-        .then(|| format!("The label has {chars} characters; it may have at most {LABEL_CHARS_MAX}."))
-}
-
 #[derive(Default)]
 struct Shown {
     created: Option<CreatedKey>,
@@ -90,7 +82,7 @@ async fn page(
     let keys = state.access.list_keys(project.project_id()).await?;
     let page = KeysPage {
         frame: project.frame(state, "Keys", Nav::Keys).await?,
-        keys: keys.into_iter().map(row).collect(),
+        keys: keys.into_iter().map(|key| row(key, project.role)).collect(),
         created: shown.created,
         label: shown.label,
         label_error: shown.label_error,
@@ -98,12 +90,12 @@ async fn page(
     Ok(views::respond(status, &page)?)
 }
 
-fn row(key: ProjectKey) -> KeyRow {
+fn row(key: ProjectKey, role: Role) -> KeyRow {
     KeyRow {
         id: key.key_id.0,
         kind: kind_view(key.kind),
+        shown: shown_to(role, &key),
         label: key.name,
-        shown: key.shown,
         created_at: key.created_at,
         revoked_at: key.revoked_at,
     }
@@ -113,5 +105,15 @@ fn kind_view(kind: KeyKind) -> views::KeyKind {
     match kind {
         KeyKind::Write => views::KeyKind::Write,
         KeyKind::Secret => views::KeyKind::Secret,
+    }
+}
+
+/// Whoever may only read sees which keys there are, and cannot send with them.
+pub(super) fn shown_to(role: Role, key: &ProjectKey) -> String {
+    match key.kind {
+        KeyKind::Write if role < Role::Editor => {
+            format!("{}…{}", KeyKind::Write.prefix(), &key.shown[key.shown.len().saturating_sub(4)..])
+        }
+        KeyKind::Write | KeyKind::Secret => key.shown.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! `/p/{project_id}/rejected`: where are my events?
 //!
-//! Rejected events lie on the servers, so all of them are asked, and one that is away is left out.
+//! Rejected events lie on the servers, so all of them are asked, and the page says when one is away.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -42,8 +42,13 @@ pub async fn list(
             None => format!("{}?before={last}", frame.href("rejected")),
         }
     });
+    let servers = state.storage.shards.servers().len();
     let page = RejectedPage {
         frame,
+        missing: (found.missing > 0).then(|| {
+            let missing = found.missing;
+            format!("{missing} of {servers} servers do not answer; rejected events there are not shown.")
+        }),
         reasons: found.counts.into_iter().map(|(code, count)| ReasonCount { code, count }).collect(),
         reason: reason.map(str::to_owned),
         rows: found.events.into_iter().map(row).collect(),
@@ -57,6 +62,8 @@ struct Found {
     events: Vec<FailedEvent>,
     more: bool,
     counts: Vec<(String, u64)>,
+    /// Servers that did not answer.
+    missing: usize,
 }
 
 async fn read(
@@ -73,7 +80,7 @@ async fn read(
     });
     let (mut events, mut counts) = (Vec::new(), Vec::<(String, u64)>::new());
     let mut absent = None;
-    let mut answered = false;
+    let (mut answered, mut missing) = (false, 0);
     for answer in join_all(asked).await {
         match answer {
             Ok((server_events, server_counts)) => {
@@ -86,7 +93,10 @@ async fn read(
                     }
                 }
             }
-            Err(error) if error.is_transient() => absent = Some(error),
+            Err(error) if error.is_transient() => {
+                missing += 1;
+                absent = Some(error);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -97,7 +107,7 @@ async fn read(
     let more = events.len() > ROWS_MAX;
     events.truncate(ROWS_MAX);
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    Ok(Found { events, more, counts })
+    Ok(Found { events, more, counts, missing })
 }
 
 fn row(failed: FailedEvent) -> RejectedRow {

@@ -32,7 +32,7 @@ pub async fn show(state: web::Data<HttpState>, project: ProjectPage) -> Result<H
     let page = StartPage {
         frame: project.frame(&state, "Get started", Nav::Start).await?,
         public_url: state.config.http.shown_url(),
-        write_key: find_write_key(&keys).map(|key| key.shown.clone()),
+        write_key: find_write_key(&keys).map(|key| super::keys::shown_to(project.role, key)),
         last_event_at,
         senders: senders.into(),
     };

@@ -16,7 +16,7 @@ use crate::{
         ApiError, HttpState,
         extract::{CsrfForm, ProjectPage},
     },
-    model::TicketId,
+    model::{AccountId, Role, TicketId},
     tickets::{Ticket, TicketError, TicketState, Tickets},
 };
 
@@ -80,7 +80,8 @@ pub async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let ticket = tickets.get(project.project_id(), ticket_id(&path.1)?).await.map_err(in_api_words)?;
     let frame = project.frame(&state, "Ticket", Nav::Tickets).await?;
-    Ok(views::respond(StatusCode::OK, &page(frame, &ticket))?)
+    let may_cancel = require_cancel(project.role, project.session.account_id, &ticket).is_ok();
+    Ok(views::respond(StatusCode::OK, &page(frame, &ticket, may_cancel))?)
 }
 
 #[derive(Deserialize)]
@@ -94,8 +95,23 @@ pub async fn cancel(
     _form: CsrfForm<Nothing>,
 ) -> Result<HttpResponse, ApiError> {
     let ticket_id = ticket_id(&path.1)?;
+    let ticket = tickets.get(project.project_id(), ticket_id).await.map_err(in_api_words)?;
+    require_cancel(project.role, project.session.account_id, &ticket)?;
     tickets.cancel(project.project_id(), ticket_id).await.map_err(in_api_words)?;
     Ok(see_other(&format!("/p/{}/tickets/{ticket_id}", project.project_id())))
+}
+
+/// Whoever asked, and editors.
+pub(in crate::http) fn require_cancel(role: Role, by: AccountId, ticket: &Ticket) -> Result<(), ApiError> {
+    // `ask:3`, `overview:3`, `account:3`; keys have numbers of their own.
+    let asked = ticket.created_by.split_once(':');
+    if asked.is_some_and(|(way, account)| way != "key" && account == by.to_string()) {
+        return Ok(());
+    }
+    if role >= Role::Editor {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("A viewer may cancel only what they asked themselves."))
 }
 
 fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
@@ -134,7 +150,7 @@ fn row(ticket: &Ticket) -> TicketRow {
     }
 }
 
-fn page(frame: Frame, ticket: &Ticket) -> TicketPage {
+fn page(frame: Frame, ticket: &Ticket, may_cancel: bool) -> TicketPage {
     let question: Option<Value> = serde_json::from_slice(&ticket.body).ok();
     let text = question.as_ref().and_then(|json| serde_json::to_string_pretty(json).ok()).unwrap_or_default();
     let mut notes = asking::notes(std::iter::once(ticket));
@@ -155,7 +171,7 @@ fn page(frame: Frame, ticket: &Ticket) -> TicketPage {
         expires_at: ticket.state.is_final().then_some(ticket.expires_at),
         question: text,
         answer_href,
-        can_cancel: matches!(ticket.state, TicketState::Queued | TicketState::Running),
+        can_cancel: may_cancel && matches!(ticket.state, TicketState::Queued | TicketState::Running),
         frame,
     }
 }

@@ -95,15 +95,27 @@ impl Installation {
 
     /// The same at addresses that the test chooses, so that it can be started there again.
     pub fn start_at(&self, bind: &str, ops: &str, environment: &[(&str, &str)]) -> Weir {
+        self.start_command(&["serve"], bind, ops, environment)
+    }
+
+    /// `weir demo` with few events, not ready yet.
+    pub fn start_demo(&self) -> Weir {
+        let (bind, ops) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+        self.start_command(&["demo", "--events", "100", "--days", "2"], &bind, &ops, &[])
+    }
+
+    fn start_command(&self, arguments: &[&str], bind: &str, ops: &str, environment: &[(&str, &str)]) -> Weir {
         let mut command = self.command();
-        command.arg("serve").env("WEIR__HTTP__BIND", bind).env("WEIR__HTTP__OPS_BIND", ops);
+        // No load balancer looks at it.
+        command.env("WEIR__HTTP__DRAIN_WAIT_SECS", "0");
+        command.args(arguments).env("WEIR__HTTP__BIND", bind).env("WEIR__HTTP__OPS_BIND", ops);
         command.envs(environment.iter().copied());
         let process = Process::start("weir serve", &mut command, &self.folder().join("weir.log"));
         Weir { process, api: Api::new(&format!("http://{bind}")), ops: format!("http://{ops}") }
     }
 
     /// In a folder of its own, so that no settings of the repository apply.
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
             command.env_remove(name);

@@ -28,6 +28,8 @@ pub struct RejectedRow {
 #[template(path = "rejected.html")]
 pub struct RejectedPage {
     pub frame: Frame,
+    /// Which servers are left out, in words.
+    pub missing: Option<String>,
     pub reasons: Vec<ReasonCount>,
     pub reason: Option<String>,
     pub rows: Vec<RejectedRow>,

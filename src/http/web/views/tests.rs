@@ -144,6 +144,7 @@ fn a_new_secret_key_is_shown_once_and_keys_are_revoked_by_name() {
 #[test]
 fn rejected_events_say_why() {
     let mut page = RejectedPage {
+        missing: None,
         frame: frame("Rejected events", Nav::Rejected),
         reasons: Vec::new(),
         reason: None,
