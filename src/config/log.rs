@@ -61,7 +61,6 @@ mod tests {
             ("", false),
             ("info,weir", false),
             ("info,,warn", false),
-            ("info, warn", false),
             ("weir=shout", false),
         ] {
             let mut problems = Vec::new();
