@@ -13,6 +13,7 @@ mod middleware;
 mod ops;
 mod routes;
 mod server;
+mod snippet;
 mod state;
 pub mod web;
 

@@ -8,14 +8,14 @@ use super::web::{
     account, ask, assets, index, keys, live, login, members, overview, persons, projects, rejected, settings,
     start, tickets,
 };
-use super::{api, collect};
+use super::{api, collect, snippet};
 use crate::config::Roles;
 
 /// The listener that clients and people reach.
 pub fn configure(config: &mut ServiceConfig, roles: &Roles) {
     config.configure(health);
     if roles.collect() {
-        config.configure(collect::routes);
+        config.configure(collect::routes).configure(snippet::routes);
     }
     if roles.web() {
         config.configure(api::routes).configure(assets::routes).configure(pages);

@@ -25,3 +25,4 @@ mod shards;
 mod spill;
 mod split;
 mod support;
+mod weir_js;
