@@ -43,6 +43,8 @@ enum Command {
     Key(commands::key::KeyArgs),
     /// Make accounts and reset passwords.
     Account(commands::account::AccountArgs),
+    /// Ask a server a question and print the answer.
+    Ask(commands::ask::AskArgs),
     /// Write believable events of a web shop as NDJSON.
     Generate(commands::generate::GenerateArgs),
     /// Read files of events into a project.
@@ -79,6 +81,7 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
         Some(Command::Demo(args)) => commands::demo::run(&args, &context).await,
         Some(Command::Shards(args)) => commands::shards::run(&context, args).await,
         Some(Command::Healthcheck(args)) => commands::healthcheck::run(&context, args).await,
+        Some(Command::Ask(args)) => commands::ask::run(&context, args).await,
         Some(Command::Doctor) => commands::doctor::run(&context).await,
         None | Some(Command::Serve) => commands::serve::run(&context).await,
         Some(Command::Migrate) => commands::migrate::run(&context).await,
@@ -92,7 +95,10 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     remark(format_args!("weir: {}", in_one_line(error)));
-    ExitCode::FAILURE
+    match error.downcast_ref::<commands::ask::AskError>() {
+        Some(error) => error.exit_code().into(),
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// The chain of causes. The database driver repeats a cause in its own text: it is said once.

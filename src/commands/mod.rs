@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 pub mod account;
+pub mod ask;
 pub mod demo;
 pub mod doctor;
 mod filling;

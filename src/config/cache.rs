@@ -32,7 +32,7 @@ impl CacheConfig {
         let url = self.redis.reveal();
         if !url.is_empty() && !["redis://", "rediss://", "unix://"].iter().any(|start| url.starts_with(start))
         {
-            problems.push(Problem::new("cache.redis", "", "begin it with redis://"));
+            problems.push(Problem::new("cache.redis", "", "begin it with redis://, rediss:// or unix://"));
         }
         check_range(problems, "cache.redis_connections_max", self.redis_connections_max.into(), 1, 1000);
         check_range(problems, "cache.redis_timeout_ms", self.redis_timeout_ms.into(), 10, 5_000);

@@ -4,6 +4,7 @@
 pub mod failpoint;
 mod logs;
 mod metrics;
+pub mod queries;
 
 pub use logs::start_logging;
 pub use metrics::Metrics;

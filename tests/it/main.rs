@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod ask;
 mod commands;
 mod facts;
 mod frozen;
@@ -25,4 +26,5 @@ mod shards;
 mod spill;
 mod split;
 mod support;
+mod tls;
 mod weir_js;

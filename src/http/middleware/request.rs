@@ -11,6 +11,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, web};
 use tracing::Instrument;
 
 use crate::http::HttpState;
+use crate::telemetry::queries::tallied;
 
 /// No inline script or style and no other host, ever: what a property's text could smuggle into a
 /// page stays text.
@@ -43,7 +44,8 @@ pub async fn request<B: MessageBody>(
     let method = request.method().clone();
     let span = tracing::info_span!("request", request.id = id);
 
-    let mut response = next.call(request).instrument(span.clone()).await?;
+    let (response, queries) = tallied(next.call(request).instrument(span.clone())).await;
+    let mut response = response?;
 
     let status = response.status();
     let route = response.request().match_pattern().unwrap_or_else(|| "(none)".to_owned());
@@ -64,6 +66,8 @@ pub async fn request<B: MessageBody>(
                     http.route = route,
                     http.status = status.as_u16(),
                     duration_ms,
+                    query.count = queries.count,
+                    query.duration_ms = queries.duration.as_secs_f64() * 1_000.0,
                     "{method} {route} {} in {duration_ms:.1} ms",
                     status.as_u16()
                 )

@@ -13,6 +13,7 @@ mod journal;
 mod leases;
 mod objects;
 mod overview;
+mod queries;
 mod schema;
 
 use std::time::Duration;

@@ -32,6 +32,7 @@ use tokio::runtime::Handle;
 use super::StorageError;
 use super::error::{Class, classify};
 use crate::model::Millis;
+use crate::telemetry::queries::{carried, timed};
 
 static NOW: Statement = statement!(
     "clock.now",
@@ -105,7 +106,7 @@ impl Db {
 
     async fn run(&self, sql: Sql, values: Vec<Value>) -> Result<Done, StorageError> {
         let pools = self.pools.clone();
-        self.in_task(async move {
+        self.in_task(timed(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql { pool, statement_max } => {
@@ -120,14 +121,14 @@ impl Db {
                 }
             }
             .map_err(|error| StorageError::from_sqlx(name, error))
-        })
+        }))
         .await
     }
 
     pub async fn fetch_all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StorageError> {
         let sql = sql.into();
         let pools = self.pools.clone();
-        self.in_task(async move {
+        self.in_task(timed(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql { pool, statement_max } => {
@@ -144,7 +145,7 @@ impl Db {
                     .map(|rows| rows.into_iter().map(|row| Row::sqlite(name, row)).collect()),
             }
             .map_err(|error| StorageError::from_sqlx(name, error))
-        })
+        }))
         .await
     }
 
@@ -237,7 +238,7 @@ impl Db {
 
     /// Runs a database future to its end even when the caller stops waiting.
     async fn in_task<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        match self.runtime.spawn(work).await {
+        match self.runtime.spawn(carried(work)).await {
             Ok(done) => done,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Only when the runtime itself is shutting down: nobody is left to hear an answer.

@@ -8,6 +8,7 @@ use sqlx::{MySql, Sqlite};
 
 use super::{Done, Pools, Row, Sql, Statement, Value, deadline, row};
 use crate::storage::StorageError;
+use crate::telemetry::queries::timed;
 
 /// An open transaction. Ends with its closure; it cannot be kept.
 pub struct Tx {
@@ -87,10 +88,12 @@ impl Tx {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
                 let query = row::mysql_query(&sql, values).execute(&mut *tx.connection);
-                let ended = tokio::time::timeout(tx.statement_max, query).await;
+                let ended = timed(tokio::time::timeout(tx.statement_max, query)).await;
                 tx.note(ended).map(Done::from)
             }
-            Inner::Sqlite(tx) => row::sqlite_query(&sql, values).execute(&mut **tx).await.map(Done::from),
+            Inner::Sqlite(tx) => {
+                timed(row::sqlite_query(&sql, values).execute(&mut **tx)).await.map(Done::from)
+            }
         }
         .map_err(|error| StorageError::from_sqlx(sql.name, error))
     }
@@ -106,11 +109,10 @@ impl Tx {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
                 let query = row::mysql_query(&sql, values).fetch_all(&mut *tx.connection);
-                let ended = tokio::time::timeout(tx.statement_max, query).await;
+                let ended = timed(tokio::time::timeout(tx.statement_max, query)).await;
                 tx.note(ended).map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())
             }
-            Inner::Sqlite(tx) => row::sqlite_query(&sql, values)
-                .fetch_all(&mut **tx)
+            Inner::Sqlite(tx) => timed(row::sqlite_query(&sql, values).fetch_all(&mut **tx))
                 .await
                 .map(|rows| rows.into_iter().map(|row| Row::sqlite(name, row)).collect()),
         }
@@ -193,10 +195,10 @@ where
     E: From<StorageError>,
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
 {
-    let mut tx = Tx::begin(pools, first).await?;
+    let mut tx = timed(Tx::begin(pools, first)).await?;
     match work(&mut tx).await {
         Ok(done) => {
-            tx.commit().await?;
+            timed(tx.commit()).await?;
             Ok(done)
         }
         Err(error) => {
@@ -222,9 +224,9 @@ where
                     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
                 ],
             );
-            Inner::MySql(begun.await.map_err(failed)?)
+            Inner::MySql(timed(begun).await.map_err(failed)?)
         }
-        Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await.map_err(failed)?),
+        Pools::Sqlite { read, .. } => Inner::Sqlite(timed(read.begin()).await.map_err(failed)?),
     };
     let mut tx = Tx { inner };
     let done = work(&mut tx).await;

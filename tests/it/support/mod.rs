@@ -27,6 +27,7 @@ pub use catalogue::Catalogue;
 pub use gate::{Fault, Gate};
 pub use mariadb::MariaDb;
 pub use packages::run_script;
+pub use process::Process;
 pub use redis::Redis;
 pub use weir::{Installation, Weir};
 
