@@ -44,7 +44,7 @@ enum Command {
     /// Make accounts and reset passwords.
     Account(commands::account::AccountArgs),
     /// Ask a server a question and print the answer.
-    Ask(commands::ask::AskArgs),
+    Ask(Box<commands::ask::AskArgs>),
     /// Write believable events of a web shop as NDJSON.
     Generate(commands::generate::GenerateArgs),
     /// Read files of events into a project.
@@ -81,7 +81,7 @@ async fn run(command: Option<Command>, context: Context) -> anyhow::Result<()> {
         Some(Command::Demo(args)) => commands::demo::run(&args, &context).await,
         Some(Command::Shards(args)) => commands::shards::run(&context, args).await,
         Some(Command::Healthcheck(args)) => commands::healthcheck::run(&context, args).await,
-        Some(Command::Ask(args)) => commands::ask::run(&context, args).await,
+        Some(Command::Ask(args)) => commands::ask::run(&context, *args).await,
         Some(Command::Doctor) => commands::doctor::run(&context).await,
         None | Some(Command::Serve) => commands::serve::run(&context).await,
         Some(Command::Migrate) => commands::migrate::run(&context).await,

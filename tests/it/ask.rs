@@ -132,9 +132,12 @@ async fn a_question_comes_from_a_file_or_standard_input() {
     let file = shop.installation.folder().join("question.json");
     std::fs::write(&file, question.to_string()).expect("a file can be written");
     let key = shop.project.secret_key.as_str();
+    let pasted = question.to_string();
     for (arguments, input) in [
         (vec!["question.json", "--json"], String::new()),
         (vec!["-", "--json"], question.to_string()),
+        // As the pages show it.
+        (vec![pasted.as_str(), "--json"], String::new()),
         // The body of a request, as the documentation shows it for curl.
         (vec!["-", "--json"], json!({"question": question}).to_string()),
     ] {

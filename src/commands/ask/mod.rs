@@ -9,7 +9,6 @@ mod question;
 mod table;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,9 +34,9 @@ wrong; 3 the key is not accepted; 4 the server cannot be reached or has too much
   weir ask --step product_viewed --step added_to_cart --step purchased --window 7d
   weir ask question.json --csv > answer.csv")]
 pub struct AskArgs {
-    /// A file with the question as JSON, or - for standard input. Without it the flags ask.
-    #[arg(value_name = "FILE", conflicts_with_all = ["events", "measure", "property", "by", "every", "from", "to", "filters", "steps", "window"])]
-    question: Option<PathBuf>,
+    /// The question as JSON, a file with it, or - for standard input. Without it the flags ask.
+    #[arg(value_name = "QUESTION", conflicts_with_all = ["events", "measure", "property", "by", "every", "from", "to", "filters", "steps", "window"])]
+    question: Option<String>,
     /// Where weir is [env: WEIR_SERVER] [default: http://127.0.0.1:8080].
     #[arg(long, value_name = "URL")]
     server: Option<String>,

@@ -1,4 +1,4 @@
-//! The question: from a file, from standard input, or from flags.
+//! The question: from a file, from standard input, pasted, or from flags.
 
 use std::io::Read;
 use std::path::Path;
@@ -22,7 +22,9 @@ const OPERATORS: [(&str, &str); 8] = [
 /// As it is sent: `{"kind": …}`.
 pub fn read(args: &AskArgs) -> Result<Value, AskError> {
     let mut question = match &args.question {
-        Some(file) => from_text(&text_of(file)?, &file.display().to_string())?,
+        // A path that begins like this is a question that was pasted from the pages.
+        Some(pasted) if pasted.starts_with('{') => from_text(pasted, "the question")?,
+        Some(file) => from_text(&text_of(Path::new(file))?, file)?,
         None => from_flags(args)?,
     };
     if args.fresh {

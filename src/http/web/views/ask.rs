@@ -199,7 +199,8 @@ impl AskPage {
     }
 
     fn command(&self) -> String {
-        format!("weir ask --url {} --key sk_… {}", self.public_url, quoted(&one_line(&self.json)))
+        let question = quoted(&one_line(&self.json));
+        format!("WEIR_SECRET_KEY=sk_… weir ask --server {} {question}", self.public_url)
     }
 
     fn is_view(&self, view: &str) -> bool {

@@ -40,7 +40,7 @@ impl Sender {
     fn remark(self) -> &'static str {
         match self {
             Self::Browser => {
-                "Paste it into the page. Give every event an id of its own and send it again after any answer that is not 2xx: it is counted once."
+                "Paste it into every page; the first line alone counts page views, also those of single-page apps. No cookies, and what cannot be sent is sent later."
             }
             Self::Node => {
                 "Segment's SDK with weir as its host. Install it with npm install @segment/analytics-node."
@@ -79,17 +79,10 @@ impl StartPage {
         let key = self.write_key.as_deref().unwrap_or("YOUR_WRITE_KEY");
         match sender {
             Sender::Browser => format!(
-                r#"<script type="module">
-  fetch("{url}/api/v1/events?key={key}", {{
-    method: "POST",
-    keepalive: true,
-    body: JSON.stringify({{
-      id: crypto.randomUUID(),
-      event: "{FIRST_EVENT}",
-      distinct_id: "me",
-      properties: {{ from: "browser" }},
-    }}),
-  }});
+                r#"<script defer src="{url}/weir.js" data-key="{key}"></script>
+<script>
+  window.weir = window.weir || [];
+  weir.push(["track", "{FIRST_EVENT}", {{ from: "browser" }}]);
 </script>"#
             ),
             Sender::Node => format!(
