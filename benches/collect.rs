@@ -4,6 +4,8 @@
 //!
 //! The client speaks HTTP by hand over plain sockets: it shares two cores with everything it measures.
 
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

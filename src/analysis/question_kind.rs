@@ -35,6 +35,8 @@ use crate::tickets::{
 
 pub const QUESTION: &str = "question";
 
+/// How long a submission waits for a server to say how new its data is: only sharing depends on it.
+const VERSION_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Shards of one question that are read at the same time.
 const SHARDS_AT_ONCE: usize = 4;
 /// How long a question that asks for fresh data waits for the sealer.
@@ -116,10 +118,12 @@ impl QuestionKind {
         let mut versions = BTreeMap::new();
         for server in self.shards.servers() {
             let Ok(db) = server.db() else { return Ok(None) };
-            match persons::list_data_versions(db, project.project_id).await {
-                Ok(listed) => versions.extend(listed),
-                Err(error) if error.is_transient() => return Ok(None),
-                Err(error) => return Err(error),
+            let listed = persons::list_data_versions(db, project.project_id);
+            match tokio::time::timeout(VERSION_WAIT_MAX, listed).await {
+                Ok(Ok(listed)) => versions.extend(listed),
+                Ok(Err(error)) if error.is_transient() => return Ok(None),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(None),
             }
         }
         Ok(Some(version_hash(body, &versions)))

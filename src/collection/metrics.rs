@@ -60,6 +60,9 @@ impl CollectMetrics {
         // From the first scrape on, every series is there.
         made.accepted(0);
         made.retried(0);
+        for outcome in ["committed", "failed", "stalled"] {
+            made.commits.with_label_values(&[outcome]);
+        }
         for reason in Reason::ALL {
             made.rejected(reason, 0);
         }

@@ -21,9 +21,9 @@ pub(super) struct TicketMetrics {
 }
 
 impl TicketMetrics {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics, kinds: &[&'static str]) -> Self {
         let kind = &["kind"];
-        Self {
+        let made = Self {
             run_seconds: metrics.seconds_by("weir_ticket_run_seconds", "Duration of a run.", kind),
             wait_seconds: metrics.seconds_by("weir_ticket_wait_seconds", "Wait for the first run.", kind),
             submitted: metrics.counters(
@@ -53,6 +53,20 @@ impl TicketMetrics {
             ),
             queue_age_seconds: metrics
                 .gauge("weir_ticket_queue_age_seconds", "Age of the oldest of the tickets that could run."),
+        };
+        // From the first scrape on, what alerts look at is there: a counter that appears as 1 has never
+        // increased for Prometheus.
+        for outcome in ["queued", "failed", "cancelled"] {
+            made.rescued.with_label_values(&[outcome]);
         }
+        for kind in kinds {
+            for outcome in ["succeeded", "failed", "retry", "lost"] {
+                made.ended.with_label_values(&[kind, outcome]);
+            }
+            for outcome in ["done", "failed", "retry", "lost"] {
+                made.steps.with_label_values(&[kind, outcome]);
+            }
+        }
+        made
     }
 }

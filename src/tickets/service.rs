@@ -156,12 +156,12 @@ impl Tickets {
             slots: Arc::new(Semaphore::new(parts.settings.slots)),
             runtime: Handle::current(),
             settings: parts.settings,
+            metrics: TicketMetrics::new(&parts.metrics, &kind_names),
             kinds,
             kind_names,
             running: Mutex::default(),
             running_steps: Mutex::default(),
             closing: watch::channel(false).0,
-            metrics: TicketMetrics::new(&parts.metrics),
         };
         Self { inner: Arc::new(inner) }
     }

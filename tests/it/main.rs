@@ -9,6 +9,7 @@
 
 mod architecture;
 mod ask;
+mod backup;
 mod commands;
 mod facts;
 mod frozen;
@@ -20,9 +21,11 @@ mod oracle;
 mod pages;
 mod redis;
 mod reference;
+mod replicas;
 mod roles;
 mod segment;
 mod shards;
+mod shipped;
 mod spill;
 mod split;
 mod support;

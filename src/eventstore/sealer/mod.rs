@@ -100,6 +100,7 @@ struct SealMetrics {
     events: prometheus::IntCounterVec,
     batches: prometheus::IntCounter,
     failures: prometheus::IntCounter,
+    leases_lost: prometheus::IntCounter,
     pass_seconds: prometheus::Histogram,
     lag_seconds: prometheus::IntGaugeVec,
     waiting_batches: prometheus::IntGaugeVec,
@@ -116,6 +117,10 @@ impl SealMetrics {
             ),
             batches: metrics.counter("weir_seal_batches_total", "Batches taken from the journal."),
             failures: metrics.counter("weir_seal_pass_failures_total", "Passes that failed."),
+            leases_lost: metrics.counter(
+                "weir_seal_leases_lost_total",
+                "Leases of shards that were not renewed in time and that somebody may have taken over.",
+            ),
             pass_seconds: metrics.seconds("weir_seal_pass_seconds", "Duration of a pass over one shard."),
             lag_seconds: metrics.gauges(
                 "weir_seal_lag_seconds",
@@ -274,6 +279,9 @@ impl Sealer {
                 Ok(Some(outcome))
             }
             Err(error) => {
+                if matches!(error, SealError::LeaseLost) {
+                    self.metrics.leases_lost.inc();
+                }
                 // Whatever was remembered may be wrong now; the next pass starts from the database.
                 worker.held = None;
                 let _ = leases::release(db, &lease).await;
@@ -318,6 +326,7 @@ impl Sealer {
             if leases::renew(db, lease, lease_ms).await? {
                 return Ok(true);
             }
+            self.metrics.leases_lost.inc();
             worker.held = None;
         }
         let taken = leases::find_lease(db, shard_no, LeaseTask::Seal, self.context.holder, lease_ms).await?;

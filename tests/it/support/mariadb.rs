@@ -1,7 +1,7 @@
 //! A MariaDB server of the test's own, which may be killed and started again on the same data.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,20 +13,32 @@ use super::process::Process;
 use super::{free_port, repository, until};
 
 pub struct MariaDb {
+    defaults: PathBuf,
     folder: TempDir,
     port: u16,
     process: Option<Process>,
 }
 
 impl MariaDb {
+    /// Small and plain, with settings that must not matter.
     pub async fn start() -> Self {
+        Self::start_with("config/test/mariadb.cnf").await
+    }
+
+    /// With the settings that are shipped.
+    pub async fn start_as_shipped() -> Self {
+        Self::start_with("config/mariadb.cnf").await
+    }
+
+    async fn start_with(defaults: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let defaults = repository().join(defaults);
         let mut install = Command::new("mariadb-install-db");
-        install.arg(defaults_file()).arg(data_dir(folder.path()));
+        install.arg(defaults_file(&defaults)).arg(data_dir(folder.path()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]).args(as_user());
         let installed = install.output().expect("mariadb-install-db runs; scripts/test installs it");
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
-        let mut this = Self { folder, port: free_port(), process: None };
+        let mut this = Self { defaults, folder, port: free_port(), process: None };
         this.restart().await;
         this
     }
@@ -37,7 +49,8 @@ impl MariaDb {
         let folder = self.folder.path();
         let users = repository().join("config/test/mariadb-users.sql");
         let mut command = Command::new("mariadbd");
-        command.arg(defaults_file()).arg(data_dir(folder)).args(as_user());
+        command.arg(defaults_file(&self.defaults)).arg(data_dir(folder)).args(as_user());
+        command.arg("--bind-address=127.0.0.1");
         command.arg(format!("--port={}", self.port));
         command.arg(format!("--socket={}", folder.join("socket").display()));
         command.arg(format!("--pid-file={}", folder.join("pid").display()));
@@ -72,15 +85,25 @@ impl MariaDb {
     pub async fn create_database(&self) -> String {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("weir_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        self.create_database_named(&name).await;
+        format!("{}/{name}", self.server_url())
+    }
+
+    /// Letters, digits and underscores.
+    pub async fn create_database_named(&self, name: &str) {
         let mut connection = MySqlConnection::connect(&self.server_url()).await.expect("the server answers");
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         connection.execute(create).await.expect("a database can be created");
-        format!("{}/{name}", self.server_url())
+    }
+
+    /// How MariaDB's own programs reach it.
+    pub fn client_options(&self) -> String {
+        format!("--host=127.0.0.1 --port={} --user=weir --password=weir", self.port)
     }
 }
 
-fn defaults_file() -> String {
-    format!("--defaults-file={}", repository().join("config/test/mariadb.cnf").display())
+fn defaults_file(file: &Path) -> String {
+    format!("--defaults-file={}", file.display())
 }
 
 fn data_dir(folder: &Path) -> String {

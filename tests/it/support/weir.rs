@@ -153,6 +153,11 @@ impl Weir {
         self.process.kill9();
     }
 
+    /// What it has in memory now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.process.resident_bytes()
+    }
+
     /// Address and port of metrics and health.
     pub fn ops_address(&self) -> &str {
         self.ops.trim_start_matches("http://")
@@ -178,6 +183,11 @@ impl Weir {
 
     /// A graceful stop; fails the test when it ends with an error.
     pub fn stop(mut self) {
+        self.stop_now();
+    }
+
+    /// The same for one that will be started again in its place.
+    pub fn stop_now(&mut self) {
         let status = self.process.stop();
         assert!(status.success(), "weir stopped with {status}:\n{}", self.process.tail());
     }
