@@ -283,6 +283,7 @@
     event.preventDefault();
   }, true);
 
+  window.addEventListener("resize", function () { if (panel) place(panel.box); });
   document.addEventListener("weir:page", function () { panel = null; enhanceAll(); });
   enhanceAll();
 })();

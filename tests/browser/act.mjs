@@ -66,6 +66,24 @@ export const menus = check(async (page, { project }) => {
   expect(!query(page).get("f0.value"), "back takes the value away");
 });
 
+/** On a phone a menu opens inside the window, and touching a row chooses it. */
+export const phone = check(async (page, { project }) => {
+  await page.goto(`${project}/ask?s0.measure=count&by=country`);
+  await settled(page);
+  for (const menu of ["Event", "Breakdown"]) {
+    await page.tap(`.pick[aria-label^='${menu}']`);
+    await page.waitForSelector(".pick-panel [role=option] b");
+    const box = await page.locator(".pick-panel").boundingBox();
+    expect(box.x >= 0 && box.x + box.width <= 390, `the menu of ${menu} is at ${box.x} and ${box.width} wide`);
+    await page.keyboard.press("Escape");
+  }
+  await page.tap(".pick[aria-label^='Breakdown']");
+  await page.tap(".pick-panel [role=option]:has-text('platform')");
+  await page.waitForURL(/by=platform/);
+  await page.tap(".nav-open-input");
+  expect(await page.locator(".nav a:has-text('Persons')").isVisible(), "the menu of pages opens");
+}, { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+
 export const sorting = check(async (page, { project }) => {
   await page.goto(`${project}/ask?s0.measure=count&by=country&granularity=day`);
   await settled(page);

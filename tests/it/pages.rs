@@ -117,7 +117,7 @@ async fn people_ask_filter_sort_and_find_their_way_back() {
 async fn pages_follow_what_arrives_keep_the_theme_and_read_without_scripts() {
     let shop = Shop::open().await;
     shop.send_some().await;
-    run(&shop, &["start", "live", "person", "theme", "plain", "print"]);
+    run(&shop, &["start", "live", "person", "theme", "plain", "print", "phone"]);
     shop.weir.stop();
 }
 

@@ -214,6 +214,15 @@ pub fn duration(millis: Millis) -> String {
     }
 }
 
+/// "1 MiB", "256 KiB": the largest unit that keeps it whole.
+pub fn bytes(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| size >= *unit && size.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", thousands(size / unit)),
+        None => format!("{} bytes", thousands(size)),
+    }
+}
+
 /// `1 event`, `2 events`.
 pub fn counted(amount: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(amount), if amount == 1 { one } else { many })
@@ -307,5 +316,20 @@ mod tests {
         let zone = TimeZone::get("Asia/Kathmandu").unwrap();
         assert_eq!(date_time(0, &zone), "1970-01-01 05:30:00");
         assert_eq!(clock_time(i64::MAX, &TimeZone::UTC).len(), 8);
+    }
+
+    #[test]
+    fn sizes_have_the_largest_whole_unit() {
+        for (size, words) in [
+            (0, "0 bytes"),
+            (1_023, "1,023 bytes"),
+            (1_024, "1 KiB"),
+            (262_144, "256 KiB"),
+            (1 << 20, "1 MiB"),
+            ((1 << 20) + 1, "1,048,577 bytes"),
+            (10 << 20, "10 MiB"),
+        ] {
+            assert_eq!(bytes(size), words);
+        }
     }
 }

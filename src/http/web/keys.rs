@@ -86,6 +86,7 @@ async fn page(
         created: shown.created,
         label: shown.label,
         label_error: shown.label_error,
+        may_change: project.role >= Role::Owner,
     };
     Ok(views::respond(status, &page)?)
 }

@@ -4,9 +4,11 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
+use super::format;
 use super::index::see_other;
 use super::projects::{ProjectFields, form_with};
 use super::views::{self, Nav, ProjectForm, SettingsPage, time_zone_names};
+use crate::config::CollectionConfig;
 use crate::http::extract::{CsrfForm, ProjectPage};
 use crate::http::{ApiError, HttpState};
 use crate::model::Role;
@@ -60,6 +62,23 @@ async fn page(
         time_zones: time_zone_names(),
         created_at: project.project.created_at,
         saved,
+        may_change: project.role >= Role::Owner,
+        limits: limits(&state.config.collection, project.project.span),
     };
     Ok(views::respond(status, &page)?)
+}
+
+/// What senders must keep to, and where more is refused.
+fn limits(config: &CollectionConfig, span: u16) -> Vec<(&'static str, String)> {
+    let number = |n: u32| format::thousands(n);
+    vec![
+        ("Events in a request", number(config.batch_events_max)),
+        ("A request's body", format::bytes(config.body_bytes_max.into())),
+        ("An event", format::bytes(config.event_bytes_max.into())),
+        ("Properties of an event", number(config.properties_max)),
+        ("Event names", number(config.event_names_max)),
+        ("Property names", number(config.property_names_max)),
+        ("Rejected events that are kept", number(config.rejected_kept_max)),
+        ("Shards that hold the project", number(span.into())),
+    ]
 }

@@ -198,6 +198,7 @@ impl AskPage {
         )
     }
 
+    /// The key is no argument: other people of a machine see command lines.
     fn command(&self) -> String {
         let question = quoted(&one_line(&self.json));
         format!("WEIR_SECRET_KEY=sk_… weir ask --server {} {question}", self.public_url)
@@ -287,4 +288,22 @@ fn one_line(json: &str) -> String {
 /// One argument of a POSIX shell, whatever is in it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_one_argument_of_a_shell() {
+        for (text, argument) in [
+            ("{\"a\": 1}", "'{\"a\": 1}'"),
+            ("it's; $(rm) `x` \\ \n", "'it'\\''s; $(rm) `x` \\ \n'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(text), argument);
+        }
+        assert_eq!(one_line("{\n  \"a\": 1\n}"), "{\"a\":1}");
+        assert_eq!(one_line("not {json"), "not {json");
+    }
 }

@@ -37,6 +37,8 @@ pub struct KeysPage {
     pub created: Option<CreatedKey>,
     pub label: String,
     pub label_error: Option<String>,
+    /// Whoever looks is an owner.
+    pub may_change: bool,
 }
 
 impl KeysPage {

@@ -40,6 +40,10 @@ pub struct SettingsPage {
     pub created_at: Millis,
     /// The form was stored just now.
     pub saved: bool,
+    /// Whoever looks is an owner.
+    pub may_change: bool,
+    /// What is set for all projects, in words.
+    pub limits: Vec<(&'static str, String)>,
 }
 
 /// The names of all time zones that weir knows, sorted, for the form's menu.

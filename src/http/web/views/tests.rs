@@ -108,8 +108,12 @@ fn projects_are_listed_and_created() {
         time_zones,
         created_at: NOW - 1,
         saved: true,
+        may_change: true,
+        limits: vec![("An event", "256 KiB".into())],
     };
-    check("settings", &settings);
+    assert!(check("settings", &settings).contains("Save changes"));
+    let viewer = SettingsPage { may_change: false, ..settings };
+    assert!(!check("settings-viewer", &viewer).contains("Save changes"));
 }
 
 #[test]
@@ -128,6 +132,7 @@ fn a_new_secret_key_is_shown_once_and_keys_are_revoked_by_name() {
         created: None,
         label: String::new(),
         label_error: None,
+        may_change: true,
     };
     check("keys-empty", &page);
     page.keys = vec![
