@@ -295,7 +295,7 @@ fn properties(n: u64) -> String {
         n % 100,
         n % 5_003,
         n % 211,
-        n % 2 == 0,
+        n.is_multiple_of(2),
     )
 }
 

@@ -92,7 +92,7 @@ async fn check(
     assert_eq!(ask(&weir, &project).await, answers);
     // Keys, accounts and sessions are there, ids count once, and new events are taken.
     browser.read(&weir.api.url(&format!("/p/{}/tickets", project.project_id))).await;
-    weir.api.send_all(&project, &events()).await;
+    weir.api.send_all(&project, events()).await;
     assert_eq!(ask(&weir, &project).await, answers, "what was sent before the backup is known");
     let mut more = events()[0].clone();
     more["id"] = json!("after the restore");

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use self::client::{Client, Problem, TicketView};
 use super::Context;
+use super::output::remark;
 
 const SERVER_DEFAULT: &str = "http://127.0.0.1:8080";
 
@@ -262,10 +263,10 @@ fn print(client: &Client, ticket: &TicketView, args: &AskArgs) -> Result<(), Ask
     }
     let _ = out.flush();
     if ticket.partial {
-        eprintln!("weir: the answer is partial: a server could not be read. Ask again later.");
+        remark(format_args!("weir: the answer is partial: a server could not be read. Ask again later."));
     }
     if let (false, Some(as_of)) = (args.json || args.csv, &ticket.as_of) {
-        eprintln!("as of {as_of}, from {}", client.server());
+        remark(format_args!("as of {as_of}, from {}", client.server()));
     }
     Ok(())
 }
