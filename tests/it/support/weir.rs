@@ -106,8 +106,6 @@ impl Installation {
 
     fn start_command(&self, arguments: &[&str], bind: &str, ops: &str, environment: &[(&str, &str)]) -> Weir {
         let mut command = self.command();
-        // No load balancer looks at it.
-        command.env("WEIR__HTTP__DRAIN_WAIT_SECS", "0");
         command.args(arguments).env("WEIR__HTTP__BIND", bind).env("WEIR__HTTP__OPS_BIND", ops);
         command.envs(environment.iter().copied());
         let process = Process::start("weir serve", &mut command, &self.folder().join("weir.log"));
@@ -121,6 +119,8 @@ impl Installation {
             command.env_remove(name);
         }
         command.current_dir(self.folder());
+        // No load balancer looks at it, unless the test has one and says how often.
+        command.env("WEIR__HTTP__DRAIN_WAIT_SECS", "0");
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         command
     }
