@@ -175,6 +175,36 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn logging_out_ends_one_session_and_logging_out_everywhere_all_of_an_account(db: Db) {
+        let ada = accounts::create_account(&db, account("ada@example.org")).await.unwrap();
+        let bob = accounts::create_account(&db, account("bob@example.org")).await.unwrap();
+        for (byte, account_id) in [(1, ada), (2, ada), (3, ada), (4, bob)] {
+            let session = InsertSession {
+                token_hash: [byte; 32],
+                account_id,
+                csrf_token: [9; 32],
+                created_at: 100,
+                expires_at: 1_000,
+            };
+            sessions::create_session(&db, session).await.unwrap();
+        }
+        let left = async || {
+            let mut left = Vec::new();
+            for byte in 1..=4 {
+                if sessions::find_session(&db, &[byte; 32]).await.unwrap().is_some() {
+                    left.push(byte);
+                }
+            }
+            left
+        };
+        sessions::delete_session(&db, &[2; 32]).await.unwrap();
+        assert_eq!(left().await, [1, 3, 4]);
+        assert_eq!(sessions::delete_sessions_of(&db, ada).await.unwrap(), 2);
+        assert_eq!(left().await, [4]);
+    }
+}
+
 const LIMIT: ThrottleLimit = ThrottleLimit { failures_max: 3, window_ms: 1_000, block_ms: 500 };
 
 on_both! {

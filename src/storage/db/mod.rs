@@ -13,6 +13,8 @@
 
 mod connect;
 mod deadline;
+#[cfg(test)]
+mod ran;
 mod row;
 mod statement;
 mod transaction;

@@ -64,6 +64,8 @@ impl Sql {
     /// The text for a dialect, and whether it is worth keeping prepared.
     pub(super) fn text(&self, dialect: Dialect) -> (sqlx::SqlStr, bool) {
         use sqlx::SqlSafeStr;
+        #[cfg(test)]
+        super::ran::note(self.name, dialect);
         let text = match dialect {
             Dialect::MySql => &self.mysql,
             Dialect::Sqlite => &self.sqlite,
@@ -76,8 +78,8 @@ impl Sql {
     }
 }
 
-/// `statement!("journal.count", "SELECT …")` for words that both dialects understand, or
-/// `statement!("journal.count", mysql: "…", sqlite: "…")`.
+/// `statement!("clock.now", "SELECT …")` for words that both dialects understand, or
+/// `statement!("clock.now", mysql: "…", sqlite: "…")`.
 macro_rules! statement {
     ($name:literal, mysql: $mysql:literal, sqlite: $sqlite:literal $(,)?) => {
         $crate::storage::Statement {
