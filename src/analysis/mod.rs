@@ -12,6 +12,7 @@
 //! in one shard only, so that unique persons add up.
 
 mod answer;
+mod asked;
 mod elsewhere;
 mod exact;
 mod finish;

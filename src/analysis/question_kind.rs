@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use super::asked::Asked;
 use super::elsewhere::Heard;
 use super::kernels::{Cancel, KernelError};
 use super::plan::{Next, Partial, Plan, Round};
 use super::split::{Splitting, scan_request};
-use super::{Answer, ProjectSettings, Question, QuestionLimits};
+use super::{Answer, ProjectSettings, QuestionLimits};
 use crate::eventstore::RowBlock;
 use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
 use crate::model::{Clock, Millis, ProjectId, ShardNo, hash64};
@@ -29,8 +30,8 @@ use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Shards, StorageError};
 use crate::tickets::{
-    InvalidBody, PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StepOutput, TicketKind, TicketOutput,
-    TicketRun, TicketStep, fail, retry,
+    PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StepOutput, TicketKind, TicketOutput, TicketRun,
+    TicketStep, fail, retry,
 };
 
 pub const QUESTION: &str = "question";
@@ -54,12 +55,6 @@ pub struct QuestionKind {
     pub(super) clock: Arc<dyn Clock>,
     /// Kernels at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
-}
-
-/// What a ticket's body holds.
-pub(super) struct Asked {
-    pub(super) question: Question,
-    fresh: bool,
 }
 
 /// One shard after a round that read it, or not.
@@ -384,54 +379,6 @@ fn encode(answer: &Answer, fresh: Option<bool>) -> Result<Bytes, RunError> {
     Ok(json.to_string().into())
 }
 
-impl Asked {
-    /// `fresh` is about the data, not about the question: it is taken out before the rest is parsed.
-    fn parse(body: &Value, settings: &ProjectSettings) -> Result<Self, InvalidBody> {
-        let mut question = body.clone();
-        let fresh = question.as_object_mut().and_then(|fields| fields.remove("fresh"));
-        let mut errors = Vec::new();
-        if fresh.as_ref().is_some_and(|fresh| !fresh.is_boolean()) {
-            errors.push(("/fresh".to_owned(), "fresh is true or false".to_owned()));
-        }
-        match Question::parse(&question, settings) {
-            Ok(question) if errors.is_empty() => {
-                Ok(Self { question, fresh: fresh == Some(Value::Bool(true)) })
-            }
-            parsed => {
-                let problems = parsed.err().unwrap_or_default();
-                errors.extend(problems.into_iter().map(|error| (pointer(&error.field), error.detail)));
-                let detail = match errors.as_slice() {
-                    [(_, only)] => only.clone(),
-                    several => format!("the question has {} problems", several.len()),
-                };
-                Err(InvalidBody { detail, errors })
-            }
-        }
-    }
-
-    pub(super) fn read(body: &[u8], settings: &ProjectSettings) -> Result<Self, InvalidBody> {
-        let json: Value = serde_json::from_slice(body)
-            .map_err(|error| InvalidBody { detail: error.to_string(), errors: vec![] })?;
-        Self::parse(&json, settings)
-    }
-
-    fn to_body(&self) -> Vec<u8> {
-        let mut json = self.question.canonical();
-        if let (true, Value::Object(fields)) = (self.fresh, &mut json) {
-            fields.insert("fresh".to_owned(), json!(true));
-        }
-        json.to_string().into_bytes()
-    }
-}
-
-/// `series[0].filters` as the JSON pointer `/series/0/filters`.
-fn pointer(field: &str) -> String {
-    if field.is_empty() {
-        return String::new();
-    }
-    format!("/{}", field.replace('[', ".").replace(']', "").replace('.', "/"))
-}
-
 impl TicketKind for QuestionKind {
     fn name(&self) -> &'static str {
         QUESTION
@@ -482,33 +429,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_become_json_pointers() {
-        assert_eq!(pointer("series[0].filters[1].value"), "/series/0/filters/1/value");
-        assert_eq!(pointer("from"), "/from");
-        assert_eq!(pointer(""), "");
-    }
-
-    #[test]
     fn an_empty_shard_does_not_change_the_version() {
         let one = BTreeMap::from([(ShardNo(1), 4)]);
         let with_empty = BTreeMap::from([(ShardNo(0), 0), (ShardNo(1), 4)]);
         assert_eq!(version_hash(b"q", &one), version_hash(b"q", &with_empty));
         assert_ne!(version_hash(b"q", &one), version_hash(b"q", &BTreeMap::from([(ShardNo(1), 5)])));
         assert_ne!(version_hash(b"q", &one), version_hash(b"p", &one));
-    }
-
-    #[test]
-    fn fresh_is_not_part_of_the_question_but_of_the_body() {
-        let settings = ProjectSettings::new("UTC", 0);
-        let body = json!({"kind": "trends", "from": "2020-01-01", "to": "2020-01-02",
-            "series": [{"measure": "count"}], "fresh": true});
-        let asked = Asked::parse(&body, &settings).unwrap();
-        assert!(asked.fresh);
-        let again = Asked::read(&asked.to_body(), &settings).unwrap();
-        // The body has instants where the question had dates.
-        assert_eq!((again.fresh, again.question.canonical()), (true, asked.question.canonical()));
-        let wrong = json!({"kind": "trends", "fresh": 1});
-        let Err(invalid) = Asked::parse(&wrong, &settings) else { panic!("it was accepted") };
-        assert!(invalid.errors.len() >= 2, "{invalid:?}");
     }
 }

@@ -14,9 +14,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::kernels::Cancel;
 use super::plan::{Next, Partial, Plan, Reads, Round};
-use super::question_kind::{Asked, CancelOnDrop, QuestionKind, Read, encode_apart, version_hash};
+use super::question_kind::{CancelOnDrop, QuestionKind, Read, encode_apart, version_hash};
 use crate::eventstore::scan::{Listing, ScanRequest};
 use crate::model::{Millis, ProjectId, ShardNo};
 use crate::storage::StorageError;

@@ -89,5 +89,4 @@ macro_rules! on_both {
         }
     };
 }
-#[allow(unused_imports)]
 pub(crate) use on_both;
