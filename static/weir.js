@@ -83,18 +83,44 @@
   // ---- parts that bring themselves up to date -----------------------------------------------
   // <div id="x" data-refresh="2">: every 2 s the page is fetched again and the element of that id
   // takes the fresh one's place, until the fresh one no longer asks for it. Open rows stay open.
+  // data-events="/api/…" says when to fetch instead, for as long as that stream can be had.
 
-  var paused = false, failures = 0, timer = 0;
+  var paused = false, failures = 0, timer = 0, fetching = false, again = false;
   function pause(button) {
     paused = !paused;
     button.setAttribute("aria-pressed", String(paused));
     button.textContent = paused ? "Resume" : "Pause";
     if (!paused) refresh();
   }
+  var source = null, deaf = "";
+  // Whether a stream of events tells when to fetch this part.
+  function follow(part) {
+    var href = part && part.dataset.events || "", ticket = href.split("?")[0];
+    if (source && source.ticket !== ticket) {
+      source.close();
+      source = null;
+    }
+    // A page that nobody sees gives its connection away: a browser has six for one host.
+    if (!ticket || ticket === deaf || document.hidden || !window.EventSource) return false;
+    if (source) return true;
+    source = new EventSource(href);
+    source.ticket = ticket;
+    source.addEventListener("ticket", function (event) {
+      // After its end there is nothing more to hear; what is left is to fetch it.
+      if (!JSON.parse(event.data).links.events) stop();
+      refresh();
+    });
+    // After 25 s it comes back by itself; when it is refused it does not.
+    source.addEventListener("error", function () {
+      if (source && source.readyState === EventSource.CLOSED) { stop(); plan(); }
+    });
+    function stop() { deaf = ticket; follow(null); }
+    return true;
+  }
   function plan() {
     clearTimeout(timer);
-    var part = document.querySelector("[data-refresh]");
-    if (!part) return;
+    var part = document.querySelector("[data-refresh]"), follows = follow(part);
+    if (!part || follows && !failures) return;
     var seconds = Number(part.dataset.refresh) || 2;
     timer = setTimeout(refresh, seconds * 1000 * Math.pow(2, Math.min(failures, 5)));
   }
@@ -102,7 +128,10 @@
     clearTimeout(timer);
     if (paused) return;
     if (document.hidden) return plan();
-    var part = document.querySelector("[data-refresh]");
+    // One at a time: an answer must not be overtaken by the state before it.
+    if (fetching) { again = true; return; }
+    fetching = true;
+    var mine = going, part = document.querySelector("[data-refresh]");
     fetch(part && part.dataset.refreshHref || location.href, { headers: { "X-Requested-With": "weir" } }).then(function (response) {
       if (response.redirected && new URL(response.url).pathname !== location.pathname) {
         location.href = response.url;
@@ -111,11 +140,16 @@
       if (response.status >= 500) throw new Error("status " + response.status);
       return response.text();
     }).then(function (text) {
-      if (text === null) return;
+      if (text === null || mine !== going) return;
       failures = 0;
       swap(new DOMParser().parseFromString(text, "text/html"));
-      plan();
-    }).catch(function () { failures += 1; plan(); });
+    }).catch(function () { failures += 1; }).then(function () {
+      fetching = false;
+      var late = again;
+      again = false;
+      if (mine !== going) return;
+      if (late) refresh(); else plan();
+    });
   }
   function swap(fresh) {
     if (paused) return;
@@ -139,7 +173,8 @@
     if (end && freshEnd) end.replaceWith(document.adoptNode(freshEnd));
   }
   document.addEventListener("visibilitychange", function () {
-    if (!document.hidden && document.querySelector("[data-refresh]")) refresh();
+    if (document.hidden) follow(null);
+    else if (document.querySelector("[data-refresh]")) refresh();
   });
 
   // ---- forms --------------------------------------------------------------------------------
@@ -191,6 +226,7 @@
   function go(url, push, submitter) {
     var mine = ++going, focus = placeOf(submitter || document.activeElement);
     clearTimeout(timer);
+    follow(null);
     dim();
     fetch(url, { headers: { "X-Requested-With": "weir" } }).then(function (response) {
       var to = new URL(response.url);

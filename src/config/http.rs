@@ -23,6 +23,12 @@ pub struct HttpConfig {
     pub keep_alive_secs: u16,
     /// The longest body of an API request that is not collection.
     pub api_body_bytes_max: u32,
+    /// Event streams of tickets that this process holds open; more are answered with 503.
+    pub event_streams_max: u32,
+    /// How long one stays open before the client has to come back. A common gateway cuts at 30 s.
+    pub event_stream_secs: u32,
+    /// The most events of one person in one answer or on their page.
+    pub person_events_max: u32,
     /// How often sessions that have ended and old counts of failed log-ins are deleted.
     pub sessions_deleted_every_secs: u32,
     /// At a stop by TERM, how long readiness fails while requests are still taken: two check intervals
@@ -42,6 +48,9 @@ impl Default for HttpConfig {
             workers: 0,
             keep_alive_secs: 75,
             api_body_bytes_max: 1024 * 1024,
+            event_streams_max: 500,
+            event_stream_secs: 25,
+            person_events_max: 500,
             sessions_deleted_every_secs: 600,
             drain_wait_secs: 5,
             drain_secs_max: 30,
@@ -78,6 +87,9 @@ impl HttpConfig {
             }
         }
         check_range(problems, "http.keep_alive_secs", self.keep_alive_secs.into(), 1, 3600);
+        check_range(problems, "http.event_streams_max", self.event_streams_max.into(), 1, 100_000);
+        check_range(problems, "http.event_stream_secs", self.event_stream_secs.into(), 1, 25);
+        check_range(problems, "http.person_events_max", self.person_events_max.into(), 1, 10_000);
         let every = self.sessions_deleted_every_secs;
         check_range(problems, "http.sessions_deleted_every_secs", every.into(), 1, 86_400);
         check_range(problems, "http.drain_wait_secs", self.drain_wait_secs.into(), 0, 300);

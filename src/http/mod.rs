@@ -15,6 +15,7 @@ mod routes;
 mod server;
 mod snippet;
 mod state;
+mod streams;
 pub mod web;
 
 #[cfg(test)]

@@ -148,6 +148,7 @@ impl HttpServer {
         if stop == Stop::Announced {
             tokio::time::sleep(self.drain_wait).await;
         }
+        self.state.streams.close();
         main_handle.stop(true).await;
         let ended = main.await.map_err(io::Error::other)?;
         ops_handle.stop(true).await;

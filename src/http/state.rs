@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use prometheus::HistogramVec;
+use prometheus::{Histogram, HistogramVec};
 
 use crate::access::Access;
 use crate::config::Config;
+use crate::http::streams::EventStreams;
 use crate::http::web::menu::MenuCache;
 use crate::model::{Clock, Random};
 use crate::storage::Storage;
@@ -21,6 +22,7 @@ pub struct HttpState {
     pub metrics: Metrics,
     pub http_metrics: HttpMetrics,
     pub readiness: Readiness,
+    pub streams: EventStreams,
     /// What menus offer, kept for seconds.
     pub menus: MenuCache,
 }
@@ -36,6 +38,7 @@ impl HttpState {
         Self {
             access: Access::new(storage.clone(), clock.clone(), random.clone()),
             http_metrics: HttpMetrics::new(&metrics),
+            streams: EventStreams::new(&config.http, &metrics),
             storage,
             config,
             clock,
@@ -51,13 +54,16 @@ impl HttpState {
 pub struct HttpMetrics {
     /// By route as it is written in `routes`, never by path: paths are endless.
     pub request_seconds: HistogramVec,
+    pub person_read_bytes: Histogram,
 }
 
 impl HttpMetrics {
     fn new(metrics: &Metrics) -> Self {
         let labels = ["method", "route", "status"];
         let request_seconds = metrics.seconds_by("weir_http_request_seconds", "Time to answer.", &labels);
-        Self { request_seconds }
+        let person_read_bytes =
+            metrics.bytes("weir_person_read_bytes", "Read from runs and segments to show a person.");
+        Self { request_seconds, person_read_bytes }
     }
 }
 

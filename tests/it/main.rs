@@ -12,6 +12,7 @@ mod ask;
 mod backup;
 mod commands;
 mod facts;
+mod follow;
 mod frozen;
 mod generated;
 mod kill;

@@ -121,10 +121,14 @@ async fn pages_follow_what_arrives_keep_the_theme_and_read_without_scripts() {
     shop.weir.stop();
 }
 
-/// Runs checks of `tests/browser`; fails with what they found.
 fn run(shop: &Shop, checks: &[&str]) {
+    run_plan(&shop.plan(), checks);
+}
+
+/// Runs checks of `tests/browser`; fails with what they found.
+pub fn run_plan(checked: &Value, checks: &[&str]) {
     let plan = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(plan.path(), shop.plan().to_string()).expect("the plan can be written");
+    std::fs::write(plan.path(), checked.to_string()).expect("the plan can be written");
     let mut command = Command::new("node");
     command.arg(repository().join("tests/browser/run.mjs")).arg(plan.path()).args(checks);
     command.env("WEIR_TEST_PACKAGES", packages());
@@ -153,7 +157,7 @@ fn screenshots() -> PathBuf {
 }
 
 /// The password in what `weir account create` prints.
-fn password_in(printed: &str) -> String {
+pub fn password_in(printed: &str) -> String {
     let found = printed.lines().find_map(|line| line.strip_prefix("Password: "));
     let word = found.and_then(|rest| rest.split_whitespace().next());
     word.unwrap_or_else(|| panic!("no password in {printed:?}")).to_owned()

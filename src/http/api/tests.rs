@@ -1,5 +1,7 @@
 //! The API over HTTP, with a question kind that does what it is asked.
 
+mod following;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +88,10 @@ struct Api {
 
 impl Api {
     async fn start(slots: usize) -> Self {
+        Self::start_with(slots, Config::default()).await
+    }
+
+    async fn start_with(slots: usize, config: Config) -> Self {
         let database = fresh_sqlite();
         let clock = Arc::new(ManualClock::new(NOW));
         let kind = Arc::new(Rows { gate: Semaphore::new(0) });
@@ -110,7 +116,7 @@ impl Api {
         let register = Arc::new(move |config: &mut web::ServiceConfig| {
             config.app_data(data.clone());
         });
-        let site = TestSite::start_with(Config::default(), |_| register).await;
+        let site = TestSite::start_with(config, |_| register).await;
         let project = site.project("Shop", None).await;
         let client = Client::builder().no_proxy().build().unwrap();
         let key = project.secret_key.unwrap();
@@ -415,22 +421,4 @@ async fn tickets_are_listed_in_pages() {
     assert_eq!(first["tickets"][0]["result"], Value::Null);
     let second = Answer::to(api.get(first["next"].as_str().unwrap())).await.json();
     assert_eq!((second["tickets"].as_array().unwrap().len(), second["next"].clone()), (1, Value::Null));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_tell_the_end_and_then_not_to_come_back() {
-    let api = Api::start(1).await;
-    let answer = Answer::to(api.post(json!({"wait": true}))).await;
-    let events = answer.json()["links"]["events"].as_str().unwrap().to_owned();
-    let stream = tokio::spawn(Answer::to(api.get(&events)));
-    api.kind.gate.add_permits(1);
-    let stream = stream.await.unwrap();
-    assert_eq!(stream.header("content-type"), "text/event-stream");
-    let last = stream.text.trim_end().rsplit("\n\n").next().unwrap();
-    let field = |name: &str| last.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
-    assert_eq!(field("event: "), "ticket");
-    let ticket: Value = serde_json::from_str(&field("data: ")).unwrap();
-    assert_eq!(ticket["state"], "succeeded");
-    let again = Answer::to(api.get(&events).header("last-event-id", field("id: "))).await;
-    assert_eq!(again.status, 204);
 }

@@ -121,7 +121,7 @@ fn raw(json: &[u8]) -> Result<Box<RawValue>, ApiError> {
     RawValue::from_string(text).map_err(ApiError::internal)
 }
 
-fn rfc3339(at: Millis) -> String {
+pub(super) fn rfc3339(at: Millis) -> String {
     Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
 }
 

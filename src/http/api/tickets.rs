@@ -271,7 +271,7 @@ fn retry_after_secs(ticket: &Ticket, estimate: Duration) -> u64 {
     (estimate.as_secs() * ahead).clamp(1, RETRY_AFTER_SECS_MAX)
 }
 
-fn json_response(status: StatusCode, body: bytes::Bytes) -> HttpResponse {
+pub(super) fn json_response(status: StatusCode, body: bytes::Bytes) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((header::CONTENT_TYPE, "application/json"))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
@@ -322,7 +322,7 @@ fn preferred_wait(headers: &HeaderMap) -> Duration {
     Duration::from_secs(wait.unwrap_or(0)).min(WAIT_MAX)
 }
 
-fn invalid_parameter(name: &str, detail: String) -> ApiError {
+pub(super) fn invalid_parameter(name: &str, detail: String) -> ApiError {
     let errors = vec![FieldError { pointer: name.to_owned(), detail }];
     ApiError::new(ErrorCode::Invalid, format!("The parameter {name} is not valid.")).with_errors(errors)
 }

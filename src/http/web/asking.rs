@@ -187,6 +187,13 @@ pub fn completeness(ticket: &Ticket, as_of: &str) -> String {
     }
 }
 
+/// Where a page hears of changes to a ticket, beginning with the state that it shows. What is said
+/// there is only that something is new: the page fetches itself, so that all words come from here.
+pub fn events_href(ticket: &Ticket) -> String {
+    let (ticket_id, project_id, seen) = (ticket.ticket_id, ticket.project_id, ticket.version());
+    format!("/api/v1/tickets/{ticket_id}/events?project={project_id}&result=false&seen={seen:016x}")
+}
+
 /// A running ticket's bar and the sentence beside it.
 pub fn progress(ticket: &Ticket) -> (String, String) {
     let progress = ticket.progress;

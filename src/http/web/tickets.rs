@@ -171,6 +171,7 @@ fn page(frame: Frame, ticket: &Ticket, may_cancel: bool) -> TicketPage {
         expires_at: ticket.state.is_final().then_some(ticket.expires_at),
         question: text,
         answer_href,
+        events_href: (!ticket.state.is_final()).then(|| asking::events_href(ticket)),
         can_cancel: may_cancel && matches!(ticket.state, TicketState::Queued | TicketState::Running),
         frame,
     }

@@ -37,6 +37,7 @@ impl Shell {
             sort: Sort::read(&request.params),
             public_url,
             refresh_href: String::new(),
+            events_href: String::new(),
             asked,
         }
     }
@@ -62,6 +63,7 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             let ticket_href = shell.ticket_href(&ticket);
             let mut page = shell.page(Asked::Waiting { progress, text, ticket_href });
             page.refresh_href = refresh_href;
+            page.events_href = asking::events_href(&ticket);
             page
         }
         Outcome::Failed { ticket, detail } => {

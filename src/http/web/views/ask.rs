@@ -139,6 +139,8 @@ pub struct AskPage {
     pub public_url: String,
     /// While it waits: the same page, naming the ticket that is already there.
     pub refresh_href: String,
+    /// While it waits: where the ticket says that it has changed.
+    pub events_href: String,
     pub asked: Asked,
 }
 

@@ -77,4 +77,6 @@ pub struct TicketPage {
     /// Shows the answer, asked again from the same data or read from this ticket.
     pub answer_href: Option<String>,
     pub can_cancel: bool,
+    /// Until its end: where it says that it has changed.
+    pub events_href: Option<String>,
 }

@@ -163,6 +163,7 @@ fn ask(query: &str, asked: Asked) -> AskPage {
         sort: Sort::default(),
         public_url: "https://weir.example".into(),
         refresh_href: "/p/1/ask?ticket=x".into(),
+        events_href: String::new(),
         asked,
     }
 }
@@ -333,8 +334,11 @@ fn tickets_show_how_far_they_are() {
         question: "{\n  \"kind\": \"trends\",\n  \"from\": \"-30d\"\n}".into(),
         answer_href: None,
         can_cancel: true,
+        events_href: Some("/api/v1/tickets/x/events?project=1&seen=00".into()),
     };
-    assert!(check("ticket", &ticket).contains("/cancel"));
+    let page = check("ticket", &ticket);
+    assert!(page.contains("/cancel") && page.contains("data-events=\"/api/v1/tickets/x/events?project=1&#38;seen=00\""));
+    ticket.events_href = None;
     ticket.ticket = rows().swap_remove(3);
     ticket.notes = vec![Note::failure("The breakdown has more than 100,000 different values.")];
     ticket.can_cancel = false;
