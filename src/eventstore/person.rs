@@ -1,16 +1,52 @@
 //! One person of a project: all ids, and what they did, out of the journal and of the pages of
 //! segments that hold them. A person lives in one shard, so nothing else is asked.
 //!
+//! Objects are looked at newest first, a few at a time, until older ones cannot matter. Of each, first
+//! the identities are read, which say where the person's rows lie, and then only those rows that are
+//! shown: one person may have a handful of rows in a page of 8,192, or a million in a segment.
+//!
 //! What waits in the journal has no number yet; it belongs to the person by its distinct id.
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+
 use super::format::{Columns, HEADER_PART, ObjectKind, ObjectReader, PartSet, RowRanges, StoredRow, Want};
 use super::recent;
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
-use crate::model::{Event, PersonNo, ProjectId, ShardNo, shard_of};
+use crate::model::{Event, EventId, Millis, PersonNo, ProjectId, ShardNo, shard_of, utc_day};
 use crate::storage::server::{objects, persons};
 use crate::storage::{Db, Shards};
+
+/// Objects that are read at once: more would often be read for nothing, since the newest have what is
+/// shown.
+const OBJECTS_AT_ONCE: usize = 4;
+
+/// Whose events, and which of them. Precondition: `1 <= span <= shards`, `limit >= 1`.
+#[derive(Clone, Copy, Debug)]
+pub struct PersonRequest<'a> {
+    pub project_id: ProjectId,
+    pub span: u16,
+    /// Any of the person's ids.
+    pub distinct_id: &'a str,
+    /// Only what comes after this one in the order of showing, which is newest first.
+    pub after: Option<EventPlace>,
+    pub limit: usize,
+}
+
+/// Where an event stands among those of its person: by occurrence, equal times by id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct EventPlace {
+    pub occurred_at: Millis,
+    pub event_id: EventId,
+}
+
+impl EventPlace {
+    pub fn of(event: &Event) -> Self {
+        Self { occurred_at: event.occurred_at, event_id: event.event_id }
+    }
+}
 
 /// A person as far as it is looked at.
 #[derive(Debug, Default)]
@@ -21,6 +57,8 @@ pub struct PersonEvents {
     pub events: Vec<Event>,
     /// There are more than were asked for.
     pub more: bool,
+    /// What of runs and segments was read for it.
+    pub bytes_read: u64,
 }
 
 impl PersonEvents {
@@ -30,51 +68,35 @@ impl PersonEvents {
     }
 }
 
-/// The latest `limit` events of whoever has this distinct id. Precondition: `1 <= span <= shards`.
-pub async fn read_person(
-    shards: &Shards,
-    project_id: ProjectId,
-    span: u16,
-    distinct_id: &str,
-    limit: usize,
-) -> Result<PersonEvents, ScanError> {
-    let shard_no = shard_of(project_id, distinct_id, span, shards.count());
-    read_in_shard(shards.db_of(shard_no)?, shard_no, project_id, distinct_id, limit).await
+/// The latest events of whoever has this distinct id.
+pub async fn read_person(shards: &Shards, request: &PersonRequest<'_>) -> Result<PersonEvents, ScanError> {
+    let shard_no = shard_of(request.project_id, request.distinct_id, request.span, shards.count());
+    read_in_shard(shards.db_of(shard_no)?, shard_no, request).await
 }
 
 async fn read_in_shard(
     db: &Db,
     shard_no: ShardNo,
-    project_id: ProjectId,
-    distinct_id: &str,
-    limit: usize,
+    request: &PersonRequest<'_>,
 ) -> Result<PersonEvents, ScanError> {
+    let &PersonRequest { project_id, distinct_id, after, limit, .. } = request;
     // The journal first: what is sealed in between is seen twice, never not at all.
     let mut events = recent::waiting(db, shard_no, project_id).await?;
     let asked = [distinct_id.to_owned()];
     let known = persons::find_ids(db, shard_no, project_id, &asked).await?;
-    let mut distinct_ids: Vec<String> = Vec::new();
-    let mut more = false;
+    let mut found = PersonEvents::default();
     if let Some(person_no) = known.first().map(|known| known.person_no) {
         let listing = Listing::read(db, &ScanRequest::everything(shard_no, project_id)).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
         if listing.masked.binary_search(&person_no).is_err() {
             let ids = persons::find_ids_of_persons(db, shard_no, project_id, &[person_no]).await?;
-            distinct_ids.extend(ids.iter().map(|known| known.distinct_id.clone()));
-            let mut rows = Vec::new();
-            let mut objects = listing.objects;
-            // Newest first, so that reading may end when older objects cannot matter.
-            objects.sort_by_key(|object| std::cmp::Reverse(object.max_at));
-            for object in &objects {
-                if rows.len() > limit && oldest_of(&mut rows, limit) > object.max_at {
-                    more = true;
-                    break;
-                }
-                rows.extend(rows_of(db, object, project_id, person_no).await?);
-            }
-            events.retain(|event| distinct_ids.contains(&event.distinct_id));
+            found.distinct_ids.extend(ids.iter().map(|known| known.distinct_id.clone()));
+            events.retain(|event| found.distinct_ids.contains(&event.distinct_id));
+            let wanted = Wanted { project_id, person_no, after, limit };
+            let sealed = read_objects(db, listing.objects, wanted).await?;
+            (found.more, found.bytes_read) = (sealed.more, sealed.bytes_read);
             let name_of = |row: &StoredRow| ids.iter().find(|known| known.id_no == row.id_no);
-            events.extend(rows.into_iter().map(|row| Event {
+            events.extend(sealed.rows.into_iter().map(|row| Event {
                 project_id,
                 distinct_id: name_of(&row).map(|known| known.distinct_id.clone()).unwrap_or_default(),
                 anonymous_id: None,
@@ -87,70 +109,151 @@ async fn read_in_shard(
             }));
         }
     }
-    if distinct_ids.is_empty() {
+    if found.distinct_ids.is_empty() {
         events.retain(|event| event.distinct_id == distinct_id);
         if !events.is_empty() {
-            distinct_ids.push(distinct_id.to_owned());
+            found.distinct_ids.push(distinct_id.to_owned());
         }
     }
-    distinct_ids.sort_unstable();
-    // Each once: a resend waits in the journal until the sealer drops it, and the first one counts.
+    found.distinct_ids.sort_unstable();
+    // Each once: a resend waits in the journal until the sealer drops it, and the first one counts. One
+    // id on two days is two events.
     let mut seen = HashSet::new();
     events.sort_by_key(|event| (event.received_at, event.event_id));
-    events.retain(|event| seen.insert(event.event_id));
-    events.sort_by_key(|event| std::cmp::Reverse((event.occurred_at, event.received_at, event.event_id)));
-    more |= events.len() > limit;
+    events.retain(|event| seen.insert((event.event_id, utc_day(event.occurred_at))));
+    events.retain(|event| after.is_none_or(|after| EventPlace::of(event) < after));
+    events.sort_by_key(|event| std::cmp::Reverse(EventPlace::of(event)));
+    found.more |= events.len() > limit;
     events.truncate(limit);
-    Ok(PersonEvents { distinct_ids, events, more })
+    found.events = events;
+    Ok(found)
+}
+
+#[derive(Clone, Copy)]
+struct Wanted {
+    project_id: ProjectId,
+    person_no: PersonNo,
+    after: Option<EventPlace>,
+    limit: usize,
+}
+
+/// The person's newest rows, `limit` of them and some more perhaps.
+#[derive(Default)]
+struct Sealed {
+    rows: Vec<StoredRow>,
+    /// There are more than these, or than `limit`.
+    more: bool,
+    bytes_read: u64,
+}
+
+async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -> Result<Sealed, ScanError> {
+    objects.retain(|object| wanted.after.is_none_or(|after| object.min_at <= after.occurred_at));
+    objects.sort_by_key(|object| std::cmp::Reverse(object.max_at));
+    let mut sealed = Sealed::default();
+    for some in objects.chunks(OBJECTS_AT_ONCE) {
+        // All that follow are at most as new.
+        if sealed.rows.len() > wanted.limit && oldest_of(&mut sealed.rows, wanted.limit) > some[0].max_at {
+            sealed.more = true;
+            break;
+        }
+        let ids: Vec<_> = some.iter().map(|object| object.object_id).collect();
+        let headers = objects::find_headers(db, &ids).await?;
+        // One that is not there any more was replaced: its rows are in an object that a later look finds.
+        let there = headers.into_iter().filter_map(|(object_id, header)| {
+            some.iter().find(|object| object.object_id == object_id).map(|object| (object, header))
+        });
+        let read = there.map(|(object, header)| rows_of(db, object, header, wanted));
+        for of_object in try_join_all(read).await? {
+            sealed.rows.extend(of_object.rows);
+            sealed.more |= of_object.more;
+            sealed.bytes_read += of_object.bytes_read;
+        }
+    }
+    Ok(sealed)
 }
 
 /// The time of the oldest of the `limit` newest rows; puts the newest first.
-fn oldest_of(rows: &mut [StoredRow], limit: usize) -> crate::model::Millis {
+fn oldest_of(rows: &mut [StoredRow], limit: usize) -> Millis {
     rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.occurred_at));
     rows[limit - 1].occurred_at
 }
 
-/// The person's rows in one object; none when compaction has replaced it, since they are then in an
-/// object that a later look finds.
-async fn rows_of(
-    db: &Db,
-    object: &ListedObject,
-    project_id: ProjectId,
-    person_no: PersonNo,
-) -> Result<Vec<StoredRow>, ScanError> {
+/// The person's rows in one object; none when it has been deleted meanwhile.
+async fn rows_of(db: &Db, object: &ListedObject, header: Bytes, wanted: Wanted) -> Result<Sealed, ScanError> {
     let object_id = object.object_id;
     let unreadable = move |source| ScanError::Format { object_id, source };
-    let headers = objects::find_headers(db, &[object_id]).await?;
-    let Some((_, header)) = headers.into_iter().next() else { return Ok(Vec::new()) };
     let reader = ObjectReader::open(&header).map_err(unreadable)?;
-    let rows = match reader.kind() {
-        ObjectKind::Segment => reader.rows_of_persons(&[person_no]),
+    let candidates = match reader.kind() {
+        ObjectKind::Segment => reader.rows_of_persons(&[wanted.person_no]),
         ObjectKind::Run => object.rows.clone(),
     };
-    if rows == RowRanges::Some(Vec::new()) {
-        return Ok(Vec::new());
-    }
     let mut parts = PartSet::default();
+    let mut sealed = Sealed { bytes_read: header.len() as u64, ..Sealed::default() };
     parts.insert(HEADER_PART, header);
+    if candidates == RowRanges::Some(Vec::new()) {
+        return Ok(sealed);
+    }
+
+    let want = Want { columns: Columns::Identity, rows: candidates };
+    if !recent::fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
+        return Ok(Sealed::default());
+    }
+    let (identities, known) = (reader.clone(), parts.clone());
+    let located = tokio::task::spawn_blocking(move || locate(&identities, &want, &known, wanted));
+    let (rows, more) = located.await?.map_err(unreadable)?;
+    if rows == RowRanges::Some(Vec::new()) {
+        sealed.bytes_read = parts.bytes() as u64;
+        return Ok(sealed);
+    }
+
     let want = Want { columns: Columns::All, rows };
     if !recent::fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
-        return Ok(Vec::new());
+        return Ok(Sealed::default());
     }
+    let bytes_read = parts.bytes() as u64;
     let read = tokio::task::spawn_blocking(move || {
-        let mut own = Vec::new();
-        for page in reader.read_rows(&want, &parts)? {
-            own.extend(page?.into_iter().filter(|r| r.person_no == person_no && r.project_id == project_id));
-        }
-        Ok(own)
+        reader.read_rows(&want, &parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
     });
-    read.await?.map_err(unreadable)
+    let mut rows = read.await?.map_err(unreadable)?;
+    // The list says where a project's rows lie in a run; that another's are never shown rests on more.
+    rows.retain(|row| row.project_id == wanted.project_id && row.person_no == wanted.person_no);
+    Ok(Sealed { rows, more, bytes_read })
+}
+
+/// Where the newest of the person's rows lie among the candidates, one more than are wanted at most,
+/// and whether there are more than that.
+fn locate(
+    reader: &ObjectReader,
+    want: &Want,
+    parts: &PartSet,
+    wanted: Wanted,
+) -> Result<(RowRanges, bool), super::format::FormatError> {
+    let found = reader.read_identities(want, parts)?;
+    let numbers: Box<dyn Iterator<Item = u64>> = match &want.rows {
+        RowRanges::All => Box::new(0_u64..),
+        RowRanges::Some(ranges) => Box::new(ranges.iter().cloned().flatten()),
+    };
+    let mut own: Vec<(EventPlace, u64)> = numbers
+        .zip(found.person_no.iter().zip(found.occurred_at.iter().zip(&found.event_id)))
+        .filter(|(_, (person_no, _))| **person_no == wanted.person_no)
+        .map(|(row, (_, (&occurred_at, &event_id)))| (EventPlace { occurred_at, event_id }, row))
+        .filter(|(place, _)| wanted.after.is_none_or(|after| *place < after))
+        .collect();
+    let more = own.len() > wanted.limit + 1;
+    if more {
+        own.select_nth_unstable_by_key(wanted.limit, |(place, _)| std::cmp::Reverse(*place));
+        own.truncate(wanted.limit + 1);
+    }
+    let mut rows: Vec<u64> = own.into_iter().map(|(_, row)| row).collect();
+    rows.sort_unstable();
+    Ok((RowRanges::of_numbers(rows), more))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, store_run, store_segment};
-    use crate::model::{BatchId, Millis, SeededRandom, TimeSource};
+    use crate::model::{BatchId, SeededRandom, TimeSource};
     use crate::storage::StorageError;
     use crate::storage::batch::BatchEncoder;
     use crate::storage::conformance::on_both;
@@ -171,6 +274,17 @@ mod tests {
         })
         .await
         .unwrap();
+    }
+
+    async fn look(
+        db: &Db,
+        project_id: ProjectId,
+        distinct_id: &str,
+        after: Option<EventPlace>,
+        limit: usize,
+    ) -> Result<PersonEvents, ScanError> {
+        let request = PersonRequest { project_id, span: 1, distinct_id, after, limit };
+        read_in_shard(db, SHARD, &request).await
     }
 
     fn waiting_event(distinct_id: &str, n: u8, at: Millis) -> Event {
@@ -206,7 +320,7 @@ mod tests {
             expected.sort_unstable();
             expected.reverse();
             // Equal times may come in any order of arrival; the set is what counts.
-            let found = read_in_shard(&db, SHARD, PROJECT, "id107", 1_000).await.unwrap();
+            let found = look(&db, PROJECT, "id107", None, 1_000).await.unwrap();
             let mut got: Vec<_> = found.events.iter().map(|event| (event.occurred_at, event.event_id)).collect();
             assert!(got.is_sorted_by_key(|(at, _)| std::cmp::Reverse(*at)));
             got.sort_unstable();
@@ -216,11 +330,68 @@ mod tests {
             assert!(found.events.iter().all(|event| event.distinct_id == "id107"));
             assert_eq!(found.events[1].properties.len(), row(PROJECT, 1).properties.len());
 
-            let few = read_in_shard(&db, SHARD, PROJECT, "id107", 3).await.unwrap();
+            let few = look(&db, PROJECT, "id107", None, 3).await.unwrap();
             assert_eq!((few.events.len(), few.more), (3, true));
             assert_eq!(few.events[0].event, "waiting");
-            let exactly = read_in_shard(&db, SHARD, PROJECT, "id107", expected.len()).await.unwrap();
+            let exactly = look(&db, PROJECT, "id107", None, expected.len()).await.unwrap();
             assert!(!exactly.more);
+
+            // In pages of any size: the same, each once.
+            for limit in [1, 4, 7] {
+                let (mut paged, mut after) = (Vec::new(), None);
+                loop {
+                    let page = look(&db, PROJECT, "id107", after, limit).await.unwrap();
+                    paged.extend(page.events.iter().map(EventPlace::of));
+                    after = paged.last().copied();
+                    assert!(page.events.len() == limit || !page.more);
+                    if !page.more {
+                        break;
+                    }
+                }
+                let whole: Vec<_> = found.events.iter().map(EventPlace::of).collect();
+                assert_eq!(paged, whole, "{limit}");
+            }
+        }
+    }
+
+    on_both! {
+        async fn one_id_on_two_days_is_two_events(db: Db) {
+            let days = [1, 2].map(|day| waiting_event("id107", 1, day * crate::model::DAY_MS));
+            let batch = NewBatch { shard_no: SHARD, batch_id: BatchId([1; 16]), batch: BatchEncoder::default().encode_events(&days) };
+            journal::insert(&db, vec![batch]).await.unwrap();
+            assert_eq!(look(&db, PROJECT, "id107", None, 10).await.unwrap().events.len(), 2);
+        }
+    }
+
+    on_both! {
+        async fn only_what_can_hold_the_shown_events_is_read(db: Db) {
+            let random = SeededRandom::new(1);
+            name_persons(&db).await;
+            // A segment a year.
+            let year = 365 * crate::model::DAY_MS;
+            for n in 0..12 {
+                let mut of_year = rows(PROJECT, 0..2_000);
+                for row in &mut of_year {
+                    row.occurred_at = i64::from(n) * year + row.occurred_at % year;
+                    row.event_id.0[0] = n;
+                }
+                store_segment(&db, &random, of_year).await;
+            }
+            let listing = Listing::read(&db, &ScanRequest::everything(SHARD, PROJECT)).await.unwrap();
+            let all: u64 = listing.objects.iter().map(|object| object.bytes).sum();
+
+            let newest = look(&db, PROJECT, "id107", None, 5).await.unwrap();
+            assert!(newest.events.len() == 5 && newest.more);
+            assert!(newest.events.iter().all(|event| event.occurred_at >= 11 * year));
+            assert!(newest.bytes_read * 12 <= all * (OBJECTS_AT_ONCE as u64 + 1), "{} of {all}", newest.bytes_read);
+            // Behind a place in the third year nothing younger is read.
+            let place = EventPlace { occurred_at: 2 * year, event_id: EventId([0; 16]) };
+            let old = look(&db, PROJECT, "id107", Some(place), 1_000).await.unwrap();
+            assert!(!old.more && old.events.iter().all(|event| event.occurred_at < 2 * year));
+            assert_eq!(old.events.len(), 2 * 40);
+            assert!(old.bytes_read * 4 < all, "{} of {all}", old.bytes_read);
+            let whole = look(&db, PROJECT, "id107", None, 1_000).await.unwrap();
+            assert_eq!(whole.events.len(), 12 * 40);
         }
     }
 
@@ -229,10 +400,10 @@ mod tests {
             let sent = [waiting_event("new", 1, 1_000)];
             let batch = NewBatch { shard_no: SHARD, batch_id: BatchId([1; 16]), batch: BatchEncoder::default().encode_events(&sent) };
             journal::insert(&db, vec![batch]).await.unwrap();
-            let new = read_in_shard(&db, SHARD, PROJECT, "new", 10).await.unwrap();
+            let new = look(&db, PROJECT, "new", None, 10).await.unwrap();
             assert_eq!((new.events.len(), new.distinct_ids), (1, vec!["new".to_owned()]));
             for (project_id, distinct_id) in [(PROJECT, "nobody"), (ProjectId(2), "new")] {
-                let nobody = read_in_shard(&db, SHARD, project_id, distinct_id, 10).await.unwrap();
+                let nobody = look(&db, project_id, distinct_id, None, 10).await.unwrap();
                 assert!(nobody.is_unknown() && nobody.events.is_empty(), "{distinct_id}");
             }
         }

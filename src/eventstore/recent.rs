@@ -255,15 +255,7 @@ fn latest_rows(occurred_at: &[Millis], offset: u64, limit: usize) -> RowRanges {
     numbers.sort_unstable_by_key(|&n| std::cmp::Reverse(occurred_at[n as usize]));
     numbers.truncate(limit);
     numbers.sort_unstable();
-    let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
-    for n in numbers {
-        let row = offset + n;
-        match ranges.last_mut() {
-            Some(range) if range.end == row => range.end += 1,
-            _ => ranges.push(row..row + 1),
-        }
-    }
-    RowRanges::Some(ranges)
+    RowRanges::of_numbers(numbers.into_iter().map(|n| offset + n))
 }
 
 /// Rows as the events that they were.

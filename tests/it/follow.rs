@@ -217,7 +217,8 @@ async fn pages_move_their_progress_and_show_the_answer_without_reloading() {
             "path": path, "signals": slow.installation.folder().join(name),
         });
         let signal = |step: u32| slow.installation.folder().join(format!("{name}.{step}"));
-        let browser = tokio::task::spawn_blocking(move || pages::run_plan(&plan, &[&format!("follows_{name}")]));
+        let browser =
+            tokio::task::spawn_blocking(move || pages::run_plan(&plan, &[&format!("follows_{name}")]));
         for (step, held) in [(1, second), (2, third)] {
             until(&format!("the {name} page to show step {step}"), Duration::from_secs(60), || async {
                 (signal(step).exists() || browser.is_finished()).then_some(())

@@ -36,6 +36,18 @@ impl RowRanges {
         Self::Some(if range.is_empty() { Vec::new() } else { Vec::from([range]) })
     }
 
+    /// Precondition: ascending.
+    pub fn of_numbers(numbers: impl IntoIterator<Item = u64>) -> Self {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for row in numbers {
+            match ranges.last_mut() {
+                Some(range) if range.end == row => range.end += 1,
+                _ => ranges.push(row..row + 1),
+            }
+        }
+        Self::Some(ranges)
+    }
+
     /// Where a project's rows lie in a run.
     pub fn of_slice(slice: &SliceFacts) -> Self {
         Self::one(slice.first_row..slice.first_row + slice.rows)

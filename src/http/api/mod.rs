@@ -2,6 +2,7 @@
 //! shapes are the `…View` structs; who may call is decided by the extractor
 //! [`Caller`](super::extract::Caller).
 
+pub mod persons;
 mod result_format;
 mod ticket_events;
 mod ticket_view;
@@ -12,7 +13,7 @@ mod tests;
 
 use actix_web::web::{ServiceConfig, get, post, resource};
 
-/// The handlers take `web::Data<Tickets>`, registered where the server is bound.
+/// The handlers of tickets take `web::Data<Tickets>`, registered where the server is bound.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(
@@ -23,5 +24,9 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/api/v1/tickets/{ticket_id}").route(get().to(tickets::get_ticket)))
         .service(resource("/api/v1/tickets/{ticket_id}/result").route(get().to(tickets::get_ticket_result)))
         .service(resource("/api/v1/tickets/{ticket_id}/cancel").route(post().to(tickets::cancel_ticket)))
-        .service(resource("/api/v1/tickets/{ticket_id}/events").route(get().to(tickets::ticket_events)));
+        .service(resource("/api/v1/tickets/{ticket_id}/events").route(get().to(tickets::ticket_events)))
+        .service(resource("/api/v1/persons/{distinct_id}").route(get().to(persons::get_person)))
+        .service(
+            resource("/api/v1/persons/{distinct_id}/events").route(get().to(persons::list_person_events)),
+        );
 }

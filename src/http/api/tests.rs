@@ -1,6 +1,7 @@
 //! The API over HTTP, with a question kind that does what it is asked.
 
 mod following;
+mod persons;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -49,7 +49,7 @@ pub async fn show(
     Ok(views::respond(StatusCode::OK, &page)?)
 }
 
-pub(super) fn failed(error: ScanError) -> ApiError {
+pub(in crate::http) fn failed(error: ScanError) -> ApiError {
     match error {
         ScanError::Storage(error) => error.into(),
         ScanError::Outrun | ScanError::Format { .. } | ScanError::Stopped(_) => ApiError::internal(error),

@@ -8,13 +8,11 @@ use serde::Deserialize;
 
 use super::live;
 use super::views::{self, LiveRow, Nav, PersonPage, PersonsPage, Profile};
-use crate::eventstore::person::{PersonEvents, read_person};
+use crate::eventstore::person::{PersonEvents, PersonRequest, read_person};
 use crate::eventstore::recent::{RecentFilter, list_recent};
 use crate::http::extract::ProjectPage;
 use crate::http::{ApiError, HttpState};
 
-/// Events that a profile is made of and a timeline shows at most.
-const EVENTS_MAX: usize = 500;
 /// Recent events that the list of recent persons is taken from.
 const RECENT_MAX: usize = 300;
 const RECENT_PERSONS_MAX: usize = 25;
@@ -50,12 +48,15 @@ pub async fn show(
         }
         return Ok(views::respond(StatusCode::OK, &PersonsPage { frame, persons })?);
     }
+    let limit = state.config.http.person_events_max as usize;
     let span = project.project.span;
-    let found = read_person(shards, project_id, span, &id, EVENTS_MAX).await.map_err(live::failed)?;
+    let request = PersonRequest { project_id, span, distinct_id: &id, after: None, limit };
+    let found = read_person(shards, &request).await.map_err(live::failed)?;
+    state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let profile = profile(&found);
     let rows = found.events.into_iter().map(live::row).collect();
-    let page = PersonPage { frame, id, profile, rows, more: found.more, events_max: EVENTS_MAX };
+    let page = PersonPage { frame, id, profile, rows, more: found.more, events_max: limit };
     Ok(views::respond(status, &page)?)
 }
 

@@ -337,7 +337,10 @@ fn tickets_show_how_far_they_are() {
         events_href: Some("/api/v1/tickets/x/events?project=1&seen=00".into()),
     };
     let page = check("ticket", &ticket);
-    assert!(page.contains("/cancel") && page.contains("data-events=\"/api/v1/tickets/x/events?project=1&#38;seen=00\""));
+    assert!(
+        page.contains("/cancel")
+            && page.contains("data-events=\"/api/v1/tickets/x/events?project=1&#38;seen=00\"")
+    );
     ticket.events_href = None;
     ticket.ticket = rows().swap_remove(3);
     ticket.notes = vec![Note::failure("The breakdown has more than 100,000 different values.")];
