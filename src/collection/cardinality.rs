@@ -5,10 +5,10 @@
 //! project that has used up its names by mistake can go on tomorrow, and memory stays flat however
 //! many projects and names there are. It is a guard, not an exact count over all replicas.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::model::{Millis, ProjectId, hash64, utc_day};
+use crate::model::{FastSet, Millis, ProjectId, hash64, utc_day};
 
 /// Projects remembered at a time; beyond it the memory of all is given up, which only lets more
 /// names pass.
@@ -32,8 +32,8 @@ struct Seen {
 
 #[derive(Default)]
 struct Names {
-    events: HashSet<u64>,
-    properties: HashSet<u64>,
+    events: FastSet<u64>,
+    properties: FastSet<u64>,
 }
 
 /// What a project has too many of.

@@ -1,7 +1,14 @@
 //! The fixed hash that says where a person lives. Changing it would orphan stored data, so its
 //! test vectors below are part of the format.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{ProjectId, ShardNo};
+
+/// A hash table for what is looked up once an event or more. Its hash is seeded anew in each table
+/// but is no defence against somebody who can watch it: keep those tables as short-lived as a pass.
+pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub type FastSet<K> = HashSet<K, foldhash::fast::RandomState>;
 
 /// XXH3-64 with seed 0 (<https://github.com/Cyan4973/xxHash>, stable since 0.8).
 pub fn hash64(bytes: &[u8]) -> u64 {

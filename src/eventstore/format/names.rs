@@ -3,11 +3,11 @@
 //! Rows of one kind of event have the same properties in the same order, so the name at a position
 //! is almost always the one that was there last time: one comparison instead of a hash.
 
-use std::collections::HashMap;
+use crate::model::FastMap;
 
 #[derive(Default)]
 pub(super) struct Names {
-    numbers: HashMap<String, usize>,
+    numbers: FastMap<String, usize>,
     names: Vec<String>,
     /// Per position in a row the number that was there last.
     last_at: Vec<usize>,

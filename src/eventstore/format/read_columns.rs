@@ -1,6 +1,5 @@
 //! Arrays into the columns of a block: whole vectors at a time, nothing allocated per row.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,7 +10,7 @@ use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
 use super::{FormatError, json};
 use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
-use crate::model::PropertyValue;
+use crate::model::{FastMap, PropertyValue};
 
 /// The block of a batch that has exactly the columns `indices` (ascending) of the file.
 pub(super) fn block(
@@ -144,8 +143,8 @@ fn add_rest(
 #[derive(Default)]
 struct RestColumn {
     column: PropertyColumn,
-    codes_of_strings: HashMap<String, u32>,
-    codes_of_json: HashMap<String, u32>,
+    codes_of_strings: FastMap<String, u32>,
+    codes_of_json: FastMap<String, u32>,
 }
 
 impl RestColumn {
@@ -166,7 +165,7 @@ impl RestColumn {
 
 fn set_text(
     column: &mut Option<Dictionary>,
-    codes: &mut HashMap<String, u32>,
+    codes: &mut FastMap<String, u32>,
     row: usize,
     rows: usize,
     text: String,

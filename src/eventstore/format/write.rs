@@ -69,7 +69,8 @@ pub struct SegmentPlan {
 }
 
 impl SegmentPlan {
-    pub fn of_rows(rows: &[StoredRow]) -> Self {
+    /// And the facts of those rows, which need not be gathered again while they are written.
+    fn of_rows(rows: &[StoredRow]) -> (Self, SliceFacts) {
         let mut plan = Self::default();
         for row in rows {
             plan.rows += 1;
@@ -79,8 +80,9 @@ impl SegmentPlan {
         }
         let mut count = SliceCount::default();
         rows.iter().for_each(|row| count.add(row));
-        plan.add_properties(&count.finish(ProjectId(0)));
-        plan
+        let facts = count.finish(rows.first().map_or(ProjectId(0), |row| row.project_id));
+        plan.add_properties(&facts);
+        (plan, facts)
     }
 
     /// Adds the rows of another segment.
@@ -124,7 +126,9 @@ impl SegmentPlan {
 /// Writes rows of one project, sorted by [`StoredRow::segment_key`].
 pub fn write_segment(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectBytes, FormatError> {
     let project_id = rows.first().ok_or(FormatError::Empty)?.project_id;
-    let mut writer = SegmentWriter::new(project_id, SegmentPlan::of_rows(rows), options)?;
+    let (plan, facts) = SegmentPlan::of_rows(rows);
+    let mut writer = SegmentWriter::new(project_id, plan, options)?;
+    writer.facts = Facts::Known(facts);
     for row in rows {
         writer.push(row)?;
     }
@@ -145,9 +149,14 @@ pub fn write_run(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectByt
 pub struct SegmentWriter {
     project_id: ProjectId,
     last: Option<(PersonNo, Millis, EventId)>,
-    count: SliceCount,
+    facts: Facts,
     writer: ObjectWriter,
     rest: Vec<String>,
+}
+
+enum Facts {
+    Gathered(Box<SliceCount>),
+    Known(SliceFacts),
 }
 
 impl SegmentWriter {
@@ -161,7 +170,7 @@ impl SegmentWriter {
         let (properties, rest) = plan.choose(options.columns_max);
         let layout = Layout { kind: ObjectKind::Segment, properties, received_as_delay };
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
-        Ok(Self { project_id, last: None, count: SliceCount::default(), writer, rest })
+        Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::default()), writer, rest })
     }
 
     pub fn rows(&self) -> u64 {
@@ -179,14 +188,19 @@ impl SegmentWriter {
             return Err(FormatError::OutOfOrder { row: self.writer.rows });
         }
         self.last = Some(key);
-        self.count.add(row);
+        if let Facts::Gathered(count) = &mut self.facts {
+            count.add(row);
+        }
         let day = utc_day(row.occurred_at);
         self.writer.push(row, identity_hash(None, row.person_no, row.event_id, day))
     }
 
     pub fn finish(self) -> Result<ObjectBytes, FormatError> {
-        let slices = vec![self.count.finish(self.project_id)];
-        self.writer.finish(Some(self.project_id), self.rest, slices)
+        let facts = match self.facts {
+            Facts::Gathered(count) => count.finish(self.project_id),
+            Facts::Known(facts) => facts,
+        };
+        self.writer.finish(Some(self.project_id), self.rest, vec![facts])
     }
 }
 

@@ -14,7 +14,7 @@ use crate::eventstore::format::{
     Columns, Filter, FormatError, ObjectFacts, ObjectReader, PartSet, RowRanges, StoredRow, Want,
     identity_hash,
 };
-use crate::model::{EventId, ObjectId, PersonNo, ProjectId, utc_day};
+use crate::model::{EventId, FastSet, ObjectId, PersonNo, ProjectId, utc_day};
 use crate::storage::Db;
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 
@@ -94,17 +94,17 @@ pub async fn find_stored(
     object: &ObjectRow,
     project_id: ProjectId,
     rows: &[&StoredRow],
-) -> Result<Option<HashSet<Identity>>, SealError> {
+) -> Result<Option<FastSet<Identity>>, SealError> {
     let object_id = object.object_id;
     let unreadable = move |source: FormatError| SealError::Unreadable { object_id, source };
     let Some(opened) = open(db, cache, object).await? else { return Ok(None) };
-    let Some(slice) = opened.facts.slice_of(project_id) else { return Ok(Some(HashSet::new())) };
+    let Some(slice) = opened.facts.slice_of(project_id) else { return Ok(Some(FastSet::default())) };
     let in_filter = match object.kind {
         ObjectKind::Run => Some(project_id),
         ObjectKind::Segment => None,
     };
     let days = opened.facts.day_from()..=opened.facts.day_to();
-    let mut suspects: HashSet<Identity> = HashSet::new();
+    let mut suspects: FastSet<Identity> = FastSet::default();
     for row in rows {
         for day in probed_days(row).filter(|day| days.contains(day)) {
             let hash = identity_hash(in_filter, row.person_no, row.event_id, day);
@@ -137,7 +137,7 @@ pub async fn find_stored(
         let mut parts = PartSet::default();
         read.into_iter().for_each(|(part_no, bytes)| parts.insert(part_no, bytes));
         let stored = opened.reader.read_identities(&want, &parts)?;
-        let mut found = HashSet::new();
+        let mut found = FastSet::default();
         for (n, &person_no) in stored.person_no.iter().enumerate() {
             let identity = (person_no, stored.event_id[n], utc_day(stored.occurred_at[n]));
             if suspects.contains(&identity) {

@@ -1,7 +1,7 @@
 //! One pass over the oldest batches of one shard: decode, resolve persons, drop duplicates, write,
 //! and close with one short transaction.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::doubts::{self, Broken, Doubts, Sift};
@@ -10,7 +10,7 @@ use super::persons::{self, PersonsCache, ProjectPersons};
 use super::{SealContext, SealError};
 use crate::eventstore::Placement;
 use crate::eventstore::format::{StoredRow, WriteOptions, write_run, write_segment};
-use crate::model::{BatchId, Event, Millis, ObjectId, ProjectId, ShardNo};
+use crate::model::{BatchId, Event, FastSet, Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::server::failed_events::{self, FailedEvent};
 use crate::storage::server::journal::{self, JournalBatch};
 use crate::storage::server::leases::{self, Lease};
@@ -240,7 +240,7 @@ async fn drop_duplicates(
             if old.is_empty() {
                 continue;
             }
-            let mut stored: HashSet<Identity> = HashSet::new();
+            let mut stored: FastSet<Identity> = FastSet::default();
             let segments = listed.segments.get(project_id).into_iter().flatten();
             for object in listed.runs.iter().chain(segments) {
                 match duplicates::find_stored(db, opened, object, *project_id, &old).await? {
@@ -260,7 +260,7 @@ async fn drop_duplicates(
 }
 
 fn drop_repeated(rows: &mut Vec<StoredRow>) {
-    let mut seen: HashSet<Identity> = HashSet::with_capacity(rows.len());
+    let mut seen: FastSet<Identity> = FastSet::with_capacity_and_hasher(rows.len(), Default::default());
     rows.retain(|row| {
         let known =
             duplicates::probed_days(row).any(|day| seen.contains(&(row.person_no, row.event_id, day)));

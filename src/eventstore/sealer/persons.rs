@@ -4,11 +4,11 @@
 //! fence: whoever else may have held the lease in between may have given numbers too. Numbers that
 //! a pass gives out are remembered only after its transaction has committed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::model::{Event, IdNo, PersonNo, ProjectId, ShardNo};
+use crate::model::{Event, FastMap, FastSet, IdNo, PersonNo, ProjectId, ShardNo};
 use crate::storage::server::persons::{self, KnownId, ProjectCounters};
 use crate::storage::{Db, StorageError};
 
@@ -64,7 +64,7 @@ pub struct ProjectPersons {
     pub counters: ProjectCounters,
     /// Ids that get their numbers with this pass, each with a person of its own.
     pub new: Vec<KnownId>,
-    numbers: HashMap<String, Numbers>,
+    numbers: FastMap<String, Numbers>,
 }
 
 impl ProjectPersons {
@@ -92,7 +92,7 @@ pub async fn resolve<'e>(
     project_id: ProjectId,
     events: impl Iterator<Item = &'e Event>,
 ) -> Result<ProjectPersons, StorageError> {
-    let distinct_ids: BTreeSet<&str> = events.map(|event| event.distinct_id.as_str()).collect();
+    let distinct_ids: FastSet<&str> = events.map(|event| event.distinct_id.as_str()).collect();
     let mut found = ProjectPersons::default();
     let mut unknown = Vec::new();
     for distinct_id in distinct_ids {
@@ -103,6 +103,7 @@ pub async fn resolve<'e>(
             None => unknown.push(distinct_id.to_owned()),
         }
     }
+    unknown.sort_unstable();
     for id in persons::find_ids(db, shard_no, project_id, &unknown).await? {
         cache.remember(project_id, &id);
         let numbers = Numbers { id_no: id.id_no, person_no: id.person_no };
