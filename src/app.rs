@@ -206,6 +206,7 @@ pub fn seal_context(
         idle: Duration::from_millis(sealing.idle_ms.into()),
         segment_rows_min: sealing.segment_rows_min as usize,
         segment_rows_max: sealing.segment_rows_max as usize,
+        write: sealing.into(),
         persons_cache_entries_max: sealing.persons_cache_entries_max as usize,
     }
 }

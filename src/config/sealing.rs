@@ -20,6 +20,12 @@ pub struct SealingConfig {
     pub segment_rows_min: u32,
     /// Rows that a segment grows towards.
     pub segment_rows_max: u32,
+    /// How many properties, one for each type of its values, get a column of their own in a segment; the
+    /// rarest others share one and can be asked all the same, which takes longer.
+    pub segment_columns_max: u32,
+    /// How many event names and property names a run or segment lists of a project, the most frequent
+    /// ones. Of more, menus do not show the rarest, and questions for these read where they need not.
+    pub segment_names_max: u32,
     /// Rows leave their runs for segments after this long, however few they are.
     pub run_age_secs_max: u32,
     /// So many runs or segments of one size become one; at most twice as many at once. Fewer means
@@ -42,6 +48,8 @@ impl Default for SealingConfig {
             parallel_shards: 2,
             segment_rows_min: 8_192,
             segment_rows_max: 1_000_000,
+            segment_columns_max: 500,
+            segment_names_max: 2_000,
             run_age_secs_max: 6 * 3_600,
             compact_fan_in: 8,
             compact_every_ms: 5_000,
@@ -62,6 +70,8 @@ impl SealingConfig {
         check("parallel_shards", self.parallel_shards, 1, 256);
         check("segment_rows_min", self.segment_rows_min, 1, 1_000_000);
         check("segment_rows_max", self.segment_rows_max, 8_192, 10_000_000);
+        check("segment_columns_max", self.segment_columns_max, 1, 2_000);
+        check("segment_names_max", self.segment_names_max, 1, 100_000);
         check("run_age_secs_max", self.run_age_secs_max, 1, 30 * 86_400);
         check("compact_fan_in", self.compact_fan_in, 2, 64);
         check("compact_every_ms", self.compact_every_ms, 50, 3_600_000);
@@ -73,6 +83,27 @@ impl SealingConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_and_names_are_bounded() {
+        for (columns, names, is_allowed) in [
+            (0, 1, false),
+            (1, 0, false),
+            (1, 1, true),
+            (2_000, 100_000, true),
+            (2_001, 1, false),
+            (1, 100_001, false),
+        ] {
+            let config = SealingConfig {
+                segment_columns_max: columns,
+                segment_names_max: names,
+                ..SealingConfig::default()
+            };
+            let mut problems = Vec::new();
+            config.validate(&mut problems);
+            assert_eq!(problems.is_empty(), is_allowed, "{columns} columns, {names} names");
+        }
+    }
 
     #[test]
     fn a_merge_takes_at_least_two_and_at_most_what_memory_allows() {

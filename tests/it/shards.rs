@@ -95,7 +95,12 @@ impl Run {
             let fan_in = chance.random_range(2..=3);
             // A pass or a merge gives segments to some, runs to others.
             let rows_min = chance.random_range(40..400_u32).to_string();
+            // Few enough that properties lose their columns and get them back from merge to merge.
+            let columns_max = [1, 3, 500][chance.random_range(0..3)].to_string();
+            let names_max = [2, 5, 2_000][chance.random_range(0..3)].to_string();
             let installation = installation
+                .with("WEIR__SEALING__SEGMENT_COLUMNS_MAX", &columns_max)
+                .with("WEIR__SEALING__SEGMENT_NAMES_MAX", &names_max)
                 .with("WEIR__SEALING__IDLE_MS", "10")
                 .with("WEIR__SEALING__SEGMENT_ROWS_MIN", &rows_min)
                 .with("WEIR__SEALING__COMPACT_FAN_IN", &fan_in.to_string())

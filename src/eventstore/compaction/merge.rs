@@ -104,7 +104,7 @@ pub(super) fn merge_segments(
     inputs: &[Input],
     options: &WriteOptions,
 ) -> Result<Vec<Output>, FormatError> {
-    let mut plan = SegmentPlan::default();
+    let mut plan = SegmentPlan::new(options);
     for input in inputs {
         plan.add_segment(&input.facts);
     }

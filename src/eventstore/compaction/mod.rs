@@ -152,7 +152,7 @@ impl Compactor {
         Self {
             holder,
             options,
-            write: WriteOptions::default(),
+            write: WriteOptions::from(config),
             lease_ms: u64::from(config.lease_secs) * 1_000,
             grace_ms: Millis::from(config.retired_grace_secs) * 1_000,
             random,

@@ -1,3 +1,5 @@
+mod columns;
+
 use super::*;
 use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, shown, store_run, store_segment, write_options};
 use crate::eventstore::format::identity_hash;

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::columns::PropertyKind;
-use super::names::Names;
+use super::tally::Tally;
 use super::{FormatError, StoredRow};
 use crate::model::{Millis, PersonNo, ProjectId, PropertyValue, utc_day};
 
-const FACTS_VERSION: u8 = 1;
+/// 2 may leave names out; what 1 does not list is not there.
+const FACTS_VERSION: u8 = 2;
 const ZSTD_LEVEL: i32 = 3;
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -44,16 +45,25 @@ pub struct SliceFacts {
     pub person_max: PersonNo,
     /// Rows per UTC day, sorted. In a run the rows lie in this order.
     pub days: Vec<(i32, u64)>,
-    /// Sorted by name.
+    /// Sorted by name; the most frequent ones where there are too many.
     pub events: Vec<EventFact>,
-    /// Sorted by name and type.
+    /// There may be events of any other name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more_events: bool,
+    /// Sorted by name and type; the most frequent ones where there are too many.
     pub properties: Vec<PropertyFact>,
+    /// There may be properties of any other name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more_properties: bool,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct EventFact {
     pub name: String,
     pub rows: u64,
+    /// Seconds from its last row to the last row of all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quiet_secs: u64,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -64,6 +74,13 @@ pub struct PropertyFact {
     pub rows: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<NumberRange>,
+    /// Seconds from the name's last row to the last row of all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quiet_secs: u64,
+    /// The name was not counted from the first row on: it may have more rows, other types, and values
+    /// outside its range.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
 }
 
 /// The least and the greatest value, of a numeric property.
@@ -100,7 +117,7 @@ impl ObjectFacts {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let (&version, packed) =
             bytes.split_first().ok_or_else(|| FormatError::corrupt("facts without a byte"))?;
-        if version != FACTS_VERSION {
+        if !(1..=FACTS_VERSION).contains(&version) {
             return Err(FormatError::UnknownVersion(version));
         }
         let json =
@@ -110,34 +127,64 @@ impl ObjectFacts {
 }
 
 impl SliceFacts {
-    /// Whether any row has a value of this property, of any type.
-    pub fn has_property(&self, name: &str) -> bool {
+    /// What is known of a property, a fact for each type; `None`: it may have anything.
+    pub fn facts_of(&self, name: &str) -> Option<&[PropertyFact]> {
         let first = self.properties.partition_point(|fact| fact.name.as_str() < name);
-        self.properties.get(first).is_some_and(|fact| fact.name == name)
+        let facts = &self.properties[first..];
+        let facts = &facts[..facts.iter().take_while(|fact| fact.name == name).count()];
+        let is_whole = if facts.is_empty() { !self.more_properties } else { !facts[0].partial };
+        is_whole.then_some(facts)
     }
+
+    /// Whether a row may be an event of this name.
+    pub fn may_have_event(&self, name: &str) -> bool {
+        self.more_events || self.events.binary_search_by(|fact| fact.name.as_str().cmp(name)).is_ok()
+    }
+
+    /// When the last row of a name occurred, to the second.
+    pub fn last_at(&self, quiet_secs: u64) -> Millis {
+        self.occurred_max.saturating_sub_unsigned(quiet_secs.saturating_mul(1_000)).max(self.occurred_min)
+    }
+
+    fn quiet_secs(&self, last_at: Millis) -> u64 {
+        self.occurred_max.abs_diff(last_at) / 1_000
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 type ValueCount = (u64, Option<NumberRange>);
 
 /// Gathers the facts of one project's rows while they are written.
-#[derive(Default)]
 pub(super) struct SliceCount {
     first_row: u64,
     rows: u64,
     occurred: Option<(Millis, Millis)>,
     persons: Option<(PersonNo, PersonNo)>,
     days: BTreeMap<i32, u64>,
-    event_names: Names,
-    /// Rows per event name.
-    events: Vec<u64>,
-    property_names: Names,
+    events: Tally<()>,
     /// Per property and type the number of values and their range.
-    properties: Vec<[Option<ValueCount>; 5]>,
+    properties: Tally<[Option<ValueCount>; 5]>,
 }
 
 impl SliceCount {
-    pub fn starting_at(first_row: u64) -> Self {
-        Self { first_row, ..Self::default() }
+    /// Lists at most `names_max` events and properties, but all of `pinned`.
+    pub fn new<'n>(first_row: u64, names_max: usize, pinned: impl Iterator<Item = &'n str>) -> Self {
+        Self {
+            first_row,
+            rows: 0,
+            occurred: None,
+            persons: None,
+            days: BTreeMap::new(),
+            events: Tally::new(names_max, std::iter::empty()),
+            properties: Tally::new(names_max, pinned),
+        }
     }
 
     pub fn add(&mut self, row: &StoredRow) {
@@ -145,18 +192,10 @@ impl SliceCount {
         widen(&mut self.occurred, row.occurred_at);
         widen(&mut self.persons, row.person_no);
         *self.days.entry(utc_day(row.occurred_at)).or_default() += 1;
-        let event = self.event_names.number(0, &row.event);
-        if event == self.events.len() {
-            self.events.push(0);
-        }
-        self.events[event] += 1;
+        self.events.add(0, &row.event, row.occurred_at);
         for (position, (name, value)) in row.properties.iter().enumerate() {
-            let property = self.property_names.number(position, name);
-            if property == self.properties.len() {
-                self.properties.push(Default::default());
-            }
-            let (rows, range) =
-                self.properties[property][PropertyKind::of(value) as usize].get_or_insert((0, None));
+            let kinds = self.properties.add(position, name, row.occurred_at);
+            let (rows, range) = kinds[PropertyKind::of(value) as usize].get_or_insert((0, None));
             *rows += 1;
             NumberRange::widen(range, value);
         }
@@ -165,19 +204,9 @@ impl SliceCount {
     pub fn finish(self, project_id: ProjectId) -> SliceFacts {
         let (occurred_min, occurred_max) = self.occurred.unwrap_or_default();
         let (person_min, person_max) = self.persons.unwrap_or_default();
-        let events = self.event_names.into_names().into_iter().zip(self.events);
-        let mut events: Vec<_> = events.map(|(name, rows)| EventFact { name, rows }).collect();
-        events.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let mut properties = Vec::new();
-        for (name, kinds) in self.property_names.into_names().into_iter().zip(self.properties) {
-            for (kind, found) in PropertyKind::ALL.into_iter().zip(kinds) {
-                if let Some((rows, range)) = found {
-                    properties.push(PropertyFact { name: name.clone(), kind, rows, range });
-                }
-            }
-        }
-        properties.sort_unstable_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
-        SliceFacts {
+        let (events, more_events) = self.events.finish();
+        let (properties, more_properties) = self.properties.finish();
+        let mut slice = SliceFacts {
             project_id,
             first_row: self.first_row,
             rows: self.rows,
@@ -186,9 +215,25 @@ impl SliceCount {
             person_min,
             person_max,
             days: self.days.into_iter().collect(),
-            events,
-            properties,
+            events: Vec::with_capacity(events.len()),
+            more_events,
+            properties: Vec::with_capacity(properties.len()),
+            more_properties,
+        };
+        for (name, event) in events {
+            let quiet_secs = slice.quiet_secs(event.last_at);
+            slice.events.push(EventFact { name, rows: event.rows, quiet_secs });
         }
+        for (name, property) in properties {
+            let (quiet_secs, partial) = (slice.quiet_secs(property.last_at), property.is_partial);
+            for (kind, found) in PropertyKind::ALL.into_iter().zip(property.value) {
+                if let Some((rows, range)) = found {
+                    let name = name.clone();
+                    slice.properties.push(PropertyFact { name, kind, rows, range, quiet_secs, partial });
+                }
+            }
+        }
+        slice
     }
 }
 

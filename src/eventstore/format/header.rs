@@ -13,7 +13,8 @@ use super::parts::PartTable;
 use crate::model::{PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
-pub(super) const FORMAT_VERSION: u8 = 1;
+/// 2 may leave names out of `rest`.
+pub(super) const FORMAT_VERSION: u8 = 2;
 const ZSTD_LEVEL: i32 = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -30,14 +31,23 @@ pub(super) struct Header {
     pub rows: u64,
     /// All pages but the last have exactly this many rows.
     pub page_rows: u64,
-    /// Properties that live in the JSON column only. In a run that is all of them, and the catalogue
+    /// Properties that have values in the JSON column. In a run that is all of them, and the catalogue
     /// lists them by project.
-    pub rest: Vec<String>,
+    pub rest: Rest,
     /// Empty in a run, whose directory says where a project's rows lie.
     pub page_first_persons: Vec<PersonNo>,
     pub table: PartTable,
     /// The Parquet file behind the last data part.
     pub tail: Bytes,
+}
+
+/// Which properties the JSON column of a segment has values of.
+#[derive(Clone, Default)]
+pub(super) struct Rest {
+    /// Sorted.
+    pub names: Vec<String>,
+    /// Any name that has no column of its own may be there too.
+    pub has_more: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +59,8 @@ struct Description {
     properties: Vec<(String, PropertyKind)>,
     received_as_delay: bool,
     rest: Vec<String>,
+    #[serde(default)]
+    rest_has_more: bool,
     pages: usize,
     filter_parts: u32,
     /// Where each data part ends in the Parquet file; the first begins at 0.
@@ -60,7 +72,10 @@ impl Header {
     pub fn is_in_rest(&self, name: &str) -> bool {
         match self.layout.kind {
             ObjectKind::Run => true,
-            ObjectKind::Segment => self.rest.binary_search_by(|rest| rest.as_str().cmp(name)).is_ok(),
+            ObjectKind::Segment => {
+                let is_listed = self.rest.names.binary_search_by(|rest| rest.as_str().cmp(name)).is_ok();
+                is_listed || (self.rest.has_more && self.layout.columns_of(name).next().is_none())
+            }
         }
     }
 
@@ -72,7 +87,8 @@ impl Header {
             page_rows: self.page_rows,
             properties: self.layout.properties.clone(),
             received_as_delay: self.layout.received_as_delay,
-            rest: self.rest.clone(),
+            rest: self.rest.names.clone(),
+            rest_has_more: self.rest.has_more,
             pages: self.page_first_persons.len(),
             filter_parts: self.table.filter_parts,
             part_ends: self.table.ends.clone(),
@@ -100,7 +116,7 @@ impl Header {
             return Err(FormatError::corrupt("part 0 does not begin with WEIR"));
         }
         let (&version, packed) = rest.split_first().ok_or_else(cut)?;
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(FormatError::UnknownVersion(version));
         }
         let body = zstd::decode_all(packed).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
@@ -128,7 +144,7 @@ impl Header {
             project_id: description.project_id,
             rows: description.rows,
             page_rows: description.page_rows,
-            rest: description.rest,
+            rest: Rest { names: description.rest, has_more: description.rest_has_more },
             page_first_persons,
             table: PartTable { filter_parts: description.filter_parts, ends: description.part_ends },
             tail: body,

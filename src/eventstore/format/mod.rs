@@ -18,7 +18,8 @@
 //! So a reader fetches part 0, asks [`ObjectReader::parts_for`] which others hold what it wants, and
 //! reads only those. Pages of all columns are cut at the same rows: what one person did lies in few
 //! pages of every column. [`ObjectFacts`] goes into the catalogue row beside the parts: it lets a scan
-//! leave out whole objects, and tells menus which events and properties there are.
+//! leave out whole objects, and tells menus which events and properties there are. Neither it nor part
+//! 0 lists more than [`WriteOptions::names_max`] names: beyond them an object may have any.
 //!
 //! The way in is [`write_segment`], [`write_run`] or, for rows that come one by one, [`SegmentWriter`];
 //! the way out is [`ObjectReader`], to blocks for a question or to rows for compaction.
@@ -35,6 +36,7 @@ mod read;
 mod read_columns;
 mod read_rows;
 mod row;
+mod tally;
 mod write;
 mod write_columns;
 

@@ -37,6 +37,22 @@ impl Names {
         number
     }
 
+    /// The number of a name that has one.
+    pub fn find(&mut self, position: usize, name: &str) -> Option<usize> {
+        if let Some(&last) = self.last_at.get(position)
+            && self.names[last] == name
+        {
+            return Some(last);
+        }
+        let number = *self.numbers.get(name)?;
+        if let Some(last) = self.last_at.get_mut(position) {
+            *last = number;
+        } else if position == self.last_at.len() {
+            self.last_at.push(number);
+        }
+        Some(number)
+    }
+
     /// By number.
     pub fn into_names(self) -> Vec<String> {
         self.names
@@ -56,6 +72,8 @@ mod tests {
                 .map(|(position, name)| names.number(position, name))
                 .collect();
         assert_eq!(seen, [0, 1, 0, 1, 2, 0, 2, 1]);
+        let found = [(0, "a"), (9, "c"), (0, "d"), (6, "b"), (6, "b")].map(|(at, name)| names.find(at, name));
+        assert_eq!(found, [Some(0), Some(2), None, Some(1), Some(1)]);
         assert_eq!(names.into_names(), ["a", "b", "c"]);
     }
 }

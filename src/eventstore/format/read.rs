@@ -129,7 +129,9 @@ impl ObjectReader {
     /// The parts to fetch beside part 0 before [`Self::read_block`] and its like, ascending.
     pub fn parts_for(&self, want: &Want) -> Result<Vec<u32>, FormatError> {
         let mut parts = Vec::new();
-        for column in self.column_indices(&want.columns)? {
+        let mut columns = self.column_indices(&want.columns)?;
+        columns.extend(self.rest_index(&want.columns));
+        for column in columns {
             match &want.rows {
                 RowRanges::All => {
                     let (start, bytes) = self.metadata.metadata().row_group(0).column(column).byte_range();
@@ -226,6 +228,12 @@ impl ObjectReader {
         if let Some(batch) = self.only_batch(want, parts)? {
             block =
                 read_columns::block(&self.header, properties, &self.column_indices(&want.columns)?, batch)?;
+            if let Some(index) = self.rest_index(&want.columns) {
+                // Page by page: all of it may be far more than the properties that were asked for.
+                let page_rows = self.header.page_rows as usize;
+                let pages = self.batches_of(vec![index], &want.rows, parts, page_rows)?;
+                read_columns::add_rest(properties, pages, &mut block)?;
+            }
         }
         if self.kind() == ObjectKind::Run {
             // Days lie one after the other; a stable sort keeps the order of event ids, since equal
@@ -255,7 +263,14 @@ impl ObjectReader {
         self.header.project_id
     }
 
-    /// Ascending.
+    /// The JSON column, when a block needs it beside [`Self::column_indices`].
+    fn rest_index(&self, columns: &Columns) -> Option<usize> {
+        let Columns::Block { properties } = columns else { return None };
+        let is_needed = properties.iter().any(|name| self.header.is_in_rest(name));
+        is_needed.then(|| self.header.layout.rest_index())
+    }
+
+    /// Those that are decoded at once, ascending.
     fn column_indices(&self, columns: &Columns) -> Result<Vec<usize>, FormatError> {
         let layout = &self.header.layout;
         match columns {
@@ -273,9 +288,6 @@ impl ObjectReader {
                 ];
                 for name in properties {
                     indices.extend(layout.columns_of(name).map(|(_, index)| index));
-                }
-                if properties.iter().any(|name| self.header.is_in_rest(name)) {
-                    indices.push(layout.rest_index());
                 }
                 indices.sort_unstable();
                 indices.dedup();
@@ -309,16 +321,26 @@ impl ObjectReader {
         for part_no in self.parts_for(want)? {
             parts.get(part_no)?;
         }
+        self.batches_of(self.column_indices(&want.columns)?, &want.rows, parts, batch_rows)
+    }
+
+    fn batches_of(
+        &self,
+        columns: Vec<usize>,
+        rows: &RowRanges,
+        parts: &PartSet,
+        batch_rows: usize,
+    ) -> Result<ParquetRecordBatchReader, FormatError> {
         let file = SparseFile::new(self.header.table.clone(), parts.clone(), self.header.tail.clone())?;
-        let metadata = match want.rows {
+        let metadata = match rows {
             RowRanges::All => self.metadata.clone(),
             RowRanges::Some(_) => self.metadata_of_pages()?.clone(),
         };
-        let mask = ProjectionMask::leaves(metadata.parquet_schema(), self.column_indices(&want.columns)?);
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), columns);
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_projection(mask)
             .with_batch_size(batch_rows.max(1));
-        if let RowRanges::Some(ranges) = &want.rows {
+        if let RowRanges::Some(ranges) = rows {
             let ranges = ranges.iter().map(|range| range.start as usize..range.end as usize);
             builder = builder
                 .with_row_selection(RowSelection::from_consecutive_ranges(ranges, self.header.rows as usize))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_schema::ArrowError;
 
 use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
@@ -12,14 +13,14 @@ use super::{FormatError, json};
 use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
 use crate::model::{FastMap, PropertyValue};
 
-/// The block of a batch that has exactly the columns `indices` (ascending) of the file.
+/// The block of a batch that has exactly the columns `indices` (ascending) of the file, without what
+/// lives in the JSON column.
 pub(super) fn block(
     header: &Header,
     asked: &[String],
     indices: &[usize],
     batch: RecordBatch,
 ) -> Result<RowBlock, FormatError> {
-    let rows = batch.num_rows();
     let columns = Decoded { header, indices, batch };
     let mut block = RowBlock {
         person_no: values_of::<UInt32Type>(columns.fixed(Fixed::PersonNo)?),
@@ -43,10 +44,6 @@ pub(super) fn block(
             }
         }
         block.properties.push(property);
-    }
-    if asked.iter().any(|name| header.is_in_rest(name)) {
-        let rest = columns.at(header.layout.rest_index())?;
-        add_rest(asked, rest.as_string::<i32>(), rows, &mut block.properties)?;
     }
     Ok(block)
 }
@@ -112,24 +109,35 @@ fn dictionary(array: &ArrayRef) -> Result<Dictionary, FormatError> {
     Ok(Dictionary { codes, values: (0..texts.len()).map(|n| Arc::from(texts.value(n))).collect() })
 }
 
-/// Adds the values that live in the JSON column.
-fn add_rest(
+/// Adds the values that live in the JSON column, whose pages come one by one.
+pub(super) fn add_rest(
     asked: &[String],
-    texts: &StringArray,
-    rows: usize,
-    properties: &mut [PropertyColumn],
+    pages: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+    block: &mut RowBlock,
 ) -> Result<(), FormatError> {
+    let rows = block.len();
     let mut found: Vec<RestColumn> = asked.iter().map(|_| RestColumn::default()).collect();
-    for (row, text) in texts.iter().enumerate() {
-        let Some(text) = text else { continue };
-        // The first of equal names: the others are copied from it below.
-        let wanted = |name: &str| asked.iter().position(|asked| asked == name);
-        json::read(text, wanted, |property, value| found[property].set(row, rows, value))?;
+    let mut row = 0;
+    for page in pages {
+        for text in page?.column(0).as_string::<i32>() {
+            if let Some(text) = text {
+                if row >= rows {
+                    return Err(FormatError::corrupt("more rows of JSON properties than rows"));
+                }
+                // The first of equal names: the others are copied from it below.
+                let wanted = |name: &str| asked.iter().position(|asked| asked == name);
+                json::read(text, wanted, |property, value| found[property].set(row, rows, value))?;
+            }
+            row += 1;
+        }
+    }
+    if row != rows {
+        return Err(FormatError::corrupt(format!("{row} rows of JSON properties where there are {rows}")));
     }
     for (index, name) in asked.iter().enumerate() {
         let first = asked.iter().position(|asked| asked == name).unwrap_or(index);
         let rest = found[first].column.clone();
-        let property = &mut properties[index];
+        let property = &mut block.properties[index];
         // A type has its own column or lives in the JSON column, never both.
         property.strings = property.strings.take().or(rest.strings);
         property.integers = property.integers.take().or(rest.integers);

@@ -1,5 +1,7 @@
 //! Round trips through both kinds of objects, of anything that rows may hold.
 
+mod many_names;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -140,10 +142,11 @@ proptest! {
         mut rows in proptest::collection::vec(any_row(), 1..60),
         page_rows in 1..9_usize,
         columns_max in 0..12_usize,
+        names_max in prop_oneof![1..6_usize, Just(2_000)],
     ) {
         rows.iter_mut().for_each(|row| row.project_id = ProjectId(9));
         rows.sort_by_key(StoredRow::segment_key);
-        let options = WriteOptions { page_rows, columns_max, ..WriteOptions::default() };
+        let options = WriteOptions { page_rows, columns_max, names_max, ..WriteOptions::default() };
         let object = write_segment(&rows, &options).unwrap();
         prop_assert_eq!(exact(&read_rows(&object, RowRanges::All)), exact(&rows));
         let asked = [NAMES[1], NAMES[0], "never there", NAMES[4], NAMES[1]];
@@ -159,9 +162,10 @@ proptest! {
     fn a_run_gives_each_project_its_rows(
         mut rows in proptest::collection::vec(any_row(), 1..60),
         page_rows in 1..9_usize,
+        names_max in 1..12_usize,
     ) {
         rows.sort_by_key(StoredRow::run_key);
-        let object = write_run(&rows, &WriteOptions { page_rows, ..WriteOptions::default() }).unwrap();
+        let object = write_run(&rows, &WriteOptions { page_rows, names_max, ..WriteOptions::default() }).unwrap();
         prop_assert_eq!(exact(&read_rows(&object, RowRanges::All)), exact(&rows));
         let facts = ObjectFacts::from_bytes(&object.facts.to_bytes()).unwrap();
         prop_assert_eq!(&facts, &object.facts);
@@ -322,7 +326,7 @@ fn facts_say_what_is_inside() {
     let slice = facts.slice_of(ProjectId(1)).unwrap();
     assert!(facts.slice_of(ProjectId(2)).is_none());
     assert_eq!((slice.person_min, slice.person_max), (0, 57));
-    assert_eq!(slice.events[0], EventFact { name: "$pageview".into(), rows: 6_667 });
+    assert_eq!(slice.events[0], EventFact { name: "$pageview".into(), rows: 6_667, quiet_secs: 60 });
     let kinds: Vec<_> = slice.properties.iter().map(|p| (p.name.as_str(), p.kind, p.rows, p.range)).collect();
     let greatest = 19_999.0 / 7.0;
     assert_eq!(
@@ -333,7 +337,8 @@ fn facts_say_what_is_inside() {
             ("page", PropertyKind::String, 20_000, None),
         ]
     );
-    assert!(slice.has_property("page") && !slice.has_property("pag"));
+    assert_eq!(slice.facts_of("page").map(<[_]>::len), Some(1));
+    assert_eq!(slice.facts_of("pag"), Some(&[][..]));
 }
 
 #[test]

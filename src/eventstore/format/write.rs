@@ -11,10 +11,11 @@ use parquet::file::metadata::ParquetMetaData;
 use super::columns::{Access, Layout, PropertyKind};
 use super::facts::SliceCount;
 use super::filter::{Filter, identity_hash};
-use super::header::{Header, ObjectKind};
+use super::header::{Header, ObjectKind, Rest};
 use super::parts::{PART_BYTES_MAX, PartTable, cut};
 use super::write_columns::PageBuffer;
 use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
+use crate::config::SealingConfig;
 use crate::model::{EventId, Millis, PersonNo, ProjectId, utc_day};
 
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,9 @@ pub struct WriteOptions {
     pub page_rows: usize,
     /// How many (property, type) pairs get a column of their own; the rarest others share one.
     pub columns_max: usize,
+    /// How many events and properties of a project the facts list, those with a column first; of
+    /// more, the rarest are left out.
+    pub names_max: usize,
     pub zstd_level: i32,
 }
 
@@ -30,7 +34,17 @@ impl Default for WriteOptions {
     fn default() -> Self {
         // 8,192 rows of a column are some 10 to 100 KB: enough to compress well, little to read for
         // one person.
-        Self { page_rows: 8_192, columns_max: 500, zstd_level: 3 }
+        Self { page_rows: 8_192, columns_max: 500, names_max: 2_000, zstd_level: 3 }
+    }
+}
+
+impl From<&SealingConfig> for WriteOptions {
+    fn from(config: &SealingConfig) -> Self {
+        Self {
+            columns_max: config.segment_columns_max as usize,
+            names_max: config.segment_names_max as usize,
+            ..Self::default()
+        }
     }
 }
 
@@ -58,27 +72,40 @@ pub struct ObjectBytes {
 }
 
 /// What has to be known about a segment's rows before the first is written.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SegmentPlan {
     rows: u64,
     raw_bytes: u64,
     occurred: Option<(Millis, Millis)>,
     received: Option<(Millis, Millis)>,
-    /// Rows per property and type.
+    /// Rows per property and type; the most frequent ones where there are too many.
     properties: BTreeMap<(String, PropertyKind), u64>,
+    properties_max: usize,
 }
 
 impl SegmentPlan {
-    /// And the facts of those rows, which need not be gathered again while they are written.
-    fn of_rows(rows: &[StoredRow]) -> (Self, SliceFacts) {
-        let mut plan = Self::default();
+    pub fn new(options: &WriteOptions) -> Self {
+        Self {
+            rows: 0,
+            raw_bytes: 0,
+            occurred: None,
+            received: None,
+            properties: BTreeMap::new(),
+            properties_max: 2 * options.names_max.max(options.columns_max),
+        }
+    }
+
+    /// And the facts of those rows, which need not be gathered again while they are written, unless
+    /// names were left out.
+    fn of_rows(rows: &[StoredRow], options: &WriteOptions) -> (Self, SliceFacts) {
+        let mut plan = Self::new(options);
         for row in rows {
             plan.rows += 1;
             plan.raw_bytes += row.raw_bytes();
             widen(&mut plan.occurred, (row.occurred_at, row.occurred_at));
             widen(&mut plan.received, (row.received_at, row.received_at));
         }
-        let mut count = SliceCount::default();
+        let mut count = SliceCount::new(0, options.names_max.max(options.columns_max), std::iter::empty());
         rows.iter().for_each(|row| count.add(row));
         let facts = count.finish(rows.first().map_or(ProjectId(0), |row| row.project_id));
         plan.add_properties(&facts);
@@ -106,29 +133,37 @@ impl SegmentPlan {
         for fact in &slice.properties {
             *self.properties.entry((fact.name.clone(), fact.kind)).or_default() += fact.rows;
         }
+        // What is rare in every input so far gets a column only when the next ones are full of it, and
+        // then they count it.
+        if self.properties.len() > self.properties_max {
+            self.properties = self.most_frequent(self.properties_max / 2).collect();
+        }
     }
 
-    /// The columns, and the names that get none. The most frequent win; equal ones by name.
-    fn choose(self, columns_max: usize) -> (Vec<(String, PropertyKind)>, Vec<String>) {
-        let mut by_rows: Vec<_> = self.properties.into_iter().collect();
+    /// Of equal ones those that come first by name.
+    fn most_frequent(&mut self, max: usize) -> impl Iterator<Item = ((String, PropertyKind), u64)> + use<> {
+        let mut by_rows: Vec<_> = std::mem::take(&mut self.properties).into_iter().collect();
         // Stable, and the map was sorted: equal counts stay in the order of names.
         by_rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
-        let rest = by_rows.split_off(columns_max.min(by_rows.len()));
-        let mut columns: Vec<_> = by_rows.into_iter().map(|(column, _)| column).collect();
+        by_rows.into_iter().take(max)
+    }
+
+    /// The columns, sorted.
+    fn choose(mut self, columns_max: usize) -> Vec<(String, PropertyKind)> {
+        let mut columns: Vec<_> = self.most_frequent(columns_max).map(|(column, _)| column).collect();
         columns.sort_unstable();
-        let mut rest: Vec<_> = rest.into_iter().map(|((name, _), _)| name).collect();
-        rest.sort_unstable();
-        rest.dedup();
-        (columns, rest)
+        columns
     }
 }
 
 /// Writes rows of one project, sorted by [`StoredRow::segment_key`].
 pub fn write_segment(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectBytes, FormatError> {
     let project_id = rows.first().ok_or(FormatError::Empty)?.project_id;
-    let (plan, facts) = SegmentPlan::of_rows(rows);
+    let (plan, facts) = SegmentPlan::of_rows(rows, options);
     let mut writer = SegmentWriter::new(project_id, plan, options)?;
-    writer.facts = Facts::Known(facts);
+    if !facts.more_properties {
+        writer.facts = Facts::Known(facts);
+    }
     for row in rows {
         writer.push(row)?;
     }
@@ -151,7 +186,6 @@ pub struct SegmentWriter {
     last: Option<(PersonNo, Millis, EventId)>,
     facts: Facts,
     writer: ObjectWriter,
-    rest: Vec<String>,
 }
 
 enum Facts {
@@ -167,10 +201,13 @@ impl SegmentWriter {
     ) -> Result<Self, FormatError> {
         let page_rows = options.page_rows_for(plan.rows, plan.raw_bytes);
         let received_as_delay = plan.keeps_delays();
-        let (properties, rest) = plan.choose(options.columns_max);
+        let properties = plan.choose(options.columns_max);
+        // Names that have a column are counted whole, so that a reader knows all of their types.
+        let pinned = properties.iter().map(|(name, _)| name.as_str());
+        let count = SliceCount::new(0, options.names_max, pinned);
         let layout = Layout { kind: ObjectKind::Segment, properties, received_as_delay };
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
-        Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::default()), writer, rest })
+        Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::new(count)), writer })
     }
 
     pub fn rows(&self) -> u64 {
@@ -196,12 +233,27 @@ impl SegmentWriter {
     }
 
     pub fn finish(self) -> Result<ObjectBytes, FormatError> {
-        let facts = match self.facts {
+        let slice = match self.facts {
             Facts::Gathered(count) => count.finish(self.project_id),
-            Facts::Known(facts) => facts,
+            Facts::Known(slice) => slice,
         };
-        self.writer.finish(Some(self.project_id), self.rest, vec![facts])
+        let rest = rest_of(&self.writer.layout, &slice);
+        self.writer.finish(Some(self.project_id), rest, vec![slice])
     }
+}
+
+/// What the JSON column has values of.
+fn rest_of(layout: &Layout, slice: &SliceFacts) -> Rest {
+    let mut names: Vec<String> = Vec::new();
+    for fact in &slice.properties {
+        let has_column = layout.columns_of(&fact.name).any(|(kind, _)| kind == fact.kind);
+        // Where any name may be there, only those need be told of that have a column of another type.
+        let is_told = !slice.more_properties || layout.columns_of(&fact.name).next().is_some();
+        if !has_column && is_told && names.last() != Some(&fact.name) {
+            names.push(fact.name.clone());
+        }
+    }
+    Rest { names, has_more: slice.more_properties }
 }
 
 /// A run whose rows come one by one.
@@ -209,6 +261,7 @@ pub struct RunWriter {
     last: Option<(ProjectId, i32, PersonNo, Millis, EventId)>,
     count: SliceCount,
     slices: Vec<SliceFacts>,
+    names_max: usize,
     writer: ObjectWriter,
 }
 
@@ -218,7 +271,9 @@ impl RunWriter {
         let layout = Layout { kind: ObjectKind::Run, properties: Vec::new(), received_as_delay: false };
         let page_rows = options.page_rows_for(rows, raw_bytes);
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
-        Ok(Self { last: None, count: SliceCount::default(), slices: Vec::new(), writer })
+        let names_max = options.names_max;
+        let count = SliceCount::new(0, names_max, std::iter::empty());
+        Ok(Self { last: None, count, slices: Vec::new(), names_max, writer })
     }
 
     pub fn rows(&self) -> u64 {
@@ -244,7 +299,7 @@ impl RunWriter {
     }
 
     fn end_slice(&mut self, project_id: ProjectId) {
-        let next = SliceCount::starting_at(self.writer.rows);
+        let next = SliceCount::new(self.writer.rows, self.names_max, std::iter::empty());
         self.slices.push(std::mem::replace(&mut self.count, next).finish(project_id));
     }
 
@@ -252,7 +307,7 @@ impl RunWriter {
         if let Some(last) = self.last {
             self.end_slice(last.0);
         }
-        self.writer.finish(None, Vec::new(), self.slices)
+        self.writer.finish(None, Rest::default(), self.slices)
     }
 }
 
@@ -291,10 +346,14 @@ impl ObjectWriter {
         if self.page.rows() == 0 && self.layout.kind == ObjectKind::Segment {
             self.page_first_persons.push(row.person_no);
         }
-        self.page.push(row)?;
+        let rest_bytes = self.page.push(row)?;
         self.hashes.push(identity);
         self.rows += 1;
         self.raw_bytes += row.raw_bytes();
+        if self.layout.kind == ObjectKind::Segment {
+            // The names that are in every row after all.
+            self.raw_bytes += rest_bytes as u64;
+        }
         widen(&mut self.received, (row.received_at, row.received_at));
         if self.page.rows() == self.page_rows {
             self.file.write(&self.page.take()?)?;
@@ -305,7 +364,7 @@ impl ObjectWriter {
     fn finish(
         mut self,
         project_id: Option<ProjectId>,
-        rest: Vec<String>,
+        rest: Rest,
         slices: Vec<SliceFacts>,
     ) -> Result<ObjectBytes, FormatError> {
         if self.rows == 0 {

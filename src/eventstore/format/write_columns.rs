@@ -95,7 +95,8 @@ impl PageBuffer {
         self.rows
     }
 
-    pub fn push(&mut self, row: &StoredRow) -> Result<(), FormatError> {
+    /// The bytes of those properties that share a column.
+    pub fn push(&mut self, row: &StoredRow) -> Result<usize, FormatError> {
         self.person_no.push(row.person_no);
         self.occurred_at.push(row.occurred_at);
         self.event.append_value(&row.event);
@@ -111,22 +112,22 @@ impl PageBuffer {
         }
         let mut others: Vec<(&str, &PropertyValue)> = Vec::new();
         for (position, (name, value)) in row.properties.iter().enumerate() {
-            let number = self.names.number(position, name);
-            let columns = self.columns_of.get(number);
+            // Only names that have a column are remembered, however many others there are.
+            let columns = self.names.find(position, name).map(|number| &self.columns_of[number]);
             match columns.and_then(|of_kinds| of_kinds[PropertyKind::of(value) as usize]) {
                 Some(index) => self.properties[index].set(self.rows, value),
                 None => others.push((name, value)),
             }
         }
+        self.rest_text.clear();
         if others.is_empty() {
             self.rest.append_null();
         } else {
-            self.rest_text.clear();
             json::write(&mut self.rest_text, others.into_iter())?;
             self.rest.append_value(&self.rest_text);
         }
         self.rows += 1;
-        Ok(())
+        Ok(self.rest_text.len())
     }
 
     /// The page as arrays; the buffer is empty afterwards.

@@ -14,11 +14,10 @@ pub struct Need {
 
 impl Need {
     fn may_be_met(&self, slice: &SliceFacts) -> bool {
-        let first = slice.properties.partition_point(|fact| fact.name < self.property);
-        let mut facts = slice.properties[first..].iter().take_while(|fact| fact.name == self.property);
+        let Some(facts) = slice.facts_of(&self.property) else { return true };
         match self.range {
-            None => facts.next().is_some(),
-            Some((low, high)) => facts.filter_map(|fact| fact.range).any(|range| {
+            None => !facts.is_empty(),
+            Some((low, high)) => facts.iter().filter_map(|fact| fact.range).any(|range| {
                 let (least, greatest) = bounds(range);
                 least <= high && low <= greatest
             }),
@@ -42,10 +41,7 @@ impl ScanRequest {
 
     /// Whether a project's rows in an object may hold one that counts.
     pub(super) fn may_match(&self, slice: &SliceFacts) -> bool {
-        let has_event = |name: &String| {
-            slice.events.binary_search_by(|fact| fact.name.as_str().cmp(name.as_str())).is_ok()
-        };
-        self.events.as_ref().is_none_or(|events| events.iter().any(has_event))
+        self.events.as_ref().is_none_or(|events| events.iter().any(|name| slice.may_have_event(name)))
             && self.needs.iter().all(|need| need.may_be_met(slice))
     }
 }

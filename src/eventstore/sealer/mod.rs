@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::eventstore::each_server;
-use crate::eventstore::format::FormatError;
+use crate::eventstore::format::{FormatError, WriteOptions};
 use crate::model::{Clock, ObjectId, Random, ReplicaId, ServerId, ShardNo};
 use crate::storage::server::journal;
 use crate::storage::server::leases::{self, Lease, LeaseTask};
@@ -92,6 +92,7 @@ pub struct SealContext {
     pub idle: Duration,
     pub segment_rows_min: usize,
     pub segment_rows_max: usize,
+    pub write: WriteOptions,
     pub persons_cache_entries_max: usize,
 }
 

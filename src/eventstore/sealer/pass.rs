@@ -9,7 +9,7 @@ use super::duplicates::{self, Identity, OpenedCache};
 use super::persons::{self, PersonsCache, ProjectPersons};
 use super::{SealContext, SealError};
 use crate::eventstore::Placement;
-use crate::eventstore::format::{StoredRow, WriteOptions, write_run, write_segment};
+use crate::eventstore::format::{StoredRow, write_run, write_segment};
 use crate::model::{BatchId, Event, FastSet, Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::server::failed_events::{self, FailedEvent};
 use crate::storage::server::journal::{self, JournalBatch};
@@ -320,9 +320,9 @@ async fn write_objects(
     rows: BTreeMap<ProjectId, Vec<StoredRow>>,
 ) -> Result<Vec<NewObject>, SealError> {
     let (segment_rows_min, segment_rows_max) = (context.segment_rows_min, context.segment_rows_max);
+    let options = context.write;
     let random = context.random.clone();
     let written = tokio::task::spawn_blocking(move || -> Result<Vec<NewObject>, SealError> {
-        let options = WriteOptions::default();
         let place = |project_id, object| {
             let object_id = ObjectId::random(&*random);
             Placement { object_id, shard_no, project_id, tier: 0, mask_version: 0 }.place(object)

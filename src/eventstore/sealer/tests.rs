@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::eventstore::fixture::two_servers;
-use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, StoredRow, Want};
+use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, StoredRow, Want, WriteOptions};
 use crate::model::ProjectId;
 use crate::model::{
     BatchId, DAY_MS, Event, EventId, ManualClock, PropertyValue, ReplicaId, SeededRandom, TimeSource,
@@ -31,6 +31,7 @@ fn context(segment_rows_min: usize) -> SealContext {
         idle: Duration::from_millis(1),
         segment_rows_min,
         segment_rows_max: 100,
+        write: WriteOptions::default(),
         persons_cache_entries_max: 1_000,
     }
 }

@@ -1,0 +1,134 @@
+//! What a client that writes ids into names does to an object: less than one would fear.
+
+use super::*;
+
+const JUNK_OF_A_ROW: u32 = 100;
+
+/// A name like an id: it does not compress.
+fn junk(n: u32) -> String {
+    format!("id_{:016x}", crate::model::hash64(&n.to_le_bytes()))
+}
+
+/// 1,000 rows with 100 names each that no other row has, beside ordinary properties; each event's name
+/// is its own too.
+fn flooded_rows() -> Vec<StoredRow> {
+    let rows = 0..1_000_u32;
+    rows.map(|n| {
+        let mut row = row(n / 10, i64::from(n) * 1_000, u128::from(n));
+        row.event = format!("event{n:04}");
+        let junk = (n * JUNK_OF_A_ROW..(n + 1) * JUNK_OF_A_ROW)
+            .map(|name| (junk(name), PropertyValue::Integer(i64::from(n))));
+        let mut properties: Vec<_> = junk.collect();
+        // One type has a column, the other is too rare for one.
+        let amount = match n {
+            999 => PropertyValue::String("late".into()),
+            _ => PropertyValue::Integer(i64::from(n)),
+        };
+        properties.push(("amount".into(), amount));
+        properties.push(("plan".into(), PropertyValue::String("pro".into())));
+        properties.sort_by(|(a, _), (b, _)| a.cmp(b));
+        row.properties = properties;
+        row
+    })
+    .collect()
+}
+
+fn few_columns() -> WriteOptions {
+    WriteOptions { page_rows: 64, columns_max: 2, names_max: 200, ..WriteOptions::default() }
+}
+
+fn parts_of(reader: &ObjectReader, name: &str) -> Vec<u32> {
+    let columns = Columns::Block { properties: vec![name.to_owned()] };
+    reader.parts_for(&Want { columns, rows: RowRanges::All }).unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_names_stay_askable_and_are_not_listed() {
+    let rows = flooded_rows();
+    for (options, header_max) in [(few_columns(), 4_000), (WriteOptions::default(), 60_000)] {
+        let object = write_segment(&rows, &options).unwrap();
+        let facts = object.facts.to_bytes();
+        let header = object.parts[HEADER_PART as usize].len();
+        println!("{} columns: part 0 {header} bytes, facts {} bytes", options.columns_max, facts.len());
+        assert!(header < header_max && facts.len() < 60_000, "{header} and {} bytes", facts.len());
+        let slice = &object.facts.slices[0];
+        assert!(slice.more_properties);
+        assert!(slice.events.len() <= options.names_max && slice.properties.len() <= options.names_max + 1);
+        assert_eq!(slice.more_events, options.names_max < 1_000);
+        assert!(slice.may_have_event("event0999"));
+        assert_eq!(slice.may_have_event("never"), slice.more_events);
+
+        assert_eq!(exact(&read_rows(&object, RowRanges::All)), exact(&rows));
+        let (first, middle, last) = (junk(0), junk(50_000), junk(99_999));
+        let asked = ["amount", &first, &middle, &last, "plan", "never"];
+        assert_block_shows(&read_block(&object, &asked, RowRanges::All), &rows, &asked);
+        let some = RowRanges::one(300..777);
+        assert_block_shows(&read_block(&object, &asked, some), &rows[300..777], &asked);
+    }
+}
+
+#[test]
+fn only_questions_for_names_without_a_column_read_the_shared_one() {
+    let object = write_segment(&flooded_rows(), &few_columns()).unwrap();
+    let reader = open(&object);
+    let shared = object.facts.parts - 1;
+    for (name, reads_shared) in
+        [("plan", false), ("amount", true), (&junk(0), true), (&junk(99_999), true), ("never", true)]
+    {
+        assert_eq!(parts_of(&reader, name).contains(&shared), reads_shared, "{name}");
+    }
+    // One that lists all its names knows which it does not have.
+    let options = WriteOptions { names_max: 200_000, ..few_columns() };
+    let object = write_segment(&flooded_rows(), &options).unwrap();
+    assert!(!parts_of(&open(&object), "never").contains(&(object.facts.parts - 1)));
+    assert!(parts_of(&open(&object), &junk(0)).contains(&(object.facts.parts - 1)));
+}
+
+#[test]
+fn facts_are_whole_or_say_that_they_are_not() {
+    let object = write_segment(&flooded_rows(), &few_columns()).unwrap();
+    let slice = &object.facts.slices[0];
+    let facts = slice.facts_of("amount").unwrap();
+    let shown: Vec<_> = facts.iter().map(|fact| (fact.kind, fact.rows, fact.range)).collect();
+    let range = Some(NumberRange::Integer(0, 998));
+    assert_eq!(shown, [(PropertyKind::String, 1, None), (PropertyKind::Integer, 999, range)]);
+    assert_eq!(slice.facts_of(&junk(99_999)), None, "counted late, or not listed");
+    assert_eq!(slice.facts_of("never"), None);
+
+    let run = write_run(&flooded_rows(), &few_columns()).unwrap();
+    let slice = &run.facts.slices[0];
+    assert!(slice.more_events && slice.properties.len() <= 201);
+    assert_eq!(slice.facts_of("plan").unwrap()[0].rows, 1_000);
+}
+
+#[test]
+fn the_last_row_of_a_name_is_known_to_the_second() {
+    let mut rows = many_rows();
+    rows.sort_by_key(|row| row.occurred_at);
+    let end = rows.last().unwrap().occurred_at;
+    rows[15_000].event = "once".into();
+    rows[100].properties.push(("seldom".into(), PropertyValue::Bool(true)));
+    rows.sort_by_key(StoredRow::segment_key);
+    let object = write_segment(&rows, &WriteOptions::default()).unwrap();
+    let facts = ObjectFacts::from_bytes(&object.facts.to_bytes()).unwrap();
+    let slice = &facts.slices[0];
+    let last_of = |name: &str| slice.events.iter().find(|fact| fact.name == name).unwrap().quiet_secs;
+    assert_eq!(slice.last_at(last_of("once")), 15_000 * 60_000);
+    assert_eq!(slice.last_at(slice.facts_of("seldom").unwrap()[0].quiet_secs), 100 * 60_000);
+    assert_eq!(slice.last_at(slice.facts_of("page").unwrap()[0].quiet_secs), end);
+}
+
+#[test]
+fn objects_of_the_version_before_are_read() {
+    let object = write_segment(&many_rows(), &small_pages()).unwrap();
+    let mut older = object.clone();
+    let mut header = older.parts[0].to_vec();
+    header[4] = 1;
+    older.parts[0] = header.into();
+    assert_eq!(read_rows(&older, RowRanges::All), many_rows());
+    let mut facts = object.facts.to_bytes();
+    facts[0] = 1;
+    assert_eq!(ObjectFacts::from_bytes(&facts).unwrap(), object.facts);
+    facts[0] = 0;
+    assert!(matches!(ObjectFacts::from_bytes(&facts), Err(FormatError::UnknownVersion(0))));
+}
