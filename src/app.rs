@@ -19,7 +19,7 @@ use crate::config::{CacheConfig, Config, TicketsConfig};
 use crate::eventstore::compaction::Compactor;
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::scan::Scanner;
-use crate::eventstore::sealer::{SealContext, Sealer};
+use crate::eventstore::sealer::{SealContext, Sealer, TraitLimits};
 use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
 use crate::model::{Clock, Random, ReplicaId};
 use crate::storage::{DatabaseClock, Storage, checkup};
@@ -208,6 +208,10 @@ pub fn seal_context(
         segment_rows_max: sealing.segment_rows_max as usize,
         write: sealing.into(),
         persons_cache_entries_max: sealing.persons_cache_entries_max as usize,
+        traits: TraitLimits {
+            keys_max: sealing.traits_max as usize,
+            bytes_max: sealing.traits_bytes_max as usize,
+        },
     }
 }
 

@@ -37,6 +37,10 @@ pub struct SealingConfig {
     pub retired_grace_secs: u32,
     /// Memory for the numbers of known distinct ids in this process.
     pub persons_cache_entries_max: u32,
+    /// Traits that one person may have; who has so many keeps those.
+    pub traits_max: u32,
+    /// Names and values of one person's traits together.
+    pub traits_bytes_max: u32,
 }
 
 impl Default for SealingConfig {
@@ -55,6 +59,8 @@ impl Default for SealingConfig {
             compact_every_ms: 5_000,
             retired_grace_secs: 120,
             persons_cache_entries_max: 200_000,
+            traits_max: 200,
+            traits_bytes_max: 32 << 10,
         }
     }
 }
@@ -76,6 +82,8 @@ impl SealingConfig {
         check("compact_fan_in", self.compact_fan_in, 2, 64);
         check("compact_every_ms", self.compact_every_ms, 50, 3_600_000);
         check("retired_grace_secs", self.retired_grace_secs, 1, 86_400);
+        check("traits_max", self.traits_max, 0, 2_000);
+        check("traits_bytes_max", self.traits_bytes_max, 1 << 10, 1 << 20);
         check("persons_cache_entries_max", self.persons_cache_entries_max, 1_000, 100_000_000);
     }
 }

@@ -15,7 +15,9 @@ use futures_util::future::try_join_all;
 use super::format::{Columns, HEADER_PART, ObjectKind, ObjectReader, PartSet, RowRanges, StoredRow, Want};
 use super::recent;
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
-use crate::model::{Event, EventId, Millis, PersonNo, ProjectId, ShardNo, shard_of, utc_day};
+use super::sealer::Traits;
+use crate::model::{Event, EventId, Millis, PersonNo, ProjectId, PropertyValue, ShardNo, shard_of, utc_day};
+use crate::storage::server::profiles::{self, Days};
 use crate::storage::server::{objects, persons};
 use crate::storage::{Db, Shards};
 
@@ -57,6 +59,10 @@ pub struct PersonEvents {
     pub events: Vec<Event>,
     /// There are more than were asked for.
     pub more: bool,
+    /// UTC days of the first and the last of all events, as far as is known.
+    pub days: Option<Days>,
+    /// Sorted by name. What waits in the journal is not in them yet.
+    pub traits: Vec<(String, PropertyValue)>,
     /// What of runs and segments was read for it.
     pub bytes_read: u64,
 }
@@ -91,6 +97,11 @@ async fn read_in_shard(
         if listing.masked.binary_search(&person_no).is_err() {
             let ids = persons::find_ids_of_persons(db, shard_no, project_id, &[person_no]).await?;
             found.distinct_ids.extend(ids.iter().map(|known| known.distinct_id.clone()));
+            let profile = profiles::find_profiles(db, shard_no, project_id, &[person_no]).await?.pop();
+            if let Some(profile) = profile {
+                found.days = profile.days;
+                found.traits = traits_of(profile.traits.as_deref(), shard_no, person_no);
+            }
             events.retain(|event| found.distinct_ids.contains(&event.distinct_id));
             let wanted = Wanted { project_id, person_no, after, limit };
             let sealed = read_objects(db, listing.objects, wanted).await?;
@@ -121,12 +132,27 @@ async fn read_in_shard(
     let mut seen = HashSet::new();
     events.sort_by_key(|event| (event.received_at, event.event_id));
     events.retain(|event| seen.insert((event.event_id, utc_day(event.occurred_at))));
+    let days = events.iter().map(|event| utc_day(event.occurred_at)).map(|day| (day, day));
+    found.days = days.chain(found.days).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     events.retain(|event| after.is_none_or(|after| EventPlace::of(event) < after));
     events.sort_by_key(|event| std::cmp::Reverse(EventPlace::of(event)));
     found.more |= events.len() > limit;
     events.truncate(limit);
     found.events = events;
     Ok(found)
+}
+
+/// The stored traits; none when a newer release has written them.
+fn traits_of(stored: Option<&[u8]>, shard_no: ShardNo, person_no: PersonNo) -> Vec<(String, PropertyValue)> {
+    match stored.map(Traits::decode) {
+        None => Vec::new(),
+        Some(Ok(traits)) => traits.values(),
+        Some(Err(error)) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, shard.no = shard_no.0, person_no, "unreadable traits");
+            Vec::new()
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -20,6 +20,7 @@ mod ledger;
 mod operators;
 mod oracle;
 mod pages;
+mod persons;
 mod redis;
 mod reference;
 mod replicas;

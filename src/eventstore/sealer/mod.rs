@@ -9,8 +9,10 @@ mod doubts;
 mod duplicates;
 mod pass;
 mod persons;
+mod profiles;
 #[cfg(test)]
 mod tests;
+mod traits;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use duplicates::OpenedCache;
 pub use pass::{LINK_EVENT, PassOutcome};
 use pass::{ShardMemory, run_pass};
 use persons::PersonsCache;
+use profiles::DaysCache;
+pub use traits::{TraitLimits, Traits, TraitsError};
 
 /// Memory for duplicate filters, for all shards of this process.
 const FILTERS_BYTES_MAX: usize = 64 << 20;
@@ -94,12 +98,14 @@ pub struct SealContext {
     pub segment_rows_max: usize,
     pub write: WriteOptions,
     pub persons_cache_entries_max: usize,
+    pub traits: TraitLimits,
 }
 
 #[derive(Clone)]
 struct SealMetrics {
     events: prometheus::IntCounterVec,
     batches: prometheus::IntCounter,
+    traits_dropped: prometheus::IntCounter,
     failures: prometheus::IntCounter,
     leases_lost: prometheus::IntCounter,
     pass_seconds: prometheus::Histogram,
@@ -117,6 +123,10 @@ impl SealMetrics {
                 &["outcome"],
             ),
             batches: metrics.counter("weir_seal_batches_total", "Batches taken from the journal."),
+            traits_dropped: metrics.counter(
+                "weir_seal_traits_dropped_total",
+                "Values of traits left out because the person has as many or as long ones as are kept.",
+            ),
             failures: metrics.counter("weir_seal_pass_failures_total", "Passes that failed."),
             leases_lost: metrics.counter(
                 "weir_seal_leases_lost_total",
@@ -143,6 +153,7 @@ impl SealMetrics {
 
     fn count(&self, outcome: &PassOutcome) {
         self.batches.inc_by(outcome.batches);
+        self.traits_dropped.inc_by(outcome.traits_dropped);
         for (name, events) in [
             ("stored", outcome.rows),
             ("duplicate", outcome.duplicates),
@@ -335,6 +346,7 @@ impl Sealer {
         let shards = self.workers.len().max(1);
         let memory = ShardMemory {
             persons: PersonsCache::new(self.context.persons_cache_entries_max / shards),
+            days: DaysCache::new(self.context.persons_cache_entries_max / shards),
             opened: OpenedCache::new(FILTERS_BYTES_MAX / shards),
         };
         worker.held = Some((lease, memory));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::doubts::{self, Broken, Doubts, Sift};
 use super::duplicates::{self, Identity, OpenedCache};
 use super::persons::{self, PersonsCache, ProjectPersons};
+use super::profiles::{self, DaysCache, ProfileChanges};
 use super::{SealContext, SealError};
 use crate::eventstore::Placement;
 use crate::eventstore::format::{StoredRow, write_run, write_segment};
@@ -27,6 +28,7 @@ pub use crate::model::LINK_EVENT;
 /// What the worker of one shard remembers between passes, for as long as its lease lasts.
 pub struct ShardMemory {
     pub persons: PersonsCache,
+    pub days: DaysCache,
     pub opened: OpenedCache,
 }
 
@@ -37,6 +39,8 @@ pub struct PassOutcome {
     pub rows: u64,
     pub duplicates: u64,
     pub links: u64,
+    /// Values of traits that a limit kept out of a profile.
+    pub traits_dropped: u64,
     /// Events and whole batches that cannot be sealed and were put aside.
     pub broken: u64,
     /// Whether the journal had more than one pass takes.
@@ -142,6 +146,13 @@ async fn seal(
     outcome.rows = rows.values().map(Vec::len).sum::<usize>() as u64;
     outcome.duplicates = before as u64 - outcome.rows;
 
+    let mut profiles = BTreeMap::new();
+    for (project_id, rows) in &rows {
+        let (persons, limits) = (&projects[project_id], context.traits);
+        let changes = profiles::find_changes(db, &mut memory.days, shard_no, persons, rows, limits).await?;
+        outcome.traits_dropped += changes.traits_dropped;
+        profiles.insert(*project_id, changes);
+    }
     let made = write_objects(context, shard_no, rows).await?;
     let mut objects_made = Vec::new();
     // What is rolled back leaves no parts behind that somebody would have to clear away.
@@ -157,6 +168,7 @@ async fn seal(
         lease: *lease,
         objects: objects_made,
         projects,
+        profiles,
         links,
         broken: broken.into_iter().map(|broken| broken.put_aside(failed_id(), now)).collect(),
         batch_ids,
@@ -172,6 +184,9 @@ async fn seal(
     failpoint::hit("seal.after_commit");
     for (project_id, persons) in &closing.projects {
         persons.new.iter().for_each(|id| memory.persons.remember(*project_id, id));
+    }
+    for (project_id, changes) in &closing.profiles {
+        memory.days.remember_all(*project_id, changes);
     }
     Ok(outcome)
 }
@@ -361,6 +376,7 @@ struct Closing {
     lease: Lease,
     objects: Vec<(ObjectKind, ObjectId)>,
     projects: BTreeMap<ProjectId, ProjectPersons>,
+    profiles: BTreeMap<ProjectId, ProfileChanges>,
     links: Vec<Link>,
     broken: Vec<FailedEvent>,
     batch_ids: Vec<BatchId>,
@@ -380,6 +396,9 @@ impl Closing {
             stored::insert_new(tx, shard_no, *project_id, &persons.new, self.now).await?;
             let (next_person_no, next_id_no) = persons.next_numbers();
             stored::raise_counters(tx, shard_no, *project_id, next_person_no, next_id_no).await?;
+        }
+        for (project_id, changes) in &self.profiles {
+            changes.write(tx, shard_no, *project_id, self.now).await?;
         }
         for link in &self.links {
             let Link { project_id, distinct_id, target } = link;

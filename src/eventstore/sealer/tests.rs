@@ -1,5 +1,7 @@
 //! Passes over real journals, on both back ends.
 
+mod profiles;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,11 +35,16 @@ fn context(segment_rows_min: usize) -> SealContext {
         segment_rows_max: 100,
         write: WriteOptions::default(),
         persons_cache_entries_max: 1_000,
+        traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
     }
 }
 
 fn memory() -> ShardMemory {
-    ShardMemory { persons: PersonsCache::new(100), opened: OpenedCache::new(1 << 20) }
+    ShardMemory {
+        persons: PersonsCache::new(100),
+        days: DaysCache::new(100),
+        opened: OpenedCache::new(1 << 20),
+    }
 }
 
 fn event(who: &str, id: u8, at: i64) -> Event {

@@ -14,9 +14,9 @@ use super::ticket_view::{json, rfc3339};
 use super::tickets::{invalid_parameter, json_response};
 use crate::eventstore::person::{EventPlace, PersonEvents, PersonRequest, read_person};
 use crate::http::extract::{Caller, Params};
-use crate::http::web::live;
+use crate::http::web::{format, live};
 use crate::http::{ApiError, HttpState};
-use crate::model::{Event, EventId};
+use crate::model::{Event, EventId, PropertyValue};
 
 const EVENTS_DEFAULT: u32 = 100;
 /// An answer ends before the event with which it would be longer; at least one is in it.
@@ -28,6 +28,11 @@ struct PersonView<'a> {
     distinct_id: &'a str,
     /// Every id of the person, sorted.
     distinct_ids: &'a [String],
+    /// What events have said about the person with `$set`, `$set_once` and `$identify`.
+    traits: BTreeMap<&'a str, Value>,
+    /// The UTC days of the first and the last event of all.
+    first_day: Option<String>,
+    last_day: Option<String>,
     /// When the oldest event that was looked at occurred, and the newest.
     first_seen_at: String,
     last_seen_at: String,
@@ -86,6 +91,9 @@ pub async fn get_person(
     let view = PersonView {
         distinct_id: &distinct_id,
         distinct_ids: &found.distinct_ids,
+        traits: values(&found.traits),
+        first_day: found.days.map(|(first, _)| format::utc_date(first).to_string()),
+        last_day: found.days.map(|(_, last)| format::utc_date(last).to_string()),
         first_seen_at: rfc3339(oldest.occurred_at),
         last_seen_at: rfc3339(newest.occurred_at),
         events: found.events.len(),
@@ -156,11 +164,7 @@ fn page(found: &PersonEvents, this: &str, limit: u32) -> bytes::Bytes {
             distinct_id: &event.distinct_id,
             occurred_at: rfc3339(event.occurred_at),
             received_at: rfc3339(event.received_at),
-            properties: event
-                .properties
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.to_json()))
-                .collect(),
+            properties: values(&event.properties),
         });
         if last.is_some() {
             if text.len() + view.len() > ANSWER_BYTES_MAX {
@@ -178,6 +182,10 @@ fn page(found: &PersonEvents, this: &str, limit: u32) -> bytes::Bytes {
     text.extend_from_slice(&json(&next));
     text.push(b'}');
     text.into()
+}
+
+fn values(named: &[(String, PropertyValue)]) -> BTreeMap<&str, Value> {
+    named.iter().map(|(name, value)| (name.as_str(), value.to_json())).collect()
 }
 
 /// Where the next page begins, as 48 hexadecimal digits.

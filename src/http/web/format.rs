@@ -3,7 +3,7 @@
 
 use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 
-use crate::model::Millis;
+use crate::model::{DAY_MS, Millis};
 
 /// Between a number and its unit: narrow, and never broken at a line's end.
 pub const THIN: char = '\u{202f}';
@@ -165,6 +165,11 @@ pub fn day_month(day: Date) -> String {
 /// `12 Nov 2025`.
 pub fn day_month_year(day: Date) -> String {
     format!("{} {} {}", day.day(), month_name(day), day.year())
+}
+
+/// The date of a UTC day as it is counted from 1970.
+pub fn utc_date(day: i32) -> Date {
+    zoned(Millis::from(day) * DAY_MS, &TimeZone::UTC).date()
 }
 
 pub fn month_name(day: Date) -> &'static str {

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
+use super::format;
 use super::live;
 use super::views::{self, LiveRow, Nav, PersonPage, PersonsPage, Profile};
 use crate::eventstore::person::{PersonEvents, PersonRequest, read_person};
@@ -83,5 +84,7 @@ fn profile(found: &PersonEvents) -> Option<Profile> {
         events: found.events.len(),
         top,
         properties: properties.into_iter().collect(),
+        traits: found.traits.iter().map(|(name, value)| (name.clone(), live::shown(value))).collect(),
+        first_day: found.days.map(|(first, _)| format::day_month_year(format::utc_date(first))),
     })
 }

@@ -7,3 +7,4 @@ pub mod masks;
 pub mod objects;
 pub mod overview;
 pub mod persons;
+pub mod profiles;

@@ -64,13 +64,16 @@ async fn a_person_has_a_profile_and_events_in_pages() {
           "event": "signed_up"
         }
       ],
+      "first_day": "2026-11-23",
       "first_seen_at": "2026-11-23T04:03:31Z",
+      "last_day": "2026-11-23",
       "last_seen_at": "2026-11-23T04:03:35Z",
       "links": {
         "events": "/api/v1/persons/u1/events",
         "self": "/api/v1/persons/u1"
       },
-      "more_events": false
+      "more_events": false,
+      "traits": {}
     }
     "#);
     let whole = Answer::to(api.get("/api/v1/persons/u1/events")).await.json();

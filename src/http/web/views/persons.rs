@@ -23,6 +23,10 @@ pub struct Profile {
     pub top: Vec<(String, usize)>,
     /// The latest value of each property, by name.
     pub properties: Vec<(String, String)>,
+    /// What events have set about them, by name.
+    pub traits: Vec<(String, String)>,
+    /// The UTC day of the first event, also of those that were not read.
+    pub first_day: Option<String>,
 }
 
 /// `/p/{id}/persons?id=…`.
