@@ -44,9 +44,11 @@
     }
     return fetchJson(from(control) + "/menu").then(function (menu) {
       var names = kind === "event" ? menu.events : menu.properties;
-      return fixed(control).concat(names.map(function (one) {
-        return { value: one.name, name: one.name, count: one.count, types: one.types };
+      var all = fixed(control).concat(names.map(function (one) {
+        return { value: one.name, name: one.name, count: one.count, types: one.types, seen: one.seen };
       }));
+      all.rarer = kind === "event" ? menu.more_events : menu.more_properties;
+      return all;
     });
   }
   // What begins with the words comes first, then what holds them, each the most frequent first.
@@ -124,12 +126,18 @@
       panel.list.appendChild(row);
     });
     var more = matching(panel.all, typed).length - panel.shown.length;
-    if (more > 0) say("And " + count(more) + " more: type to search.");
-    else if (!panel.all.length) say(panel.control.dataset.pick === "value" ? "" : "Nothing has been sent yet.");
-    else if (!panel.shown.length) say("Nothing matches.");
-    else say("");
+    panel.about = "";
+    if (more > 0) panel.about = "And " + count(more) + " more: type to search.";
+    else if (!panel.all.length) panel.about = panel.control.dataset.pick === "value" ? "" : "Nothing has been sent yet.";
+    else if (panel.all.rarer && !panel.shown.length) panel.about = "Nothing matches among the most frequent names. Ask for rarer ones as JSON.";
+    else if (!panel.shown.length) panel.about = "Nothing matches.";
+    say(panel.about);
     var chosen = panel.shown.findIndex(function (one) { return one.value === panel.control.value; });
     move(panel.own ? (typed ? 0 : Math.max(chosen, 0)) : -1);
+  }
+  // What is known of the row that the keyboard or the pointer is at, before what is said of the list.
+  function tell(parts) {
+    say(parts.concat(panel.about).filter(Boolean).join(" · "));
   }
   function say(text) {
     panel.hint.textContent = text;
@@ -146,17 +154,18 @@
     row.scrollIntoView({ block: "nearest" });
     examples(panel.shown[panel.at]);
   }
-  // The most frequent values of the property that the keyboard or the pointer is at.
+  // When it was last seen, and the most frequent values of a property.
   function examples(one) {
-    var kind = panel.control.dataset.pick, mine = panel;
-    if ((kind !== "property" && kind !== "breakdown") || !one.value || one.value === "$event") return;
+    var kind = panel.control.dataset.pick, mine = panel, seen = one.seen ? "Last seen " + one.seen : "";
     clearTimeout(panel.timer);
+    tell([seen]);
+    if ((kind !== "property" && kind !== "breakdown") || !one.value || one.value === "$event") return;
     panel.timer = setTimeout(function () {
       if (panel !== mine) return;
       fetchJson(from(mine.control) + "/values?property=" + encodeURIComponent(one.value)).then(function (found) {
         if (panel !== mine || panel.shown[panel.at] !== one) return;
         var names = found.values.slice(0, 6).map(function (value) { return value.value; });
-        say(names.length ? "For example " + names.join(", ") : "");
+        tell([names.length ? "For example " + names.join(", ") : "", seen]);
       }).catch(function () { /* then without examples */ });
     }, 200);
   }

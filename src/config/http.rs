@@ -29,6 +29,9 @@ pub struct HttpConfig {
     pub event_stream_secs: u32,
     /// The most events of one person in one answer or on their page.
     pub person_events_max: u32,
+    /// Event names, and property names, of a project that menus and the catalogue list, the most
+    /// frequent ones.
+    pub catalogue_names_max: u32,
     /// How often sessions that have ended and old counts of failed log-ins are deleted.
     pub sessions_deleted_every_secs: u32,
     /// At a stop by TERM, how long readiness fails while requests are still taken: two check intervals
@@ -51,6 +54,7 @@ impl Default for HttpConfig {
             event_streams_max: 500,
             event_stream_secs: 25,
             person_events_max: 500,
+            catalogue_names_max: 2_000,
             sessions_deleted_every_secs: 600,
             drain_wait_secs: 5,
             drain_secs_max: 30,
@@ -86,6 +90,7 @@ impl HttpConfig {
                 problems.push(Problem::new("http.trusted_proxies", proxy, "give IP addresses"));
             }
         }
+        check_range(problems, "http.catalogue_names_max", self.catalogue_names_max.into(), 1, 20_000);
         check_range(problems, "http.keep_alive_secs", self.keep_alive_secs.into(), 1, 3600);
         check_range(problems, "http.event_streams_max", self.event_streams_max.into(), 1, 100_000);
         check_range(problems, "http.event_stream_secs", self.event_stream_secs.into(), 1, 25);

@@ -2,8 +2,9 @@
 
 mod block;
 pub mod compaction;
+pub mod examples;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod format;
 pub mod forwarder;
 mod objects;

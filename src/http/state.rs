@@ -38,6 +38,7 @@ impl HttpState {
         Self {
             access: Access::new(storage.clone(), clock.clone(), random.clone()),
             http_metrics: HttpMetrics::new(&metrics),
+            menus: MenuCache::new(config.http.catalogue_names_max as usize, &metrics),
             streams: EventStreams::new(&config.http, &metrics),
             storage,
             config,
@@ -45,7 +46,6 @@ impl HttpState {
             random,
             metrics,
             readiness: Readiness::default(),
-            menus: MenuCache::default(),
         }
     }
 }

@@ -32,6 +32,8 @@ export const menus = check(async (page, { project }) => {
   const first = page.locator(".pick-panel [role=option]").first();
   expect((await first.textContent()).startsWith("purchased"), `typed "purch", first is ${await first.textContent()}`);
   expect(/\d/.test(await first.locator("b").textContent()), "an event has a count");
+  const hint = await page.locator(".pick-hint").textContent();
+  expect(/^Last seen .+ ago|^Last seen just now/.test(hint), `an event says when it was last seen, but says ${hint}`);
   await page.keyboard.press("Enter");
   await page.waitForURL(/s0\.event=purchased/);
   await page.waitForSelector("h2:has-text('Count of purchased')");
@@ -51,6 +53,16 @@ export const menus = check(async (page, { project }) => {
   await page.waitForFunction(() => document.activeElement.matches(".pick.none"));
   await page.keyboard.type("countr");
   await page.waitForSelector(".pick-hint:has-text('For example')");
+  const country = await page.locator(".pick-hint").textContent();
+  expect(/^For example [A-Z]{2}, [A-Z]{2}.* · Last seen /.test(country), `examples of a country are ${country}`);
+  // What does not exist in the project is not offered.
+  await page.keyboard.press("ControlOrMeta+a");
+  await page.keyboard.type("only_the_neighbour_has_this");
+  await page.waitForSelector(".pick-hint:has-text('Nothing matches.')");
+  expect(await page.locator(".pick-panel [role=option]").count() === 0, "there is nothing to choose");
+  await page.keyboard.press("ControlOrMeta+a");
+  await page.keyboard.type("countr");
+  await page.waitForSelector(".pick-panel [role=option]:has-text('country')");
   await page.keyboard.press("Enter");
   await page.waitForURL(/f0\.property=country/);
   await page.focus("[name='f0.value']");

@@ -26,13 +26,16 @@ impl Shop {
     async fn open() -> Self {
         let installation = Installation::embedded(4);
         let project = installation.create_project("Demo shop");
-        installation.create_project("Another shop");
+        let neighbour = installation.create_project("Another shop");
         installation.run(&["generate", "--events", EVENTS, "--out", "events.ndjson"]);
         let id = project.project_id.to_string();
         installation.run(&["import", "events.ndjson", "--project", &id]);
         let printed = installation.run(&["account", "create", EMAIL, "--admin"]);
         let password = password_in(&printed);
         let weir = installation.serve().await;
+        let event = json!({"event": "only_the_neighbour_has_this", "distinct_id": "eve", "id": "1",
+                           "properties": {"only_the_neighbour_has_this": 1}});
+        weir.api.send_all(&neighbour, &[event]).await;
         Self { _installation: installation, weir, project, password }
     }
 

@@ -28,7 +28,7 @@ use crate::storage::{Db, StorageError};
 use crate::telemetry::Metrics;
 
 pub use listing::{ListedObject, Listing};
-pub use menu::{MenuProperty, ProjectMenu};
+pub use menu::{MenuEvent, MenuProperty, ProjectMenu};
 pub use prune::Need;
 
 /// How often a scan begins again when objects vanish under it. Each time means that reading took

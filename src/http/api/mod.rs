@@ -2,7 +2,8 @@
 //! shapes are the `…View` structs; who may call is decided by the extractor
 //! [`Caller`](super::extract::Caller).
 
-pub mod persons;
+pub mod catalogue;
+mod persons;
 mod result_format;
 mod ticket_events;
 mod ticket_view;
@@ -16,6 +17,7 @@ use actix_web::web::{ServiceConfig, get, post, resource};
 /// The handlers of tickets take `web::Data<Tickets>`, registered where the server is bound.
 pub fn routes(config: &mut ServiceConfig) {
     config
+        .service(resource("/api/v1/catalogue").route(get().to(catalogue::get_catalogue)))
         .service(
             resource("/api/v1/tickets")
                 .route(get().to(tickets::list_tickets))

@@ -1,5 +1,6 @@
 //! The API over HTTP, with a question kind that does what it is asked.
 
+mod catalogue;
 mod following;
 mod persons;
 

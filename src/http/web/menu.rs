@@ -15,23 +15,35 @@ use super::{
 use crate::{
     eventstore::{
         format::PropertyKind,
-        scan::{MenuProperty, ProjectMenu, ScanError},
+        scan::{MenuProperty, ProjectMenu},
     },
     http::ApiError,
     model::{Millis, ProjectId},
     storage::Storage,
+    telemetry::Metrics,
 };
 
 const KEPT_MS: Millis = 10_000;
 const PROJECTS_MAX: usize = 500;
 
 /// One for the process.
-#[derive(Default)]
 pub struct MenuCache {
+    names_max: usize,
+    left_out: prometheus::IntCounterVec,
     known: Mutex<HashMap<ProjectId, (Millis, Arc<ProjectMenu>)>>,
 }
 
 impl MenuCache {
+    /// Menus of at most so many events and properties.
+    pub fn new(names_max: usize, metrics: &Metrics) -> Self {
+        let left_out = metrics.counters(
+            "weir_menu_names_left_out_total",
+            "Names that were left out of menus and catalogues because there are too many, each time one is read.",
+            &["names"],
+        );
+        Self { names_max, left_out, known: Mutex::default() }
+    }
+
     /// The project's menu; of servers that are away nothing.
     pub async fn get(
         &self,
@@ -45,7 +57,10 @@ impl MenuCache {
         {
             return Ok(menu);
         }
-        let menu = Arc::new(read(storage, project_id).await?);
+        let menu = read(storage, project_id, self.names_max).await?;
+        self.left_out.with_label_values(&["events"]).inc_by(menu.left_out.0);
+        self.left_out.with_label_values(&["properties"]).inc_by(menu.left_out.1);
+        let menu = Arc::new(menu);
         let mut known = self.known.lock().expect("no holder of this lock can panic");
         if known.len() >= PROJECTS_MAX {
             known.retain(|_, (read_at, _)| now - *read_at < KEPT_MS);
@@ -58,45 +73,29 @@ impl MenuCache {
     }
 }
 
-async fn read(storage: &Storage, project_id: ProjectId) -> Result<ProjectMenu, ApiError> {
+async fn read(storage: &Storage, project_id: ProjectId, names_max: usize) -> Result<ProjectMenu, ApiError> {
     let reads = storage.shards.all().map(|shard| async move {
-        let mut menu = ProjectMenu::default();
         let db = storage.shards.db_of(shard)?;
-        menu.add_shard(db, shard, project_id).await?;
-        Ok::<_, ScanError>(menu)
+        ProjectMenu::of_shard(db, shard, project_id, names_max).await
     });
-    let mut whole = ProjectMenu::default();
+    let mut whole = ProjectMenu::new(names_max);
     for menu in join_all(reads).await {
         match menu {
-            Ok(menu) => merge(&mut whole, menu),
+            Ok(menu) => whole.merge(menu),
             Err(error) if error.is_transient() => {
+                whole.is_partial = true;
                 tracing::debug!(project.id = project_id.0, error = %error, "a shard's part of a menu is missing");
             }
             Err(error) => return Err(ApiError::internal(error)),
         }
     }
-    Ok(whole)
-}
-
-fn merge(whole: &mut ProjectMenu, part: ProjectMenu) {
-    whole.last_at = whole.last_at.max(part.last_at);
-    for (name, rows) in part.events {
-        *whole.events.entry(name).or_default() += rows;
-    }
-    for (name, property) in part.properties {
-        let MenuProperty { rows, kinds } = property;
-        let known = whole.properties.entry(name).or_default();
-        known.rows += rows;
-        for (kind, rows) in kinds {
-            *known.kinds.entry(kind).or_default() += rows;
-        }
-    }
+    Ok(whole.finish())
 }
 
 /// As the form offers it: events by how many there are, properties by name.
 pub fn menus(menu: &ProjectMenu) -> Menus {
-    let mut events: Vec<(&String, &u64)> = menu.events.iter().collect();
-    events.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let mut events: Vec<_> = menu.events.iter().collect();
+    events.sort_by_key(|(_, event)| std::cmp::Reverse(event.rows));
     Menus {
         events: events.into_iter().map(|(name, _)| name.clone()).collect(),
         properties: menu

@@ -28,7 +28,7 @@ fn event(project_id: ProjectId, distinct_id: &str, n: u8) -> Event {
 
 impl Api {
     /// Commits events of one person.
-    async fn waits(&self, project_id: ProjectId, distinct_id: &str, events: &[Event]) {
+    pub(super) async fn waits(&self, project_id: ProjectId, distinct_id: &str, events: &[Event]) {
         let shards = &self.site.state.storage.shards;
         let shard_no = shard_of(project_id, distinct_id, shards.count(), shards.count());
         let batch = BatchEncoder::default().encode_events(events);

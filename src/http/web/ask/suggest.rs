@@ -14,6 +14,7 @@ use crate::{
         extract::ProjectPage,
         web::{
             asking::{Asking, Outcome, PAGE_WAIT},
+            format::relative,
             menu::types_shown,
             range::Range,
         },
@@ -21,21 +22,23 @@ use crate::{
     tickets::Tickets,
 };
 
-/// Names of each kind in a menu; a project may have more, which are then typed.
-const NAMES_MAX: usize = 2_000;
 const VALUES_MAX: usize = 50;
 
 #[derive(Serialize)]
 struct MenuView<'a> {
     /// The most frequent first.
     events: Vec<NameView<'a>>,
+    more_events: bool,
     properties: Vec<NameView<'a>>,
+    more_properties: bool,
 }
 
 #[derive(Serialize)]
 struct NameView<'a> {
     name: &'a str,
     count: u64,
+    /// "3 min ago".
+    seen: String,
     /// `text`, `number or text`; of events nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     types: String,
@@ -55,22 +58,35 @@ struct ValueView {
 
 /// `GET …/ask/menu`.
 pub async fn menu(state: web::Data<HttpState>, project: ProjectPage) -> Result<HttpResponse, ApiError> {
-    let known = state.menus.get(&state.storage, project.project_id(), state.clock.now_ms()).await?;
+    let now = state.clock.now_ms();
+    let known = state.menus.get(&state.storage, project.project_id(), now).await?;
+    let seen = |at| relative(at, now);
     let mut events: Vec<NameView> = known
         .events
         .iter()
-        .map(|(name, count)| NameView { name, count: *count, types: String::new() })
+        .map(|(name, event)| NameView {
+            name,
+            count: event.rows,
+            seen: seen(event.last_at),
+            types: String::new(),
+        })
         .collect();
     let mut properties: Vec<NameView> = known
         .properties
         .iter()
-        .map(|(name, property)| NameView { name, count: property.rows, types: types_shown(property) })
+        .map(|(name, property)| NameView {
+            name,
+            count: property.rows,
+            seen: seen(property.last_at),
+            types: types_shown(property),
+        })
         .collect();
     for list in [&mut events, &mut properties] {
-        list.sort_by(|a, b| b.count.cmp(&a.count).then(a.name.cmp(b.name)));
-        list.truncate(NAMES_MAX);
+        // Stable: equal ones stay in the order of names.
+        list.sort_by_key(|view| std::cmp::Reverse(view.count));
     }
-    Ok(HttpResponse::Ok().json(MenuView { events, properties }))
+    let (more_events, more_properties) = (known.more_events, known.more_properties);
+    Ok(HttpResponse::Ok().json(MenuView { events, more_events, properties, more_properties }))
 }
 
 /// `GET …/ask/values?property=country`: counted over the last 30 days that have data, by a question
