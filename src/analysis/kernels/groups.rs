@@ -42,13 +42,13 @@ pub struct Groups {
     pub has_other: bool,
 }
 
-/// The values of one block: a code per row, and what each code means.
+/// The values of some rows of a block: a code for each of them, and what each code means.
 pub struct RowGroups {
     pub codes: Vec<u32>,
     pub keys: Vec<GroupKey>,
 }
 
-/// A row that no group needs to know.
+/// A row whose value is not known yet, or belongs to no group.
 pub const NO_GROUP: u32 = u32::MAX;
 
 impl From<Vec<(GroupKey, u64)>> for GroupTotals {
@@ -130,63 +130,61 @@ impl GroupKey {
 }
 
 impl RowGroups {
-    /// Codes for the rows that `needed` says; the others have [`NO_GROUP`].
-    pub fn new(block: &RowBlock, by: &BreakdownBy, columns: &Columns, needed: &[bool]) -> Self {
-        let mut groups = Self { codes: vec![NO_GROUP; block.len()], keys: Vec::new() };
+    /// Codes for these rows, in their order.
+    pub fn new(block: &RowBlock, by: &BreakdownBy, columns: &Columns, rows: &[u32]) -> Self {
+        let mut groups = Self { codes: vec![NO_GROUP; rows.len()], keys: Vec::new() };
         match by {
-            BreakdownBy::Event => groups.add_dictionary(&block.event, needed, GroupKey::Text),
-            BreakdownBy::Property(property) => groups.add_column(columns.of(block, property), needed),
+            BreakdownBy::Event => groups.add_dictionary(&block.event, rows, GroupKey::Text),
+            BreakdownBy::Property(property) => groups.add_column(columns.of(block, property), rows),
         }
         groups
     }
 
-    fn add_column(&mut self, column: &PropertyColumn, needed: &[bool]) {
+    fn add_column(&mut self, column: &PropertyColumn, rows: &[u32]) {
         if let Some(strings) = &column.strings {
-            self.add_dictionary(strings, needed, GroupKey::Text);
+            self.add_dictionary(strings, rows, GroupKey::Text);
         }
         if let Some(json) = &column.json {
-            self.add_dictionary(json, needed, GroupKey::Json);
+            self.add_dictionary(json, rows, GroupKey::Json);
         }
         let mut numbers = Interner::default();
         if let Some(integers) = &column.integers {
-            for row in (0..needed.len()).filter(|&row| needed[row]) {
-                if let Some(integer) = integers.get(row) {
-                    self.codes[row] = numbers.code(Number::Integer(integer), &mut self.keys);
+            for (code, &row) in self.codes.iter_mut().zip(rows) {
+                if let Some(integer) = integers.get(row as usize) {
+                    *code = numbers.code(Number::Integer(integer), &mut self.keys);
                 }
             }
         }
         if let Some(floats) = &column.floats {
-            for row in (0..needed.len()).filter(|&row| needed[row]) {
-                if let Some(float) = floats.get(row) {
-                    self.codes[row] = numbers.code(Number::Float(float), &mut self.keys);
+            for (code, &row) in self.codes.iter_mut().zip(rows) {
+                if let Some(float) = floats.get(row as usize) {
+                    *code = numbers.code(Number::Float(float), &mut self.keys);
                 }
             }
         }
         if let Some(booleans) = &column.booleans {
             let first = self.keys.len() as u32;
             self.keys.extend([GroupKey::Bool(false), GroupKey::Bool(true)]);
-            for row in (0..needed.len()).filter(|&row| needed[row]) {
-                if let Some(flag) = booleans.get(row) {
-                    self.codes[row] = first + u32::from(flag);
+            for (code, &row) in self.codes.iter_mut().zip(rows) {
+                if let Some(flag) = booleans.get(row as usize) {
+                    *code = first + u32::from(flag);
                 }
             }
         }
         let absent = self.keys.len() as u32;
         self.keys.push(GroupKey::Absent);
-        for (code, _) in
-            self.codes.iter_mut().zip(needed).filter(|(code, needed)| **code == NO_GROUP && **needed)
-        {
-            *code = absent;
-        }
+        self.codes.iter_mut().filter(|code| **code == NO_GROUP).for_each(|code| *code = absent);
     }
 
-    fn add_dictionary(&mut self, dictionary: &Dictionary, needed: &[bool], key: fn(String) -> GroupKey) {
+    fn add_dictionary(&mut self, dictionary: &Dictionary, rows: &[u32], key: fn(String) -> GroupKey) {
         let first = self.keys.len() as u32;
         self.keys.extend(dictionary.values.iter().map(|text| key(text.to_string())));
-        for (row, &code) in dictionary.codes.iter().enumerate() {
+        let count = dictionary.values.len() as u32;
+        for (found, &row) in self.codes.iter_mut().zip(rows) {
             // The code of an absent value is beyond every entry.
-            if needed[row] && (code as usize) < dictionary.values.len() {
-                self.codes[row] = first + code;
+            let code = dictionary.codes[row as usize];
+            if code < count {
+                *found = first + code;
             }
         }
     }

@@ -25,11 +25,21 @@ const PERSONS_PER_CHECK: u32 = 4_096;
 pub fn for_each_person(
     blocks: &[RowBlock],
     cancel: &Cancel,
+    visit: impl FnMut(PersonNo, &[PersonRows]),
+) -> Result<(), KernelError> {
+    let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.person_no).collect();
+    for_each_person_of(&persons, cancel, visit)
+}
+
+/// The same for rows of which only the persons are told: one ascending list a block.
+pub fn for_each_person_of(
+    blocks: &[&[PersonNo]],
+    cancel: &Cancel,
     mut visit: impl FnMut(PersonNo, &[PersonRows]),
 ) -> Result<(), KernelError> {
     let heads = blocks.iter().enumerate();
     let mut heads: BinaryHeap<Reverse<(PersonNo, usize, usize)>> = heads
-        .filter_map(|(block, rows)| rows.person_no.first().map(|&person| Reverse((person, block, 0))))
+        .filter_map(|(block, persons)| persons.first().map(|&person| Reverse((person, block, 0))))
         .collect();
     let mut found: Vec<PersonRows> = Vec::new();
     let mut until_check = 0_u32;
@@ -45,7 +55,7 @@ pub fn for_each_person(
             if next != person {
                 break;
             }
-            let numbers = &blocks[block].person_no;
+            let numbers = blocks[block];
             let end = end_of_person(numbers, start);
             found.push(PersonRows { block, rows: start..end });
             match numbers.get(end) {
@@ -76,7 +86,7 @@ mod tests {
     use super::*;
 
     fn block(persons: &[PersonNo]) -> RowBlock {
-        RowBlock { person_no: persons.to_vec(), ..RowBlock::default() }
+        RowBlock { person_no: persons.into(), ..RowBlock::default() }
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Trends over the blocks of one shard.
 //!
+//! A *cell* is a bucket of a group of a series; the groups of a series lie one after another. Of each
+//! block the rows that any series counts are picked first, and get their cell once: what follows
+//! touches only those.
+//!
 //! Everything but unique persons is a pass over each block by itself. Unique persons need all rows
 //! of a person together: per cell the last person seen is kept, so a person is new to a cell when
 //! it is another than the last. That takes no hashing, and 4 bytes a cell.
-//!
-//! A *cell* is a bucket of a group of a series; the groups of a series lie one after another.
 
 use serde::{Deserialize, Serialize};
 
 use super::groups::{GroupTotals, Groups, NO_GROUP, RowGroups};
 use super::percentile::NumberRuns;
-use super::persons::for_each_person;
+use super::persons::for_each_person_of;
 use super::select::{Columns, select_events, select_rows};
 use super::{Cancel, KernelError};
 use crate::analysis::exact::NumberSum;
@@ -61,28 +63,37 @@ pub enum SeriesCells {
     },
 }
 
-/// A row's bucket when it is not in the range.
-const NO_BUCKET: u32 = u32::MAX;
-
-/// The cell of a row that does not count.
+/// The cell of a row whose value no group asks for.
 const NO_CELL: u32 = u32::MAX;
 
-/// One block with what is known of its rows.
-struct Prepared {
-    buckets: Vec<u32>,
-    /// `None` without a breakdown: all rows are of group 0.
-    groups: Option<Vec<u32>>,
-    /// One mask a series.
+/// The rows of one block that count for any series.
+struct Picked {
+    /// Ascending.
+    rows: Vec<u32>,
+    /// One mask a series over `rows`; none when there is one series, which has them all.
     masks: Vec<Vec<bool>>,
 }
 
+/// The same, with the cell of each row.
+struct Prepared {
+    picked: Picked,
+    cells: Vec<u32>,
+}
+
+impl Picked {
+    /// The rows of a series, by their place in the list.
+    fn of_series(&self, series: usize) -> impl Iterator<Item = usize> {
+        let mask = self.masks.get(series);
+        (0..self.rows.len()).filter(move |&place| mask.is_none_or(|mask| mask[place]))
+    }
+}
+
 impl Prepared {
-    fn cell(&self, series: usize, row: usize, buckets: usize) -> u32 {
-        if !self.masks[series][row] {
-            return NO_CELL;
-        }
-        let group = self.groups.as_ref().map_or(0, |groups| groups[row]);
-        if group == NO_GROUP { NO_CELL } else { group * buckets as u32 + self.buckets[row] }
+    /// The rows of a series that count, with their cells.
+    fn of_series(&self, series: usize) -> impl Iterator<Item = (usize, usize)> {
+        let places = self.picked.of_series(series).map(|place| (place, self.cells[place]));
+        let places = places.filter(|&(_, cell)| cell != NO_CELL);
+        places.map(|(place, cell)| (self.picked.rows[place] as usize, cell as usize))
     }
 }
 
@@ -92,13 +103,11 @@ impl TrendsKernel<'_> {
         let mut totals = GroupTotals::default();
         for block in blocks {
             self.cancel.check()?;
-            let masks = self.masks(block);
-            let groups = RowGroups::new(block, by, self.columns, &any_of(&masks));
+            let picked = self.pick(block);
+            let groups = RowGroups::new(block, by, self.columns, &picked.rows);
             let mut counts = vec![0_u64; groups.keys.len()];
-            for mask in &masks {
-                for (&code, _) in groups.codes.iter().zip(mask).filter(|(_, within)| **within) {
-                    counts[code as usize] += 1;
-                }
+            for series in 0..self.question.series.len() {
+                picked.of_series(series).for_each(|place| counts[groups.codes[place] as usize] += 1);
             }
             for (key, rows) in groups.keys.into_iter().zip(counts) {
                 totals.add(key, rows);
@@ -129,9 +138,8 @@ impl TrendsKernel<'_> {
         for (number, (series, cells)) in series.iter().zip(&mut found).enumerate() {
             for (block, prepared) in blocks.iter().zip(&prepared) {
                 self.cancel.check()?;
-                let cell = |row| prepared.cell(number, row, self.buckets.len());
                 let column = series.measure.property().map(|property| self.columns.of(block, property));
-                cells.add_block(block.len(), cell, column, &mut distinct)?;
+                cells.add_block(prepared.of_series(number), column, &mut distinct)?;
             }
             cells.settle(&mut distinct)?;
         }
@@ -139,28 +147,42 @@ impl TrendsKernel<'_> {
         Ok(found)
     }
 
-    fn masks(&self, block: &RowBlock) -> Vec<Vec<bool>> {
-        let rows = select_rows(block, self.question.when.range, &self.question.filters, self.columns);
+    fn pick(&self, block: &RowBlock) -> Picked {
+        let within = select_rows(block, self.question.when.range, &self.question.filters, self.columns);
         let mask =
-            |series: &Series| select_events(&rows, block, &series.events, &series.filters, self.columns);
-        self.question.series.iter().map(mask).collect()
+            |series: &Series| select_events(&within, block, &series.events, &series.filters, self.columns);
+        let masks: Vec<Vec<bool>> = self.question.series.iter().map(mask).collect();
+        match masks.as_slice() {
+            [only] => Picked { rows: places(only.iter().copied()), masks: Vec::new() },
+            several => {
+                let rows = places((0..block.len()).map(|row| several.iter().any(|mask| mask[row])));
+                let of_rows =
+                    |mask: &Vec<bool>| rows.iter().map(|&row| mask[row as usize]).collect::<Vec<bool>>();
+                Picked { masks: several.iter().map(of_rows).collect(), rows }
+            }
+        }
     }
 
     fn prepare(&self, block: &RowBlock, groups: Option<&Groups>) -> Prepared {
-        let masks = self.masks(block);
-        let groups = match (groups, &self.question.breakdown) {
-            (Some(groups), Some(breakdown)) => {
-                let mut rows = RowGroups::new(block, &breakdown.by, self.columns, &any_of(&masks));
-                let assigned = groups.assign(&rows.keys);
-                for code in rows.codes.iter_mut().filter(|code| **code != NO_GROUP) {
-                    *code = assigned[*code as usize];
-                }
-                Some(rows.codes)
-            }
-            _ => None,
+        let picked = self.pick(block);
+        // Picked rows are in the range, so each has a bucket; with one bucket it is that.
+        let bucket = |row: u32| match self.buckets.len() {
+            1 => 0,
+            _ => self.buckets.find(block.occurred_at[row as usize]).unwrap_or_default(),
         };
-        let bucket = |&at| self.buckets.find(at).unwrap_or(NO_BUCKET);
-        Prepared { buckets: block.occurred_at.iter().map(bucket).collect(), groups, masks }
+        let mut cells: Vec<u32> = picked.rows.iter().map(|&row| bucket(row)).collect();
+        if let (Some(groups), Some(breakdown)) = (groups, &self.question.breakdown) {
+            let rows = RowGroups::new(block, &breakdown.by, self.columns, &picked.rows);
+            let assigned = groups.assign(&rows.keys);
+            let buckets = self.buckets.len() as u32;
+            for (cell, &code) in cells.iter_mut().zip(&rows.codes) {
+                *cell = match assigned[code as usize] {
+                    NO_GROUP => NO_CELL,
+                    group => group * buckets + *cell,
+                };
+            }
+        }
+        Prepared { picked, cells }
     }
 
     fn count_persons(
@@ -169,34 +191,39 @@ impl TrendsKernel<'_> {
         prepared: &[Prepared],
         found: &mut [SeriesCells],
     ) -> Result<(), KernelError> {
-        let mut counters: Vec<PersonCounter<'_>> = found
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(series, cells)| PersonCounter::new(series, cells))
-            .collect();
-        if counters.is_empty() {
-            return Ok(());
-        }
         let buckets = self.buckets.len();
-        for_each_person(blocks, self.cancel, |person, slices| {
-            for counter in &mut counters {
+        for (series, cells) in found.iter_mut().enumerate() {
+            let Some(mut counter) = PersonCounter::new(cells) else { continue };
+            let mut persons: Vec<Vec<PersonNo>> = Vec::with_capacity(blocks.len());
+            let mut cells: Vec<Vec<u32>> = Vec::with_capacity(blocks.len());
+            for (block, prepared) in blocks.iter().zip(prepared) {
+                self.cancel.check()?;
+                let counted = prepared.of_series(series);
+                let (block_persons, block_cells) =
+                    counted.map(|(row, cell)| (block.person_no[row], cell as u32)).unzip();
+                persons.push(block_persons);
+                cells.push(block_cells);
+            }
+            let persons: Vec<&[PersonNo]> = persons.iter().map(Vec::as_slice).collect();
+            for_each_person_of(&persons, self.cancel, |person, slices| {
                 for slice in slices {
-                    let block = &prepared[slice.block];
-                    for row in slice.rows.clone() {
-                        let cell = block.cell(counter.series, row, buckets);
-                        if cell != NO_CELL {
-                            counter.see(person, cell as usize, buckets);
-                        }
+                    for &cell in &cells[slice.block][slice.rows.clone()] {
+                        counter.see(person, cell as usize, buckets);
                     }
                 }
-            }
-        })
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// The numbers of those that are set.
+fn places(set: impl Iterator<Item = bool>) -> Vec<u32> {
+    set.zip(0..).filter_map(|(set, place)| set.then_some(place)).collect()
 }
 
 /// Counts the persons of one series, told in ascending order of persons.
 struct PersonCounter<'a> {
-    series: usize,
     persons: &'a mut [u64],
     total: &'a mut [u64],
     last_in_cell: Vec<Option<PersonNo>>,
@@ -204,11 +231,11 @@ struct PersonCounter<'a> {
 }
 
 impl<'a> PersonCounter<'a> {
-    fn new(series: usize, cells: &'a mut SeriesCells) -> Option<Self> {
+    fn new(cells: &'a mut SeriesCells) -> Option<Self> {
         match cells {
             SeriesCells::Persons { persons, total } | SeriesCells::PerPerson { persons, total, .. } => {
                 let (last_in_cell, last_in_group) = (vec![None; persons.len()], vec![None; total.len()]);
-                Some(Self { series, persons, total, last_in_cell, last_in_group })
+                Some(Self { persons, total, last_in_cell, last_in_group })
             }
             _ => None,
         }
@@ -263,21 +290,19 @@ impl SeriesCells {
         }
     }
 
-    /// All rows of a block that count, but for unique persons.
+    /// All rows of a block that count with their cells, but for unique persons.
     fn add_block(
         &mut self,
-        rows_in_block: usize,
-        cell: impl Fn(usize) -> u32,
+        counted: impl Iterator<Item = (usize, usize)>,
         column: Option<&PropertyColumn>,
         distinct: &mut Distinct,
     ) -> Result<(), KernelError> {
-        let cells = (0..rows_in_block).map(|row| (row, cell(row))).filter(|&(_, cell)| cell != NO_CELL);
         if let Self::Count { rows } | Self::PerPerson { rows, .. } = self {
-            cells.for_each(|(_, cell)| rows[cell as usize] += 1);
+            counted.for_each(|(_, cell)| rows[cell] += 1);
             return Ok(());
         }
         let Some(column) = column else { return Ok(()) };
-        let numbers = cells.filter_map(|(row, cell)| Some((cell as usize, number_at(column, row)?)));
+        let numbers = counted.filter_map(|(row, cell)| Some((cell, number_at(column, row)?)));
         match self {
             Self::Count { .. } | Self::PerPerson { .. } | Self::Persons { .. } => {}
             Self::Sum { sums } => numbers.for_each(|(cell, number)| sums[cell].add(number)),
@@ -363,14 +388,6 @@ fn keep_greatest(best: &mut Option<Number>, number: Number) {
     if best.is_none_or(|best| number > best) {
         *best = Some(number.canonical());
     }
-}
-
-fn any_of(masks: &[Vec<bool>]) -> Vec<bool> {
-    let mut any = masks.first().cloned().unwrap_or_default();
-    for mask in masks.iter().skip(1) {
-        any.iter_mut().zip(mask).for_each(|(any, &within)| *any |= within);
-    }
-    any
 }
 
 fn add_all(counts: &mut [u64], others: &[u64]) -> Result<(), KernelError> {
