@@ -75,7 +75,7 @@ impl App {
         let question = QuestionKind::new(
             storage.control.clone(),
             storage.shards.clone(),
-            Scanner::new(cores, &metrics),
+            Scanner::new(cores, config.cache.columns_bytes_max as usize, &metrics),
             database_clock.clone(),
             cores,
             Duration::from_millis(config.tickets.split_after_ms.into()),

@@ -14,6 +14,9 @@ pub struct CacheConfig {
     pub redis_timeout_ms: u32,
     /// Memory for cached answers in this process.
     pub memory_bytes_max: u32,
+    /// Memory for decoded columns of segments in this process: what was asked about lately is not
+    /// read and decoded again. 0 keeps none.
+    pub columns_bytes_max: u32,
 }
 
 impl Default for CacheConfig {
@@ -23,6 +26,7 @@ impl Default for CacheConfig {
             redis_connections_max: 8,
             redis_timeout_ms: 250,
             memory_bytes_max: 16 << 20,
+            columns_bytes_max: 256 << 20,
         }
     }
 }

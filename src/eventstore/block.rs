@@ -3,7 +3,8 @@
 //! A [`RowBlock`] holds the rows of one project out of one run or segment (or a range of it), as
 //! columns, sorted by `(person_no, occurred_at, event_id)`. Only the asked properties are there,
 //! in the order in which they were asked. Blocks of one shard overlap in persons and times; a
-//! person is never in two shards.
+//! person is never in two shards. Columns are shared: the same ones may be in the cache of columns
+//! and in other questions' blocks.
 
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ pub const ABSENT: u32 = u32::MAX;
 
 #[derive(Clone, Debug, Default)]
 pub struct RowBlock {
-    pub person_no: Vec<PersonNo>,
-    pub occurred_at: Vec<Millis>,
+    pub person_no: Arc<[PersonNo]>,
+    pub occurred_at: Arc<[Millis]>,
     /// Never [`ABSENT`].
-    pub event: Dictionary,
+    pub event: Arc<Dictionary>,
     /// One per asked property.
-    pub properties: Vec<PropertyColumn>,
+    pub properties: Vec<Arc<PropertyColumn>>,
 }
 
 /// Strings as codes into a list of distinct values.
@@ -116,24 +117,31 @@ impl Dictionary {
     pub fn get(&self, row: usize) -> Option<&str> {
         self.values.get(self.codes[row] as usize).map(AsRef::as_ref)
     }
+
+    /// About: a text has a counter and a pointer beside its bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let texts: usize = self.values.iter().map(|text| text.len() + 32).sum();
+        size_of_val(&*self.codes) + texts
+    }
 }
 
 impl Dictionary {
-    fn gather(&mut self, rows: &[u32]) {
-        self.codes = rows.iter().map(|&row| self.codes[row as usize]).collect();
+    fn gather(&self, rows: &[u32]) -> Self {
+        let codes = rows.iter().map(|&row| self.codes[row as usize]).collect();
+        Self { codes, values: self.values.clone() }
     }
 }
 
 impl<T: Copy> Numbers<T> {
-    fn gather(&mut self, rows: &[u32]) {
-        self.values = rows.iter().map(|&row| self.values[row as usize]).collect();
+    fn gather(&self, rows: &[u32]) -> Self {
+        let values = rows.iter().map(|&row| self.values[row as usize]).collect();
         let mut present = Bits::zeros(rows.len());
         for (to, &from) in rows.iter().enumerate() {
             if self.present.get(from as usize) {
                 present.set(to);
             }
         }
-        self.present = present;
+        Self { values, present }
     }
 
     pub fn get(&self, row: usize) -> Option<T> {
@@ -160,19 +168,28 @@ impl PropertyColumn {
 }
 
 impl PropertyColumn {
-    fn gather(&mut self, rows: &[u32]) {
-        for column in [&mut self.strings, &mut self.json].into_iter().flatten() {
-            column.gather(rows);
+    fn gather(&self, rows: &[u32]) -> Self {
+        Self {
+            strings: self.strings.as_ref().map(|column| column.gather(rows)),
+            integers: self.integers.as_ref().map(|column| column.gather(rows)),
+            floats: self.floats.as_ref().map(|column| column.gather(rows)),
+            booleans: self.booleans.as_ref().map(|column| column.gather(rows)),
+            json: self.json.as_ref().map(|column| column.gather(rows)),
         }
-        if let Some(column) = &mut self.integers {
-            column.gather(rows);
+    }
+
+    /// About, with what its values take.
+    pub fn memory_bytes(&self) -> usize {
+        fn numbers<T>(column: &Option<Numbers<T>>) -> usize {
+            column.as_ref().map_or(0, |column| size_of_val(&*column.values) + column.values.len() / 8)
         }
-        if let Some(column) = &mut self.floats {
-            column.gather(rows);
-        }
-        if let Some(column) = &mut self.booleans {
-            column.gather(rows);
-        }
+        let texts = |column: &Option<Dictionary>| column.as_ref().map_or(0, Dictionary::memory_bytes);
+        size_of::<Self>()
+            + texts(&self.strings)
+            + texts(&self.json)
+            + numbers(&self.integers)
+            + numbers(&self.floats)
+            + numbers(&self.booleans)
     }
 }
 
@@ -181,15 +198,15 @@ impl RowBlock {
     pub fn gather(&mut self, rows: &[u32]) {
         self.person_no = rows.iter().map(|&row| self.person_no[row as usize]).collect();
         self.occurred_at = rows.iter().map(|&row| self.occurred_at[row as usize]).collect();
-        self.event.gather(rows);
+        self.event = Arc::new(self.event.gather(rows));
         for property in &mut self.properties {
-            property.gather(rows);
+            *property = Arc::new(property.gather(rows));
         }
     }
 
     /// Keeps the rows for which `keep(person_no, occurred_at)` holds.
     pub fn retain(&mut self, keep: impl Fn(PersonNo, Millis) -> bool) {
-        let rows = self.person_no.iter().zip(&self.occurred_at).enumerate();
+        let rows = self.person_no.iter().zip(&*self.occurred_at).enumerate();
         let kept: Vec<u32> =
             rows.filter(|(_, (person, at))| keep(**person, **at)).map(|(row, _)| row as u32).collect();
         if kept.len() < self.len() {

@@ -74,7 +74,7 @@ async fn store(db: &Db, random: &dyn Random, project_id: Option<ProjectId>, obje
 pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
     let mut request = ScanRequest::everything(SHARD, project_id);
     request.properties = vec!["value".to_owned(), "plan".to_owned()];
-    let scanned = Scanner::new(2, &Default::default()).scan(db, &request).await.unwrap();
+    let scanned = Scanner::new(2, 1 << 20, &Default::default()).scan(db, &request).await.unwrap();
     let mut shown = Vec::new();
     for block in &scanned.blocks {
         for n in 0..block.len() {

@@ -29,7 +29,7 @@ impl Columns {
     /// Precondition: `property` is one of those that the question reads.
     pub fn of<'a>(&self, block: &'a RowBlock, property: &str) -> &'a PropertyColumn {
         let index = self.0.binary_search_by(|name| name.as_str().cmp(property));
-        index.ok().and_then(|index| block.properties.get(index)).unwrap_or(&NO_COLUMN)
+        index.ok().and_then(|index| block.properties.get(index)).map_or(&NO_COLUMN, AsRef::as_ref)
     }
 }
 

@@ -53,13 +53,15 @@ fn block(rows: &[(PersonNo, &Fact)], properties: &[String], rng: &mut ChaCha12Rn
             .iter()
             .map(|(_, fact)| fact.properties.get(property).and_then(PropertyValue::from_json))
             .collect();
-        column(&values, rng.random_bool(0.5))
+        Arc::new(column(&values, rng.random_bool(0.5)))
     };
     RowBlock {
         properties: properties.iter().map(column).collect(),
         person_no: rows.iter().map(|(person, _)| *person).collect(),
         occurred_at: rows.iter().map(|(_, fact)| fact.at).collect(),
-        event: dictionary(&rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>()),
+        event: Arc::new(dictionary(
+            &rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>(),
+        )),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn block(
     let mut block = RowBlock {
         person_no: values_of::<UInt32Type>(columns.fixed(Fixed::PersonNo)?),
         occurred_at: values_of::<Int64Type>(columns.fixed(Fixed::OccurredAt)?),
-        event: dictionary(columns.fixed(Fixed::Event)?)?,
+        event: Arc::new(dictionary(columns.fixed(Fixed::Event)?)?),
         properties: Vec::with_capacity(asked.len()),
     };
     if block.event.codes.contains(&ABSENT) {
@@ -43,7 +43,7 @@ pub(super) fn block(
                 PropertyKind::Boolean => property.booleans = Some(booleans(array.as_boolean())),
             }
         }
-        block.properties.push(property);
+        block.properties.push(Arc::new(property));
     }
     Ok(block)
 }
@@ -68,8 +68,8 @@ impl Decoded<'_> {
     }
 }
 
-fn values_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Vec<T::Native> {
-    array.as_primitive::<T>().values().to_vec()
+fn values_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Arc<[T::Native]> {
+    Arc::from(&**array.as_primitive::<T>().values())
 }
 
 fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef) -> Numbers<T::Native> {
@@ -137,7 +137,7 @@ pub(super) fn add_rest(
     for (index, name) in asked.iter().enumerate() {
         let first = asked.iter().position(|asked| asked == name).unwrap_or(index);
         let rest = found[first].column.clone();
-        let property = &mut block.properties[index];
+        let property = Arc::make_mut(&mut block.properties[index]);
         // A type has its own column or lives in the JSON column, never both.
         property.strings = property.strings.take().or(rest.strings);
         property.integers = property.integers.take().or(rest.integers);

@@ -8,6 +8,7 @@
 //!
 //! Decoding runs on blocking threads, as many at a time as the process is given.
 
+mod columns;
 mod listing;
 mod menu;
 mod prune;
@@ -17,12 +18,13 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use columns::{ColumnCache, Known};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::RowBlock;
 use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
-use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
+use crate::model::{Millis, ObjectId, PersonNo, ProjectId, ShardNo};
 use crate::storage::server::objects;
 use crate::storage::{Db, StorageError};
 use crate::telemetry::Metrics;
@@ -104,6 +106,7 @@ impl ShardRows {
 #[derive(Clone)]
 pub struct Scanner {
     decoders: Arc<Semaphore>,
+    columns: Arc<ColumnCache>,
     metrics: ScanMetrics,
 }
 
@@ -133,9 +136,13 @@ impl ScanMetrics {
 
 impl Scanner {
     /// `decoders`: how many objects are decoded at the same time; the number of cores is right.
-    pub fn new(decoders: usize, metrics: &Metrics) -> Self {
-        let metrics = ScanMetrics::new(metrics);
-        Self { decoders: Arc::new(Semaphore::new(decoders.max(1))), metrics }
+    /// `columns_bytes_max`: memory for columns that are kept.
+    pub fn new(decoders: usize, columns_bytes_max: usize, metrics: &Metrics) -> Self {
+        Self {
+            decoders: Arc::new(Semaphore::new(decoders.max(1))),
+            columns: Arc::new(ColumnCache::new(columns_bytes_max, metrics)),
+            metrics: ScanMetrics::new(metrics),
+        }
     }
 
     /// To be told by whoever asks several shards for one question.
@@ -161,7 +168,13 @@ impl Scanner {
         request: &ScanRequest,
         listing: Listing,
     ) -> Result<Option<ShardRows>, ScanError> {
-        let ids: Vec<ObjectId> = listing.objects.iter().map(|object| object.object_id).collect();
+        let wanted = listing.objects.into_iter().map(|object| {
+            let known = self.columns.find(&object, &request.properties);
+            (object, known)
+        });
+        let wanted: Vec<(ListedObject, Known)> = wanted.collect();
+        let to_read = wanted.iter().filter(|(_, known)| !known.is_complete());
+        let ids: Vec<ObjectId> = to_read.map(|(object, _)| object.object_id).collect();
         let headers = objects::find_headers(db, &ids).await?;
         if headers.len() < ids.len() {
             return Ok(None);
@@ -169,9 +182,9 @@ impl Scanner {
         let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
         let (data_version, as_of, pruned) = (listing.data_version, listing.as_of, listing.pruned);
         let masked = Arc::new(listing.masked);
-        let reads = listing.objects.into_iter().map(|object| {
+        let reads = wanted.into_iter().map(|(object, known)| {
             let header = headers.remove(&object.object_id);
-            self.read_object(db, request, object, header, masked.clone())
+            self.read_object(db, request, object, known, header, masked.clone())
         });
         // In the order of the list, so that the same objects always give the same blocks.
         let found: Vec<Option<(RowBlock, u64)>> =
@@ -191,17 +204,36 @@ impl Scanner {
         db: &Db,
         request: &ScanRequest,
         object: ListedObject,
+        known: Known,
         header: Option<Bytes>,
-        masked: Arc<Vec<crate::model::PersonNo>>,
+        masked: Arc<Vec<PersonNo>>,
     ) -> Result<Option<(RowBlock, u64)>, ScanError> {
         let object_id = object.object_id;
+        let (from, to) = (request.from, request.to);
+        let is_narrow = from > object.min_at || object.max_at >= to || !masked.is_empty();
+        let narrow = move |block: &mut RowBlock| {
+            if is_narrow {
+                block.retain(|person, at| (from..to).contains(&at) && masked.binary_search(&person).is_err());
+            }
+        };
+        if known.is_complete() {
+            let Some(mut block) = known.into_block() else { return Ok(None) };
+            if is_narrow {
+                block = self
+                    .decode(object_id, move || {
+                        narrow(&mut block);
+                        Ok(block)
+                    })
+                    .await?;
+            }
+            return Ok(Some((block, 0)));
+        }
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(header) = header else { return Ok(None) };
         let reader = ObjectReader::open(&header).map_err(unreadable)?;
-        let want = Want {
-            columns: Columns::Block { properties: request.properties.clone() },
-            rows: object.rows.clone(),
-        };
+        let missing = known.missing(&request.properties);
+        let want =
+            Want { columns: Columns::Block { properties: missing.clone() }, rows: object.rows.clone() };
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let Some(parts) = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await? else {
             return Ok(None);
@@ -210,19 +242,30 @@ impl Scanner {
         parts.insert(HEADER_PART, header);
         let bytes = parts.bytes() as u64;
 
-        let (from, to) = (request.from, request.to);
-        let inside = from <= object.min_at && object.max_at < to;
+        let columns = self.columns.clone();
+        let block = self.decode(object_id, move || {
+            let read = reader.read_block(&want, &parts)?;
+            columns.keep(&object, &missing, &read);
+            let mut block = known.complete_with(read);
+            narrow(&mut block);
+            Ok(block)
+        });
+        Ok(Some((block.await?, bytes)))
+    }
+
+    /// On a thread of its own, as many at a time as there are decoders.
+    async fn decode(
+        &self,
+        object_id: ObjectId,
+        work: impl FnOnce() -> Result<RowBlock, FormatError> + Send + 'static,
+    ) -> Result<RowBlock, ScanError> {
         let permit = self.decoders.clone().acquire_owned().await.expect("the semaphore is never closed");
         let decoded = tokio::task::spawn_blocking(move || {
             // With the thread and not with the caller, who may be gone before it ends.
             let _permit = permit;
-            let mut block = reader.read_block(&want, &parts)?;
-            if !inside || !masked.is_empty() {
-                block.retain(|person, at| (from..to).contains(&at) && masked.binary_search(&person).is_err());
-            }
-            Ok(block)
+            work()
         });
-        decoded.await?.map(|block| Some((block, bytes))).map_err(unreadable)
+        decoded.await?.map_err(|source| ScanError::Format { object_id, source })
     }
 }
 

@@ -55,13 +55,13 @@ on_both! {
             .unwrap();
         let (from, to) = (2 * DAY_MS + 3_600_000, 9 * DAY_MS);
         let request = ScanRequest { from, to, ..ScanRequest::everything(SHARD, PROJECT) };
-        let scanned = Scanner::new(1, &Metrics::default()).scan(&db, &request).await.unwrap();
+        let scanned = Scanner::new(1, 0, &Metrics::default()).scan(&db, &request).await.unwrap();
         let there = |row: &&StoredRow| (from..to).contains(&row.occurred_at) && row.person_no != 7;
         assert_eq!(scanned.rows(), all.iter().filter(there).count() as u64);
         assert!(scanned.rows() > 100);
         assert_eq!(scanned.data_version, 2, "raised by the pass and by the mask");
         for block in &scanned.blocks {
-            let keys: Vec<_> = block.person_no.iter().zip(&block.occurred_at).collect();
+            let keys: Vec<_> = block.person_no.iter().zip(&*block.occurred_at).collect();
             assert!(keys.is_sorted());
         }
         let listing = Listing::read(&db, &request).await.unwrap();
@@ -74,7 +74,7 @@ on_both! {
         let random = SeededRandom::new(1);
         let gone = store_segment(&db, &random, rows(PROJECT, 0..200)).await;
         let request = ScanRequest::everything(SHARD, PROJECT);
-        let scanner = Scanner::new(1, &Metrics::default());
+        let scanner = Scanner::new(1, 0, &Metrics::default());
         let stale = Listing::read(&db, &request).await.unwrap();
         // It is replaced and deleted after it was listed.
         store_segment(&db, &random, rows(PROJECT, 0..200)).await;
@@ -104,7 +104,7 @@ on_both! {
         store_segment(&db, &random, of(200, 400, true)).await;
         store_run(&db, &random, of(1_000, 1_100, true)).await;
         let metrics = Metrics::default();
-        let scanner = Scanner::new(1, &metrics);
+        let scanner = Scanner::new(1, 0, &metrics);
         let value = |low: f64, high: f64| vec![Need { property: "value".into(), range: Some((low, high)) }];
         let set = |name: &str| vec![Need { property: name.into(), range: None }];
         let everything = ScanRequest::everything(SHARD, PROJECT);
@@ -137,5 +137,35 @@ on_both! {
         }
         let shown = metrics.render();
         assert!(shown.contains("weir_scan_objects_total{outcome=\"pruned\"}"), "{shown}");
+    }
+}
+
+on_both! {
+    async fn what_was_decoded_is_not_read_again(db: Db) {
+        let random = SeededRandom::new(1);
+        store_segment(&db, &random, rows(PROJECT, 0..400)).await;
+        let scanner = Scanner::new(1, 1 << 20, &Metrics::default());
+        let ask = |properties: &[&str], to| {
+            let properties = properties.iter().map(|name| (*name).to_owned()).collect();
+            ScanRequest { properties, to, ..ScanRequest::everything(SHARD, PROJECT) }
+        };
+        let everything = ScanRequest::everything(SHARD, PROJECT).to;
+        let first = scanner.scan(&db, &ask(&["value"], everything)).await.unwrap();
+        let again = scanner.scan(&db, &ask(&["value"], everything)).await.unwrap();
+        assert!(first.bytes > 0 && again.bytes == 0);
+        let shown = |rows: &ShardRows| format!("{:?}", rows.blocks);
+        assert_eq!(shown(&again), shown(&first));
+
+        // Another property is read, and the order is that of the question.
+        let both = ask(&["plan", "value"], 3 * DAY_MS);
+        let more = scanner.scan(&db, &both).await.unwrap();
+        let uncached = Scanner::new(1, 0, &Metrics::default()).scan(&db, &both).await.unwrap();
+        assert!(more.bytes > 0 && !more.blocks[0].is_empty());
+        assert_eq!(shown(&more), shown(&uncached));
+
+        // Fewer rows of what is kept do not make it less.
+        assert_eq!(shown(&scanner.scan(&db, &ask(&["value"], everything)).await.unwrap()), shown(&first));
+        store_segment(&db, &random, rows(PROJECT, 400..500)).await;
+        assert_eq!(scanner.scan(&db, &ask(&["value"], everything)).await.unwrap().rows(), 500);
     }
 }
