@@ -29,6 +29,8 @@ pub struct HttpConfig {
     pub event_stream_secs: u32,
     /// The most events of one person in one answer or on their page.
     pub person_events_max: u32,
+    /// Fewer come when they are longer than this together.
+    pub person_bytes_max: u32,
     /// Event names, and property names, of a project that menus and the catalogue list, the most
     /// frequent ones.
     pub catalogue_names_max: u32,
@@ -54,6 +56,7 @@ impl Default for HttpConfig {
             event_streams_max: 500,
             event_stream_secs: 25,
             person_events_max: 500,
+            person_bytes_max: 4 << 20,
             catalogue_names_max: 2_000,
             sessions_deleted_every_secs: 600,
             drain_wait_secs: 5,
@@ -95,6 +98,7 @@ impl HttpConfig {
         check_range(problems, "http.event_streams_max", self.event_streams_max.into(), 1, 100_000);
         check_range(problems, "http.event_stream_secs", self.event_stream_secs.into(), 1, 25);
         check_range(problems, "http.person_events_max", self.person_events_max.into(), 1, 10_000);
+        check_range(problems, "http.person_bytes_max", self.person_bytes_max.into(), 1 << 16, 64 << 20);
         let every = self.sessions_deleted_every_secs;
         check_range(problems, "http.sessions_deleted_every_secs", every.into(), 1, 86_400);
         check_range(problems, "http.drain_wait_secs", self.drain_wait_secs.into(), 0, 300);

@@ -21,6 +21,8 @@ use crate::storage::server::profiles::{self, Days};
 use crate::storage::server::{objects, persons};
 use crate::storage::{Db, Shards};
 
+/// Rows of an object that are read first; then twice as many each time.
+const ROWS_AT_FIRST: usize = 32;
 /// Objects that are read at once: more would often be read for nothing, since the newest have what is
 /// shown.
 const OBJECTS_AT_ONCE: usize = 4;
@@ -35,6 +37,8 @@ pub struct PersonRequest<'a> {
     /// Only what comes after this one in the order of showing, which is newest first.
     pub after: Option<EventPlace>,
     pub limit: usize,
+    /// Fewer come when they are longer than this together; one always does.
+    pub bytes_max: usize,
 }
 
 /// Where an event stands among those of its person: by occurrence, equal times by id.
@@ -85,12 +89,13 @@ async fn read_in_shard(
     shard_no: ShardNo,
     request: &PersonRequest<'_>,
 ) -> Result<PersonEvents, ScanError> {
-    let &PersonRequest { project_id, distinct_id, after, limit, .. } = request;
+    let &PersonRequest { project_id, distinct_id, after, limit, bytes_max, .. } = request;
     // The journal first: what is sealed in between is seen twice, never not at all.
     let mut events = recent::waiting(db, shard_no, project_id).await?;
     let asked = [distinct_id.to_owned()];
     let known = persons::find_ids(db, shard_no, project_id, &asked).await?;
     let mut found = PersonEvents::default();
+    let mut floor = None;
     if let Some(person_no) = known.first().map(|known| known.person_no) {
         let listing = Listing::read(db, &ScanRequest::everything(shard_no, project_id)).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
@@ -103,9 +108,9 @@ async fn read_in_shard(
                 found.traits = traits_of(profile.traits.as_deref(), shard_no, person_no);
             }
             events.retain(|event| found.distinct_ids.contains(&event.distinct_id));
-            let wanted = Wanted { project_id, person_no, after, limit };
+            let wanted = Wanted { project_id, person_no, after, limit, bytes_max };
             let sealed = read_objects(db, listing.objects, wanted).await?;
-            (found.more, found.bytes_read) = (sealed.more, sealed.bytes_read);
+            (floor, found.bytes_read) = (sealed.floor, sealed.bytes_read);
             let name_of = |row: &StoredRow| ids.iter().find(|known| known.id_no == row.id_no);
             events.extend(sealed.rows.into_iter().map(|row| Event {
                 project_id,
@@ -136,8 +141,17 @@ async fn read_in_shard(
     found.days = days.chain(found.days).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     events.retain(|event| after.is_none_or(|after| EventPlace::of(event) < after));
     events.sort_by_key(|event| std::cmp::Reverse(EventPlace::of(event)));
-    found.more |= events.len() > limit;
-    events.truncate(limit);
+    // Behind the floor are events that were not read.
+    events.retain(|event| floor.is_none_or(|floor| EventPlace::of(event) >= floor));
+    let mut bytes = 0;
+    let fit = events.iter().take(limit).take_while(|event| {
+        let fits = bytes == 0 || bytes <= bytes_max;
+        bytes += bytes_of(&event.event, &event.properties);
+        fits
+    });
+    let fit = fit.count();
+    found.more = floor.is_some() || fit < events.len();
+    events.truncate(fit);
     found.events = events;
     Ok(found)
 }
@@ -161,15 +175,52 @@ struct Wanted {
     person_no: PersonNo,
     after: Option<EventPlace>,
     limit: usize,
+    bytes_max: usize,
 }
 
-/// The person's newest rows, `limit` of them and some more perhaps.
+/// The person's newest rows: one more than are wanted at most.
 #[derive(Default)]
 struct Sealed {
     rows: Vec<StoredRow>,
-    /// There are more than these, or than `limit`.
-    more: bool,
+    /// Set when there is more than is kept: everything from this place on is in `rows`, and nothing
+    /// behind it.
+    floor: Option<EventPlace>,
     bytes_read: u64,
+}
+
+impl Sealed {
+    /// Leaves what is wanted.
+    fn cut(&mut self, wanted: Wanted) {
+        self.rows.sort_unstable_by_key(|row| std::cmp::Reverse(place_of(row)));
+        let mut bytes = 0;
+        let fit = self.rows.iter().take(wanted.limit + 1).take_while(|row| {
+            let fits = bytes == 0 || bytes <= wanted.bytes_max;
+            bytes += bytes_of(&row.event, &row.properties);
+            fits
+        });
+        let fit = fit.count();
+        if fit < self.rows.len() || fit > wanted.limit {
+            self.rows.truncate(fit);
+            self.floor = self.floor.max(self.rows.last().map(place_of));
+        }
+        let floor = self.floor;
+        self.rows.retain(|row| floor.is_none_or(|floor| place_of(row) >= floor));
+    }
+}
+
+fn place_of(row: &StoredRow) -> EventPlace {
+    EventPlace { occurred_at: row.occurred_at, event_id: row.event_id }
+}
+
+/// About what an event takes in memory, and in an answer.
+fn bytes_of(event: &str, properties: &[(String, PropertyValue)]) -> usize {
+    const FIXED: usize = 200;
+    let of_value = |value: &PropertyValue| match value {
+        PropertyValue::String(text) | PropertyValue::Json(text) => text.len(),
+        PropertyValue::Integer(_) | PropertyValue::Float(_) | PropertyValue::Bool(_) => 8,
+    };
+    let properties = properties.iter().map(|(name, value)| name.len() + of_value(value));
+    FIXED + event.len() + properties.sum::<usize>()
 }
 
 async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -> Result<Sealed, ScanError> {
@@ -178,8 +229,7 @@ async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -
     let mut sealed = Sealed::default();
     for some in objects.chunks(OBJECTS_AT_ONCE) {
         // All that follow are at most as new.
-        if sealed.rows.len() > wanted.limit && oldest_of(&mut sealed.rows, wanted.limit) > some[0].max_at {
-            sealed.more = true;
+        if sealed.floor.is_some_and(|floor| floor.occurred_at > some[0].max_at) {
             break;
         }
         let ids: Vec<_> = some.iter().map(|object| object.object_id).collect();
@@ -191,20 +241,15 @@ async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -
         let read = there.map(|(object, header)| rows_of(db, object, header, wanted));
         for of_object in try_join_all(read).await? {
             sealed.rows.extend(of_object.rows);
-            sealed.more |= of_object.more;
+            sealed.floor = sealed.floor.max(of_object.floor);
             sealed.bytes_read += of_object.bytes_read;
         }
+        sealed.cut(wanted);
     }
     Ok(sealed)
 }
 
-/// The time of the oldest of the `limit` newest rows; puts the newest first.
-fn oldest_of(rows: &mut [StoredRow], limit: usize) -> Millis {
-    rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.occurred_at));
-    rows[limit - 1].occurred_at
-}
-
-/// The person's rows in one object; none when it has been deleted meanwhile.
+/// The person's newest rows in one object; none when it has been deleted meanwhile.
 async fn rows_of(db: &Db, object: &ListedObject, header: Bytes, wanted: Wanted) -> Result<Sealed, ScanError> {
     let object_id = object.object_id;
     let unreadable = move |source| ScanError::Format { object_id, source };
@@ -226,34 +271,44 @@ async fn rows_of(db: &Db, object: &ListedObject, header: Bytes, wanted: Wanted) 
     }
     let (identities, known) = (reader.clone(), parts.clone());
     let located = tokio::task::spawn_blocking(move || locate(&identities, &want, &known, wanted));
-    let (rows, more) = located.await?.map_err(unreadable)?;
-    if rows == RowRanges::Some(Vec::new()) {
-        sealed.bytes_read = parts.bytes() as u64;
-        return Ok(sealed);
-    }
+    let mut left = located.await?.map_err(unreadable)?;
 
-    let want = Want { columns: Columns::All, rows };
-    if !recent::fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
-        return Ok(Sealed::default());
+    // A few first, since one event may have 256 KiB and most persons have no more in one object.
+    let (mut at_once, mut bytes) = (ROWS_AT_FIRST, 0);
+    while !left.is_empty() {
+        let mut some: Vec<u64> = left.drain(..at_once.min(left.len())).collect();
+        some.sort_unstable();
+        at_once *= 2;
+        let want = Want { columns: Columns::All, rows: RowRanges::of_numbers(some) };
+        if !recent::fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
+            return Ok(Sealed::default());
+        }
+        let (reader, parts) = (reader.clone(), parts.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            reader.read_rows(&want, &parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
+        });
+        let mut rows = read.await?.map_err(unreadable)?;
+        // The list says where a project's rows lie in a run; that another's are never shown rests on more.
+        rows.retain(|row| row.project_id == wanted.project_id && row.person_no == wanted.person_no);
+        bytes += rows.iter().map(|row| bytes_of(&row.event, &row.properties)).sum::<usize>();
+        sealed.rows.extend(rows);
+        if bytes > wanted.bytes_max && !left.is_empty() {
+            sealed.floor = sealed.rows.iter().map(place_of).min();
+            break;
+        }
     }
-    let bytes_read = parts.bytes() as u64;
-    let read = tokio::task::spawn_blocking(move || {
-        reader.read_rows(&want, &parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
-    });
-    let mut rows = read.await?.map_err(unreadable)?;
-    // The list says where a project's rows lie in a run; that another's are never shown rests on more.
-    rows.retain(|row| row.project_id == wanted.project_id && row.person_no == wanted.person_no);
-    Ok(Sealed { rows, more, bytes_read })
+    sealed.bytes_read = parts.bytes() as u64;
+    Ok(sealed)
 }
 
-/// Where the newest of the person's rows lie among the candidates, one more than are wanted at most,
-/// and whether there are more than that.
+/// Where the newest of the person's rows lie among the candidates: newest first, one more than are
+/// wanted at most.
 fn locate(
     reader: &ObjectReader,
     want: &Want,
     parts: &PartSet,
     wanted: Wanted,
-) -> Result<(RowRanges, bool), super::format::FormatError> {
+) -> Result<Vec<u64>, super::format::FormatError> {
     let found = reader.read_identities(want, parts)?;
     let numbers: Box<dyn Iterator<Item = u64>> = match &want.rows {
         RowRanges::All => Box::new(0_u64..),
@@ -265,14 +320,9 @@ fn locate(
         .map(|(row, (_, (&occurred_at, &event_id)))| (EventPlace { occurred_at, event_id }, row))
         .filter(|(place, _)| wanted.after.is_none_or(|after| *place < after))
         .collect();
-    let more = own.len() > wanted.limit + 1;
-    if more {
-        own.select_nth_unstable_by_key(wanted.limit, |(place, _)| std::cmp::Reverse(*place));
-        own.truncate(wanted.limit + 1);
-    }
-    let mut rows: Vec<u64> = own.into_iter().map(|(_, row)| row).collect();
-    rows.sort_unstable();
-    Ok((RowRanges::of_numbers(rows), more))
+    own.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
+    own.truncate(wanted.limit + 1);
+    Ok(own.into_iter().map(|(_, row)| row).collect())
 }
 
 #[cfg(test)]
@@ -309,7 +359,8 @@ mod tests {
         after: Option<EventPlace>,
         limit: usize,
     ) -> Result<PersonEvents, ScanError> {
-        let request = PersonRequest { project_id, span: 1, distinct_id, after, limit };
+        let bytes_max = 1 << 20;
+        let request = PersonRequest { project_id, span: 1, distinct_id, after, limit, bytes_max };
         read_in_shard(db, SHARD, &request).await
     }
 
@@ -377,6 +428,35 @@ mod tests {
                 let whole: Vec<_> = found.events.iter().map(EventPlace::of).collect();
                 assert_eq!(paged, whole, "{limit}");
             }
+        }
+    }
+
+    on_both! {
+        async fn long_events_come_in_pages_that_are_short(db: Db) {
+            let random = SeededRandom::new(1);
+            name_persons(&db).await;
+            // 40 events of the person, 100 kB each, in a segment and a run, and one that waits.
+            let mut all = rows(PROJECT, 0..2_000);
+            all.retain(|row| row.person_no == 7);
+            for row in &mut all {
+                row.properties = vec![("text".to_owned(), PropertyValue::String("x".repeat(100_000)))];
+            }
+            store_segment(&db, &random, all[..20].to_vec()).await;
+            store_run(&db, &random, all[20..].to_vec()).await;
+            let batch = BatchEncoder::default().encode_events(&[waiting_event("id107", 1, 3_600_000)]);
+            journal::insert(&db, vec![NewBatch { shard_no: SHARD, batch_id: BatchId([1; 16]), batch }]).await.unwrap();
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = look(&db, PROJECT, "id107", after, 100).await.unwrap();
+                assert!(page.events.len() <= 12, "{} events of 100 kB in a page of 1 MiB", page.events.len());
+                seen.extend(page.events.iter().map(EventPlace::of));
+                after = seen.last().copied();
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(seen.len(), 41);
+            assert!(seen.is_sorted_by(|a, b| a > b), "each once, newest first");
         }
     }
 

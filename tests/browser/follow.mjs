@@ -7,13 +7,15 @@ import { expect, open, window } from "./browser.mjs";
 
 const STEP = 30000;
 
-/** Opens the plan's page and gives it, with what must never happen to it while it waits. */
-function following(steps) {
+/** Opens the plan's page and gives it, with what must never happen to it while it waits. `refused`: it
+ *  is told that there is no stream for it. */
+function following(steps, { refused = false } = {}) {
   return async (plan) => {
     const browser = await open();
     const { page, problems } = await window(browser, plan);
     const streams = [];
     let loaded = 0;
+    if (refused) await page.route("**/events?*", (route) => route.fulfill({ status: 204 }));
     page.on("request", (request) => {
       if (request.resourceType() === "eventsource") streams.push(request.url());
       if (request.isNavigationRequest()) loaded += 1;
@@ -23,6 +25,7 @@ function following(steps) {
       const before = loaded;
       await steps(page, (step) => writeFile(`${plan.signals}.${step}`, ""));
       expect(loaded === before, `the page was loaded ${loaded - before} times more`);
+      expect(!refused || streams.length === 1, `it asks ${streams.length} times for what it is refused`);
       expect(streams.length >= 1 && streams.every((url) => url.includes("/events?")), `streams: ${streams}`);
     } catch (error) {
       problems.push(error.message, `the page: ${page.url()}`, await page.locator("main").innerText());
@@ -41,7 +44,7 @@ async function progress(page, least, most = least) {
   return parseFloat(await page.getAttribute(".progress rect", "width"));
 }
 
-export const follows_asked = following(async (page, seen) => {
+async function asked(page, seen) {
   const some = await progress(page, 1, 5);
   await seen(1);
   const more = await progress(page, 6);
@@ -49,7 +52,10 @@ export const follows_asked = following(async (page, seen) => {
   await seen(2);
   await page.waitForSelector("#answer td:has-text('300')", { timeout: STEP });
   expect(await page.locator(".progress, .skeleton").count() === 0, "nothing waits any more");
-});
+}
+
+export const follows_asked = following(asked);
+export const follows_alone = following(asked, { refused: true });
 
 export const follows_ticket = following(async (page, seen) => {
   await progress(page, 1, 5);

@@ -193,7 +193,7 @@ async fn a_stop_ends_streams_and_leaves_the_ticket_to_the_next_process() {
 }
 
 /// The page of a ticket and the page of a question: each is opened once, sees a part and two thirds of
-/// the work done, and has the answer. What moves on is said by the script and done here.
+/// the work done, and has the answer; the last one though it is refused a stream. What moves on is said by the script and done here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_move_their_progress_and_show_the_answer_without_reloading() {
     let slow = Slow::open().await;
@@ -203,7 +203,8 @@ async fn pages_move_their_progress_and_show_the_answer_without_reloading() {
         let question = serde_urlencoded::to_string([("q", question(from).to_string())]).expect("a question");
         format!("{project}/ask?{question}")
     };
-    for (name, path) in [("asked", ask("2026-01-02")), ("ticket", String::new())] {
+    let pages = [("asked", ask("2026-01-02")), ("ticket", String::new()), ("alone", ask("2026-01-04"))];
+    for (name, path) in pages {
         let (second, third) = (slow.hold(1).await, slow.hold(2).await);
         let path = match name {
             "ticket" => {

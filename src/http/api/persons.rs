@@ -19,7 +19,8 @@ use crate::http::{ApiError, HttpState};
 use crate::model::{Event, EventId, PropertyValue};
 
 const EVENTS_DEFAULT: u32 = 100;
-/// An answer ends before the event with which it would be longer; at least one is in it.
+/// An answer ends before the event with which it would be longer; at least one is in it. What is read
+/// is shorter, but a text of control characters has six bytes for each in JSON.
 const ANSWER_BYTES_MAX: usize = 8_000_000;
 
 #[derive(Serialize)]
@@ -146,7 +147,8 @@ async fn read(
     limit: u32,
 ) -> Result<PersonEvents, ApiError> {
     let (project_id, span) = (caller.project_id(), caller.project.span);
-    let request = PersonRequest { project_id, span, distinct_id, after, limit: limit as usize };
+    let bytes_max = state.config.http.person_bytes_max as usize;
+    let request = PersonRequest { project_id, span, distinct_id, after, limit: limit as usize, bytes_max };
     let found = read_person(&state.storage.shards, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     Ok(found)

@@ -42,7 +42,6 @@ pub struct PersonPage {
     pub rows: Vec<LiveRow>,
     /// There are older ones.
     pub more: bool,
-    pub events_max: usize,
 }
 
 impl PersonPage {
