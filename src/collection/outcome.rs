@@ -31,6 +31,8 @@ pub enum Reason {
     /// `properties` is not an object.
     Properties,
     TooManyProperties,
+    /// A property without a name, or with one that is no Unicode text.
+    PropertyName,
     KeyLength,
     StringLength,
     /// A number that fits neither 64-bit integers nor floats.
@@ -40,7 +42,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotJson,
         Self::NotAnObject,
         Self::TooLarge,
@@ -53,6 +55,7 @@ impl Reason {
         Self::Timestamp,
         Self::Properties,
         Self::TooManyProperties,
+        Self::PropertyName,
         Self::KeyLength,
         Self::StringLength,
         Self::Number,
@@ -73,6 +76,7 @@ impl Reason {
             Self::Timestamp => "timestamp",
             Self::Properties => "properties",
             Self::TooManyProperties => "too_many_properties",
+            Self::PropertyName => "property_name",
             Self::KeyLength => "key_length",
             Self::StringLength => "string_length",
             Self::Number => "number",

@@ -63,6 +63,11 @@ impl<'a> Flattening<'_, 'a> {
                 reader.skip()?;
                 continue;
             }
+            if key.is_repaired {
+                reject_repaired(self.event, &key.value);
+                reader.skip()?;
+                continue;
+            }
             let name = match prefix {
                 None => key.value,
                 Some(prefix) => Cow::Owned(format!("{prefix}.{}", key.value)),
@@ -79,7 +84,7 @@ impl<'a> Flattening<'_, 'a> {
     fn value(&mut self, reader: &mut Reader<'a>, name: Cow<'a, str>, depth: u32) -> Result<(), SyntaxError> {
         let limit = self.limits.key_bytes_max;
         if name.is_empty() {
-            self.event.reject(Reason::KeyLength, "a property has an empty name");
+            self.event.reject(Reason::PropertyName, "a property has an empty name");
             return reader.skip();
         }
         if name.len() > limit as usize {
@@ -182,6 +187,9 @@ impl<'a> Flattening<'_, 'a> {
                 let mut is_first = true;
                 while let Some(key) = reader.next_key(is_first)? {
                     is_first = false;
+                    if key.is_repaired {
+                        reject_repaired(self.event, &key.value);
+                    }
                     let mut value = String::new();
                     self.json(reader, &mut value, name, depth + 1)?;
                     members.push((key.value, value));
@@ -216,6 +224,13 @@ impl<'a> Flattening<'_, 'a> {
         }
         Ok(())
     }
+}
+
+/// Half of a surrogate pair has no place in UTF-8. In a value it becomes U+FFFD; two names would become
+/// one, and one of their values would be lost.
+pub fn reject_repaired(event: &mut RawEvent<'_>, name: &str) {
+    let detail = format!("property {} has half of a surrogate pair in its name", shown_text(name));
+    event.reject(Reason::PropertyName, detail);
 }
 
 fn write_string(out: &mut String, text: &str) {
@@ -302,7 +317,12 @@ mod tests {
             (r#"{"a":1,"b":2,"c":3,"d":4}"#, Some(Reason::TooManyProperties)),
             (r#"{"ab":{"cd":1}}"#, None),
             (r#"{"ab":{"cde":1}}"#, Some(Reason::KeyLength)),
-            (r#"{"":1}"#, Some(Reason::KeyLength)),
+            (r#"{"":1}"#, Some(Reason::PropertyName)),
+            (r#"{"a":{"":1}}"#, None),
+            (r#"{"\ud83c":1}"#, Some(Reason::PropertyName)),
+            (r#"{"a":{"\udf63":1}}"#, Some(Reason::PropertyName)),
+            (r#"{"a":[{"\ud83c":1}]}"#, Some(Reason::PropertyName)),
+            (r#"{"\ud83c\udf63":1}"#, None),
             (r#"{"a":"123456"}"#, None),
             (r#"{"a":"1234567"}"#, Some(Reason::StringLength)),
             (r#"{"a":["1234567"]}"#, Some(Reason::StringLength)),

@@ -17,6 +17,7 @@ mod frozen;
 mod generated;
 mod kill;
 mod ledger;
+mod names;
 mod operators;
 mod oracle;
 mod pages;

@@ -139,6 +139,9 @@ fn in_words(reason: &str, detail: String) -> String {
         "anonymous_id" => "Use the id that the visitor had before log-in, or leave the field out.",
         "id" => "Give every event an id of its own, a UUID at best, so that sending it again counts once.",
         "properties" => "Send properties as an object of names and values.",
+        "property_name" => {
+            "Give every property a name of whole characters: it is empty, or text was cut in the middle of one."
+        }
         "key_length" => "Shorten the property's name; long ones often hold what belongs in the value.",
         "string_length" => "Shorten the value, or leave it out.",
         "number" => "Send numbers within 64 bits, or as text.",

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use crate::collection::outcome::Reason;
 use crate::collection::payload::json::{Kind, Reader, SyntaxError};
-use crate::collection::properties::read_property;
+use crate::collection::properties::{read_property, reject_repaired};
 use crate::collection::protocols::walk::skip_member;
 use crate::collection::raw_event::{Field, Property, RawEvent, RawValue, shown_text};
 use crate::config::{CollectionConfig, IpAddresses};
@@ -51,6 +51,10 @@ pub(super) fn read<'a>(
                 event.properties.extend(ip_property(&address, limits.ip_addresses));
             }
             name if PASSED_OVER.contains(&name) => skip_member(reader, event, limits, DEPTH as usize)?,
+            _ if key.is_repaired => {
+                reject_repaired(event, &key.value);
+                reader.skip()?;
+            }
             _ => {
                 let from = event.properties.len();
                 read_property(reader, event, limits, key.value, DEPTH)?;
@@ -230,6 +234,7 @@ mod tests {
             // "$context." counts too.
             (r#"{"abcdef":1}"#, None),
             (r#"{"abcdefg":1}"#, Some(Reason::KeyLength)),
+            (r#"{"\ud83c":1}"#, Some(Reason::PropertyName)),
         ] {
             let problem = read_context(json, &limits).problem;
             assert_eq!(problem.map(|problem| problem.reason), reason, "{json}");
