@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::analysis::QuestionKind;
+use crate::analysis::{QuestionKind, QuestionLimits};
 use crate::cache::{Cache, CacheSettings};
 use crate::collection::{Collector, CollectorParts};
 use crate::config::{CacheConfig, Config, TicketsConfig};
@@ -80,6 +80,8 @@ impl App {
             cores,
             Duration::from_millis(config.tickets.split_after_ms.into()),
         );
+        let persons_max = config.questions.persons_max as usize;
+        let question = question.with_limits(QuestionLimits { persons_max, ..QuestionLimits::default() });
         let tickets = Tickets::new(TicketsParts {
             control: storage.control.clone(),
             cache: open_cache(&config.cache, &storage, clock.clone())?,

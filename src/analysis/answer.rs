@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::number::Number;
+use super::question::Outcome;
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Answer {
     Trends(TrendsAnswer),
     Funnel(FunnelAnswer),
+    Persons(PersonsAnswer),
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -67,6 +69,27 @@ pub struct FunnelAnswerStep {
     pub persons: u64,
 }
 
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PersonsAnswer {
+    /// As they were asked; the step counts from 1.
+    pub step: usize,
+    pub outcome: Outcome,
+    /// What the step is called in the funnel's own answer.
+    pub label: String,
+    /// Of all, whatever the limit is: the figure of the funnel's answer, or a difference of two.
+    pub total: u64,
+    /// The latest first, and of equal times the smaller id, byte by byte.
+    pub persons: Vec<PersonsAnswerPerson>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PersonsAnswerPerson {
+    /// The smallest of the person's ids, byte by byte.
+    pub distinct_id: String,
+    /// RFC 3339 in UTC: when they first reached the step, or the one before of those who dropped out.
+    pub reached_at: String,
+}
+
 impl Serialize for Breakdown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -108,6 +131,8 @@ mod tests {
     fn answers_keep_their_shape_both_ways() {
         let cases = [
             json!({"kind": "funnel", "steps": [{"label": "order_placed", "persons": 5765}]}),
+            json!({"kind": "persons", "step": 2, "outcome": "dropped", "label": "a", "total": 7,
+                   "persons": [{"distinct_id": "u1", "reached_at": "2011-01-01T00:00:00Z"}]}),
             json!({"kind": "trends", "buckets": ["2011-01-01T00:00:00Z"], "series": [
                 {"label": "a", "measure": "count", "values": [3], "total": 3},
                 {"label": "a", "measure": "sum", "property": "p", "values": [2.5], "total": 2.5},

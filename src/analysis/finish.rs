@@ -1,12 +1,16 @@
 //! From merged cells to the numbers of an answer.
 
-use super::answer::{Breakdown, FunnelAnswer, FunnelAnswerStep, TrendsAnswer, TrendsAnswerSeries};
+use super::answer::{
+    Breakdown, FunnelAnswer, FunnelAnswerStep, PersonsAnswer, PersonsAnswerPerson, TrendsAnswer,
+    TrendsAnswerSeries,
+};
 use super::exact::NumberSum;
 use super::kernels::groups::Groups;
 use super::kernels::percentile::NumberRuns;
+use super::kernels::step_persons::StepPersons;
 use super::kernels::trends::SeriesCells;
 use super::number::Number;
-use super::question::{FunnelQuestion, Measure, PropertyFunction, TrendsQuestion};
+use super::question::{FunnelQuestion, Measure, PersonsQuestion, PropertyFunction, TrendsQuestion};
 use super::time::{Buckets, format_instant};
 
 pub(super) fn finish_trends(
@@ -40,6 +44,20 @@ pub(super) fn finish_funnel(question: &FunnelQuestion, reached: &[u64]) -> Funne
     let steps = question.steps.iter().zip(reached);
     let steps = steps.map(|(step, &persons)| FunnelAnswerStep { label: step.events.label(), persons });
     FunnelAnswer { steps: steps.collect() }
+}
+
+pub(super) fn finish_persons(question: &PersonsQuestion, found: StepPersons) -> PersonsAnswer {
+    let persons = found.persons.into_iter().map(|person| PersonsAnswerPerson {
+        distinct_id: person.distinct_id,
+        reached_at: format_instant(person.reached_at),
+    });
+    PersonsAnswer {
+        step: question.step,
+        outcome: question.outcome,
+        label: question.funnel.steps[question.step - 1].events.label(),
+        total: found.total,
+        persons: persons.collect(),
+    }
 }
 
 /// The values of one group's buckets, and the total over its range.

@@ -17,6 +17,7 @@ mod elsewhere;
 mod exact;
 mod finish;
 mod kernels;
+mod naming;
 mod number;
 mod plan;
 mod question;
@@ -26,14 +27,17 @@ mod split;
 mod tests;
 mod time;
 
-pub use answer::{Answer, Breakdown, FunnelAnswer, FunnelAnswerStep, TrendsAnswer, TrendsAnswerSeries};
+pub use answer::{
+    Answer, Breakdown, FunnelAnswer, FunnelAnswerStep, PersonsAnswer, PersonsAnswerPerson, TrendsAnswer,
+    TrendsAnswerSeries,
+};
 pub use kernels::{Cancel, KernelError};
 pub use number::Number;
 pub use plan::{Next, Partial, Plan, Reads, Round};
 pub use question::{
-    BreakdownBy, EventSelector, Filter, FunnelQuestion, FunnelStep, Measure, ProjectSettings,
-    PropertyFunction, Question, QuestionError, QuestionErrorCode, QuestionLimits, Relative, RelativeUnit,
-    Scalar, Series, Test, TimeBound, TrendsBreakdown, TrendsQuestion, When, format_window,
+    BreakdownBy, EventSelector, Filter, FunnelQuestion, FunnelStep, Measure, Outcome, PersonsQuestion,
+    ProjectSettings, PropertyFunction, Question, QuestionError, QuestionErrorCode, QuestionLimits, Relative,
+    RelativeUnit, Scalar, Series, Test, TimeBound, TrendsBreakdown, TrendsQuestion, When, format_window,
 };
 pub use question_kind::{QUESTION, QuestionKind};
 pub use time::{Buckets, Granularity, TimeRange, find_time_zone};

@@ -7,14 +7,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
-use super::finish::{finish_funnel, finish_trends};
+use super::finish::{finish_funnel, finish_persons, finish_trends};
 use super::kernels::funnel::FunnelKernel;
 use super::kernels::groups::{GroupTotals, Groups};
 use super::kernels::select::Columns;
+use super::kernels::step_persons::{NumberedPersons, StepPersons};
 use super::kernels::trends::{Distinct, SeriesCells, TrendsKernel};
 use super::kernels::{Cancel, KernelError};
 use super::question::{
-    BreakdownBy, EventSelector, Filter, FunnelQuestion, Question, QuestionLimits, TrendsQuestion,
+    BreakdownBy, EventSelector, Filter, FunnelQuestion, PersonsQuestion, Question, QuestionLimits,
+    TrendsQuestion,
 };
 use super::time::{Buckets, TimeRange};
 use crate::eventstore::RowBlock;
@@ -29,6 +31,7 @@ pub struct Plan {
 enum Work {
     Trends(TrendsQuestion, Buckets),
     Funnel(FunnelQuestion),
+    Persons(PersonsQuestion),
 }
 
 /// What a round asks of every shard.
@@ -39,6 +42,7 @@ pub enum Round {
     /// The cells of all series, for these groups when the question has a breakdown.
     Trends(Option<Groups>),
     Funnel,
+    Persons,
 }
 
 /// What one shard, or several merged, found in a round.
@@ -54,6 +58,9 @@ enum PartialBody {
     Trends(Vec<SeriesCells>),
     /// Persons that reach each step.
     Funnel(Vec<u64>),
+    /// Of one shard, and not to be merged until they have names.
+    Numbered(NumberedPersons),
+    Persons(StepPersons),
 }
 
 /// Raised with every change to a partial's shape, so that replicas of two releases that share a
@@ -84,6 +91,7 @@ impl Plan {
         let work = match question {
             Question::Trends(question) => Work::Trends(question.clone(), question.buckets()),
             Question::Funnel(question) => Work::Funnel(question.clone()),
+            Question::Persons(question) => Work::Persons(question.clone()),
         };
         Self { work, limits: limits.clone(), columns }
     }
@@ -93,7 +101,7 @@ impl Plan {
             Work::Trends(question, _) => {
                 (question.when.range, question.series.iter().map(|series| &series.events).collect())
             }
-            Work::Funnel(question) => {
+            Work::Funnel(question) | Work::Persons(PersonsQuestion { funnel: question, .. }) => {
                 (question.when.range, question.steps.iter().map(|step| &step.events).collect())
             }
         };
@@ -106,7 +114,9 @@ impl Plan {
         });
         let filters = match &self.work {
             Work::Trends(question, _) => &question.filters,
-            Work::Funnel(question) => &question.filters,
+            Work::Funnel(question) | Work::Persons(PersonsQuestion { funnel: question, .. }) => {
+                &question.filters
+            }
         };
         let needs = filters.iter().filter_map(Filter::need).collect();
         Reads { range, events, properties: self.columns.names().to_vec(), needs }
@@ -117,6 +127,7 @@ impl Plan {
             Work::Trends(question, _) if question.breakdown.is_some() => Round::GroupTotals,
             Work::Trends(..) => Round::Trends(None),
             Work::Funnel(_) => Round::Funnel,
+            Work::Persons(_) => Round::Persons,
         }
     }
 
@@ -125,7 +136,7 @@ impl Plan {
         if self.first_round() == Round::GroupTotals { 2 } else { 1 }
     }
 
-    /// One shard's part of a round. Blocks the thread; of no blocks it is the neutral partial.
+    /// One shard's part of a round. Blocks the thread.
     pub fn run(&self, round: &Round, blocks: &[RowBlock], cancel: &Cancel) -> Result<Partial, KernelError> {
         let body = match (&self.work, round) {
             (Work::Trends(question, buckets), round) => {
@@ -145,13 +156,21 @@ impl Plan {
                 let kernel = FunnelKernel { question, columns: &self.columns, cancel };
                 PartialBody::Funnel(kernel.count_reached(blocks)?)
             }
-            (Work::Funnel(_), _) => return Err(KernelError::PartialMismatch),
+            (Work::Persons(question), Round::Persons) => {
+                let kernel = FunnelKernel { question: &question.funnel, columns: &self.columns, cancel };
+                PartialBody::Numbered(kernel.find_persons(question, blocks)?)
+            }
+            (Work::Funnel(_) | Work::Persons(_), _) => return Err(KernelError::PartialMismatch),
         };
         Ok(Partial { version: PARTIAL_VERSION, body })
     }
 
     pub fn merge(&self, round: &Round, partials: Vec<Partial>) -> Result<Partial, KernelError> {
-        let mut merged = self.run(round, &[], &Cancel::default())?;
+        // Of no blocks it is the neutral one.
+        let mut merged = match self.run(round, &[], &Cancel::default())?.into_numbered() {
+            Ok(_) => Partial::of_persons(StepPersons::default()),
+            Err(partial) => partial,
+        };
         for partial in partials {
             if partial.version != PARTIAL_VERSION {
                 return Err(KernelError::PartialMismatch);
@@ -174,6 +193,9 @@ impl Plan {
             (Work::Funnel(question), Round::Funnel, PartialBody::Funnel(reached)) => {
                 Next::Done(Answer::Funnel(finish_funnel(question, &reached)))
             }
+            (Work::Persons(question), Round::Persons, PartialBody::Persons(found)) => {
+                Next::Done(Answer::Persons(finish_persons(question, found)))
+            }
             _ => return Err(KernelError::PartialMismatch),
         })
     }
@@ -184,7 +206,7 @@ impl Plan {
                 totals.merge(other);
                 let by = match &self.work {
                     Work::Trends(question, _) => question.breakdown.as_ref().map(|breakdown| &breakdown.by),
-                    Work::Funnel(_) => None,
+                    Work::Funnel(_) | Work::Persons(_) => None,
                 };
                 totals.check(by.unwrap_or(&BreakdownBy::Event), self.limits.breakdown_values_max)
             }
@@ -199,7 +221,33 @@ impl Plan {
                 reached.iter_mut().zip(other).for_each(|(persons, other)| *persons += other);
                 Ok(())
             }
+            (PartialBody::Persons(found), PartialBody::Persons(other)) => {
+                found.merge(other, self.persons_limit());
+                Ok(())
+            }
             _ => Err(KernelError::PartialMismatch),
+        }
+    }
+
+    /// How many persons a partial of named ones holds at most.
+    pub(super) fn persons_limit(&self) -> usize {
+        match &self.work {
+            Work::Persons(question) => question.limit,
+            Work::Trends(..) | Work::Funnel(_) => 0,
+        }
+    }
+}
+
+impl Partial {
+    pub(super) fn of_persons(persons: StepPersons) -> Self {
+        Self { version: PARTIAL_VERSION, body: PartialBody::Persons(persons) }
+    }
+
+    /// The persons that must be named before this can be merged; the partial itself when it has none.
+    pub(super) fn into_numbered(self) -> Result<NumberedPersons, Self> {
+        match self.body {
+            PartialBody::Numbered(numbered) => Ok(numbered),
+            body => Err(Self { body, ..self }),
         }
     }
 }
@@ -219,7 +267,7 @@ fn properties(question: &Question) -> Vec<&str> {
                 series.flat_map(|series| of_filters(&series.filters).chain(series.measure.property()));
             of_filters(&question.filters).chain(series).chain(breakdown).collect()
         }
-        Question::Funnel(question) => {
+        Question::Funnel(question) | Question::Persons(PersonsQuestion { funnel: question, .. }) => {
             let steps = question.steps.iter().flat_map(|step| of_filters(&step.filters));
             of_filters(&question.filters).chain(steps).collect()
         }

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::asked::Asked;
 use super::elsewhere::Heard;
 use super::kernels::{Cancel, KernelError};
+use super::naming::NamingError;
 use super::plan::{Next, Partial, Plan, Round};
 use super::split::{Splitting, scan_request};
 use super::{Answer, ProjectSettings, QuestionLimits};
@@ -88,6 +89,11 @@ impl QuestionKind {
         let (limits, splitting) = (QuestionLimits::default(), Splitting::new(split_after));
         let heard = Mutex::default();
         Self { heard, control, shards, scanner, limits, splitting, clock, cores }
+    }
+
+    /// Other limits than the defaults.
+    pub fn with_limits(self, limits: QuestionLimits) -> Self {
+        Self { limits, ..self }
     }
 
     pub(super) async fn settings(
@@ -175,7 +181,7 @@ impl QuestionKind {
         round: &Round,
         cancel: &Cancel,
     ) -> Result<Read, RunError> {
-        let shard_no = request.shard_no;
+        let (shard_no, project_id) = (request.shard_no, request.project_id);
         let scanned = match self.shards.db_of(shard_no) {
             Ok(db) => self.scanner.scan(db, &request).await,
             Err(error) => Err(ScanError::Storage(error)),
@@ -183,9 +189,7 @@ impl QuestionKind {
         let rows = match scanned {
             Ok(rows) => rows,
             Err(ScanError::Storage(error)) if error.is_transient() => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(shard.no = shard_no.0, error, "a shard is away; the answer is partial");
-                return Ok(Read::Away);
+                return Ok(away(shard_no, &error));
             }
             Err(error) => return Err(retry(error)),
         };
@@ -193,6 +197,19 @@ impl QuestionKind {
         let (row_count, bytes) = (rows.rows(), rows.bytes);
         let blocks = Arc::new(rows.blocks);
         let partial = self.pass(plan, round, blocks.clone(), cancel).await?;
+        let partial = match partial.into_numbered() {
+            Err(partial) => partial,
+            Ok(numbered) => {
+                let limit = plan.persons_limit();
+                match self.name_persons(shard_no, project_id, numbered, limit).await {
+                    Ok(named) => Partial::of_persons(named),
+                    Err(NamingError::Storage(error)) if error.is_transient() => {
+                        return Ok(away(shard_no, &error));
+                    }
+                    Err(error) => return Err(retry(error)),
+                }
+            }
+        };
         // Kept while another round may follow, which then need not read them again.
         let blocks = (plan.rounds() > 1).then_some(blocks);
         Ok(Read::Passed(PassedShard {
@@ -331,6 +348,12 @@ impl QuestionKind {
         });
         passed.await.map_err(retry)?.map_err(kernel_failed)
     }
+}
+
+fn away(shard_no: ShardNo, error: &StorageError) -> Read {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(shard.no = shard_no.0, error, "a shard is away; the answer is partial");
+    Read::Away
 }
 
 /// A server that does not answer makes the answer partial later; here it only keeps it from being fresh.

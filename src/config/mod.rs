@@ -11,6 +11,7 @@ mod collection;
 mod http;
 mod load;
 mod log;
+mod questions;
 mod roles;
 mod sealing;
 mod storage;
@@ -23,6 +24,7 @@ pub use collection::{CollectionConfig, IpAddresses};
 pub use http::HttpConfig;
 pub use load::{ConfigError, Problem, load, misspelt};
 pub use log::{LogConfig, LogFormat};
+pub use questions::QuestionsConfig;
 pub use roles::{Role, Roles};
 pub use sealing::SealingConfig;
 pub use storage::StorageConfig;
@@ -39,6 +41,7 @@ pub struct Config {
     pub collection: CollectionConfig,
     pub sealing: SealingConfig,
     pub tickets: TicketsConfig,
+    pub questions: QuestionsConfig,
     pub log: LogConfig,
 }
 
@@ -53,6 +56,7 @@ impl Config {
         self.collection.validate(&mut problems);
         self.sealing.validate(&mut problems);
         self.tickets.validate(&mut problems);
+        self.questions.validate(&mut problems);
         self.log.validate(&mut problems);
         problems
     }

@@ -38,6 +38,7 @@ fn pages(config: &mut ServiceConfig) {
                 .service(resource("").route(get().to(index::project)))
                 .service(resource("/overview").route(get().to(overview::show)))
                 .service(resource("/ask").route(get().to(ask::show)))
+                .service(resource("/ask/persons").route(get().to(ask::persons::show)))
                 .service(resource("/ask/menu").route(get().to(ask::suggest::menu)))
                 .service(resource("/ask/values").route(get().to(ask::suggest::values)))
                 .service(resource("/tickets").route(get().to(tickets::list)))

@@ -134,6 +134,36 @@ export const chart = check(async (page, { project }) => {
   expect(await tip.textContent() !== last, "the arrow keys go from value to value");
 });
 
+/** From a figure of a funnel to the persons behind it, to one of them, and back. */
+export const funnel = check(async (page, { project }) => {
+  await page.goto(`${project}/ask?kind=funnel&s0.event=product_viewed&s1.event=added_to_cart&s2.event=purchased`);
+  await settled(page);
+  const lost = page.locator(".funnel-drop a").first();
+  const said = await lost.textContent();
+  await lost.click();
+  await page.waitForURL(/ask\/persons\?.*outcome=dropped/);
+  await settled(page);
+  expect(await page.textContent(".card h2") === said, `the list is of ${said}, not of ${await page.textContent(".card h2")}`);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("a:has-text('CSV')")]);
+  expect(download.suggestedFilename().endsWith(".csv"), `a CSV file, not ${download.suggestedFilename()}`);
+  const address = page.url();
+  const first = page.locator("tbody a").first();
+  const id = await first.textContent();
+  await first.click();
+  await page.waitForURL(/persons\?id=/);
+  expect(await page.textContent("h1") === id, "a row leads to the person");
+  await page.goBack();
+  expect(page.url() === address, "back leads to the list");
+  await page.click("a:has-text('Reached')");
+  await page.waitForURL(/outcome=converted/);
+  await settled(page);
+  const reached = await page.textContent(".card h2");
+  await page.click("a:has-text('Back to the funnel')");
+  await settled(page);
+  const figure = await page.locator(".funnel-step a").nth(1).getAttribute("aria-label");
+  expect(figure.startsWith(`${reached} reached step 2`), `the funnel says ${figure}, the list ${reached}`);
+});
+
 export const overview = check(async (page, { project }) => {
   await page.goto(`${project}/overview`);
   await settled(page);
@@ -200,6 +230,10 @@ export const plain = check(async (page, { project }) => {
   expect(query(page).get("range") === "custom" && query(page).get("from") === "2026-01-01", `changed days are shown, at ${page.url()}`);
   await page.goto(`${project}/ask?kind=funnel&s0.event=product_viewed&s1.event=purchased`);
   expect(await page.locator(".funnel-bar").count() === 2, "a funnel is drawn");
+  const figures = page.url();
+  await page.click(".funnel-drop a");
+  expect(await page.locator("tbody a").count() === 100, "the persons behind a figure are listed");
+  await page.goto(figures);
   await page.click("button:has-text('Add step')");
   expect(await page.locator("[name='s2.event']").count() === 1, "a step can be added");
 }, { javaScriptEnabled: false });

@@ -371,9 +371,33 @@ impl Asked<'_> {
                 let what = format!("step {} of {} within {window}", n + 1, figures["name"]);
                 self.same(&what, &answer["steps"][n]["persons"], figure);
             }
-            compared += reached.len();
+            compared += reached.len() + self.persons_of_last_step(&question, reached).await;
         }
         compared
+    }
+}
+
+impl Asked<'_> {
+    /// Who reached the last step of a funnel and who did not are as many as the figures say.
+    async fn persons_of_last_step(&self, funnel: &Value, reached: &[Value]) -> usize {
+        let count = |n: usize| reached[n].as_u64().unwrap();
+        let last = reached.len() - 1;
+        let expected = [("converted", count(last)), ("dropped", count(last - 1) - count(last))];
+        for (outcome, expected) in expected {
+            let question = json!({"kind": "persons", "funnel": funnel, "step": last + 1, "outcome": outcome});
+            let answer = self.api.ask(self.project, &question).await;
+            self.same(&format!("the number of those who {outcome}"), &answer["total"], &json!(expected));
+            let persons = answer["persons"].as_array().unwrap();
+            assert_eq!(persons.len() as u64, expected.min(100), "{question}");
+            let latest_first = |pair: &[Value]| {
+                let at = |person: &Value| {
+                    person["reached_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+                };
+                at(&pair[0]) >= at(&pair[1])
+            };
+            assert!(persons.windows(2).all(latest_first), "{question}");
+        }
+        2
     }
 }
 

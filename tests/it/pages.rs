@@ -69,6 +69,14 @@ impl Shop {
                 "funnel",
                 "ask?kind=funnel&s0.event=product_viewed&s1.event=added_to_cart&s2.event=purchased",
             ),
+            page(
+                "funnel-persons",
+                "ask/persons?kind=funnel&s0.event=product_viewed&s1.event=added_to_cart&step=2&outcome=dropped",
+            ),
+            page(
+                "funnel-persons-nobody",
+                "ask/persons?kind=funnel&s0.event=purchased&s1.event=no_such_event&step=2",
+            ),
             page("overview-filtered", "overview?range=7d&f0.property=country&f0.op=eq&f0.value=DE"),
             page("overview-silent", "overview?range=custom&from=2020-01-01&to=2020-01-31"),
             page("ask-wrong", "ask?s0.measure=count&f0.property=country&f0.op=gt&f0.value=abc"),
@@ -112,7 +120,7 @@ async fn every_page_fits_in_both_themes_on_a_phone_and_a_desk() {
 async fn people_ask_filter_sort_and_find_their_way_back() {
     let shop = Shop::open().await;
     shop.send_some().await;
-    run(&shop, &["menus", "sorting", "chart", "overview"]);
+    run(&shop, &["menus", "sorting", "chart", "funnel", "overview"]);
     shop.weir.stop();
 }
 

@@ -24,19 +24,33 @@ pub struct Fact {
     pub properties: BTreeMap<String, Value>,
 }
 
-/// The answer to a question of the kinds `trends` and `funnel`, as weir should give it.
+/// The answer to a question of the kinds `trends`, `funnel` and `persons`, as weir should give it.
 pub fn answer(question: &Value, facts: &[Fact]) -> Value {
-    let zone_name = question["time_zone"].as_str().unwrap_or("UTC");
-    let zone = TimeZoneDatabase::bundled().get(zone_name).unwrap();
-    let (from, to) = (instant(&question["from"], &zone), instant(&question["to"], &zone));
-    let all_filters = |fact: &Fact| passes(fact, &question["filters"]);
-    let facts: Vec<&Fact> =
-        facts.iter().filter(|fact| (from..to).contains(&fact.at) && all_filters(fact)).collect();
+    if question["kind"] == "persons" {
+        return persons(question, facts);
+    }
+    let facts = facts_of(question, facts);
     match question["kind"].as_str().unwrap() {
-        "trends" => trends(question, &facts, from, to, &zone),
+        "trends" => trends(question, &facts),
         "funnel" => funnel(question, &facts),
         kind => panic!("no reference for {kind}"),
     }
+}
+
+fn zone_of(question: &Value) -> TimeZone {
+    TimeZoneDatabase::bundled().get(question["time_zone"].as_str().unwrap_or("UTC")).unwrap()
+}
+
+fn range_of(question: &Value) -> std::ops::Range<i64> {
+    let zone = zone_of(question);
+    instant(&question["from"], &zone)..instant(&question["to"], &zone)
+}
+
+/// Those that the question's range and filters leave.
+fn facts_of<'a>(question: &Value, facts: &'a [Fact]) -> Vec<&'a Fact> {
+    let range = range_of(question);
+    let counts = |fact: &&Fact| range.contains(&fact.at) && passes(fact, &question["filters"]);
+    facts.iter().filter(counts).collect()
 }
 
 fn instant(bound: &Value, zone: &TimeZone) -> i64 {
@@ -127,9 +141,10 @@ fn canonical(value: &Value) -> Value {
     value.clone()
 }
 
-fn trends(question: &Value, facts: &[&Fact], from: i64, to: i64, zone: &TimeZone) -> Value {
+fn trends(question: &Value, facts: &[&Fact]) -> Value {
+    let (zone, range) = (&zone_of(question), range_of(question));
     let granularity = question["granularity"].as_str();
-    let buckets = buckets(granularity, from, to, zone);
+    let buckets = buckets(granularity, range.start, range.end, zone);
     let series = question["series"].as_array().unwrap();
     let breakdown = &question["breakdown"];
     let groups: Vec<Option<Value>> = match breakdown {
@@ -322,7 +337,51 @@ fn buckets(granularity: Option<&str>, from: i64, to: i64, zone: &TimeZone) -> BT
 
 fn funnel(question: &Value, facts: &[&Fact]) -> Value {
     let steps = question["steps"].as_array().unwrap();
-    let window = question["window"].as_str().map(|text| {
+    let mut reached = vec![0_u64; steps.len()];
+    for rows in histories(steps, facts).values() {
+        reached[..best(rows, window(question))].iter_mut().for_each(|persons| *persons += 1);
+    }
+    let steps = steps.iter().zip(reached);
+    let steps: Vec<Value> =
+        steps.map(|(step, persons)| json!({"label": label(step), "persons": persons})).collect();
+    json!({"kind": "funnel", "steps": steps})
+}
+
+fn persons(question: &Value, facts: &[Fact]) -> Value {
+    let funnel = &question["funnel"];
+    let steps = funnel["steps"].as_array().unwrap();
+    let step = question["step"].as_u64().unwrap() as usize;
+    let is_dropped = question["outcome"] == "dropped";
+    let window = window(funnel);
+    let mut found: Vec<(i64, &str)> = Vec::new();
+    for (person, rows) in histories(steps, &facts_of(funnel, facts)) {
+        let reached = best(&rows, window);
+        // The last step that all of them reached, and whether this one did.
+        let (told, is_asked) =
+            if is_dropped { (step - 1, reached == step - 1) } else { (step, reached >= step) };
+        if is_asked {
+            // The end of the shortest history that reaches it.
+            let ends =
+                (1..=rows.len()).filter(|end| rows.get(*end).is_none_or(|next| next.0 > rows[end - 1].0));
+            let end = ends.filter(|end| best(&rows[..*end], window) >= told).min().unwrap();
+            found.push((rows[end - 1].0, person));
+        }
+    }
+    found.sort_by_key(|&(at, person)| (std::cmp::Reverse(at), person));
+    let limit = question["limit"].as_u64().unwrap_or(100) as usize;
+    let persons: Vec<Value> = found
+        .iter()
+        .take(limit)
+        .map(|&(at, person)| {
+            json!({"distinct_id": person, "reached_at": Timestamp::from_millisecond(at).unwrap().to_string()})
+        })
+        .collect();
+    json!({"kind": "persons", "step": step, "outcome": question["outcome"].as_str().unwrap_or("converted"),
+           "label": label(&steps[step - 1]), "total": found.len(), "persons": persons})
+}
+
+fn window(funnel: &Value) -> Option<i64> {
+    funnel["window"].as_str().map(|text| {
         let (amount, unit) = text.split_at(text.len() - 1);
         let unit = match unit {
             "s" => 1_000,
@@ -333,28 +392,32 @@ fn funnel(question: &Value, facts: &[&Fact]) -> Value {
             unit => panic!("no unit {unit}"),
         };
         amount.parse::<i64>().unwrap() * unit
-    });
-    let mut histories: BTreeMap<&str, Vec<(i64, Vec<bool>)>> = BTreeMap::new();
+    })
+}
+
+/// A moment and the steps that an event of it serves.
+type Row = (i64, Vec<bool>);
+
+/// Each person's rows in order.
+fn histories<'a>(steps: &[Value], facts: &[&'a Fact]) -> BTreeMap<&'a str, Vec<Row>> {
+    let mut histories: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
     for fact in facts {
         let matches: Vec<bool> = steps.iter().map(|step| is_of(fact, step)).collect();
         histories.entry(&fact.person).or_default().push((fact.at, matches));
     }
-    let mut reached = vec![0_u64; steps.len()];
-    for rows in histories.values_mut() {
-        rows.sort_by_key(|(at, _)| *at);
-        let starts = (0..rows.len()).filter(|&row| rows[row].1[0]);
-        let best = starts.map(|row| steps_from(rows, row, window)).max().unwrap_or(0);
-        reached[..best].iter_mut().for_each(|persons| *persons += 1);
-    }
-    let steps = steps.iter().zip(reached);
-    let steps: Vec<Value> =
-        steps.map(|(step, persons)| json!({"label": label(step), "persons": persons})).collect();
-    json!({"kind": "funnel", "steps": steps})
+    histories.values_mut().for_each(|rows| rows.sort_by_key(|(at, _)| *at));
+    histories
+}
+
+/// How many steps a history reaches.
+fn best(rows: &[Row], window: Option<i64>) -> usize {
+    let starts = (0..rows.len()).filter(|&row| rows[row].1[0]);
+    starts.map(|row| steps_from(rows, row, window)).max().unwrap_or(0)
 }
 
 /// How many steps the chains that begin with this row reach: moment by moment, as many steps as
 /// the rows of the moment can serve.
-fn steps_from(rows: &[(i64, Vec<bool>)], start: usize, window: Option<i64>) -> usize {
+fn steps_from(rows: &[Row], start: usize, window: Option<i64>) -> usize {
     let begin = rows[start].0;
     let mut done = 1;
     let mut moment = begin;

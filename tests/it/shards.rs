@@ -366,6 +366,22 @@ fn questions() -> Vec<Value> {
         question["to"] = json!("2026-03-10");
         questions.push(question);
     }
+    let funnels: Vec<Value> =
+        questions.iter().filter(|question| question["kind"] == "funnel").cloned().collect();
+    for (funnel, (step, outcome, limit)) in funnels.iter().zip(
+        // Few moments, so that any limit falls among persons of equal time.
+        [
+            (2, "dropped", 5),
+            (3, "converted", 3),
+            (1, "converted", 1_000),
+            (4, "dropped", 1),
+            (2, "converted", 40),
+        ],
+    ) {
+        let persons =
+            json!({"kind": "persons", "funnel": funnel, "step": step, "outcome": outcome, "limit": limit});
+        questions.push(persons);
+    }
     questions
 }
 

@@ -19,7 +19,7 @@ use super::select::{Columns, select_events, select_rows};
 use super::{Cancel, KernelError};
 use crate::analysis::question::FunnelQuestion;
 use crate::eventstore::RowBlock;
-use crate::model::Millis;
+use crate::model::{Millis, PersonNo};
 
 /// Bit k: the row matches step k, counted from 0.
 type StepMask = u32;
@@ -33,16 +33,28 @@ pub struct FunnelKernel<'a> {
 impl FunnelKernel<'_> {
     /// For each step, how many persons of this shard reach it.
     pub fn count_reached(&self, blocks: &[RowBlock]) -> Result<Vec<u64>, KernelError> {
-        let steps = self.question.steps.len();
+        let mut reached = vec![0_u64; self.question.steps.len()];
+        self.for_each_reached(blocks, |_, reached_at| {
+            reached[..reached_at.len()].iter_mut().for_each(|persons| *persons += 1);
+        })?;
+        Ok(reached)
+    }
+
+    /// Visits every person of this shard with the time at which they first reached each of the steps
+    /// that they reach.
+    pub fn for_each_reached(
+        &self,
+        blocks: &[RowBlock],
+        mut visit: impl FnMut(PersonNo, &[Millis]),
+    ) -> Result<(), KernelError> {
         let mut masks: Vec<Vec<StepMask>> = Vec::with_capacity(blocks.len());
         for block in blocks {
             self.cancel.check()?;
             masks.push(self.step_masks(block));
         }
-        let mut rule = DistinctRule::new(steps, self.question.window);
-        let mut reached = vec![0_u64; steps];
+        let mut rule = DistinctRule::new(self.question.steps.len(), self.question.window);
         let mut history: Vec<(Millis, StepMask)> = Vec::new();
-        for_each_person(blocks, self.cancel, |_, slices| {
+        for_each_person(blocks, self.cancel, |person, slices| {
             history.clear();
             for slice in slices {
                 let times = &blocks[slice.block].occurred_at[slice.rows.clone()];
@@ -53,9 +65,8 @@ impl FunnelKernel<'_> {
                 // Each slice is in order: the standard sort finds such runs and merges them.
                 history.sort_by_key(|&(at, _)| at);
             }
-            reached[..rule.steps_reached(&history)].iter_mut().for_each(|persons| *persons += 1);
-        })?;
-        Ok(reached)
+            visit(person, rule.reach(&history));
+        })
     }
 
     fn step_masks(&self, block: &RowBlock) -> Vec<StepMask> {
@@ -78,6 +89,8 @@ struct DistinctRule {
     window: Millis,
     /// Per step, the latest time of a first row among the chains that reached it.
     started: Vec<Option<Millis>>,
+    /// For each step that is reached, when it first was.
+    reached_at: Vec<Millis>,
     group: GroupMatching,
 }
 
@@ -85,23 +98,30 @@ impl DistinctRule {
     fn new(steps: usize, window: Option<Millis>) -> Self {
         debug_assert!(steps <= StepMask::BITS as usize);
         let window = window.unwrap_or(Millis::MAX);
-        Self { steps, window, started: vec![None; steps], group: GroupMatching::new(steps) }
+        let (started, reached_at) = (vec![None; steps], Vec::with_capacity(steps));
+        Self { steps, window, started, reached_at, group: GroupMatching::new(steps) }
     }
 
-    /// How many steps a person reaches. Precondition: rows are in time order, masks not 0.
-    fn steps_reached(&mut self, rows: &[(Millis, StepMask)]) -> usize {
+    /// When a person first reaches each of the steps that they reach. Precondition: rows are in time
+    /// order, masks not 0.
+    fn reach(&mut self, rows: &[(Millis, StepMask)]) -> &[Millis] {
         self.started.fill(None);
+        self.reached_at.clear();
         for group in rows.chunk_by(|a, b| a.0 == b.0) {
             match group {
                 [(at, mask)] => self.take_row(*at, *mask),
                 group => self.take_group(group),
             }
+            // Steps are reached in order, so those that are new follow those that are known.
+            while self.started.get(self.reached_at.len()).is_some_and(Option::is_some) {
+                self.reached_at.push(group[0].0);
+            }
             // Chains end at the last step: nobody gets further.
-            if self.started[self.steps - 1].is_some() {
-                return self.steps;
+            if self.reached_at.len() == self.steps {
+                break;
             }
         }
-        self.started.iter().take_while(|started| started.is_some()).count()
+        &self.reached_at
     }
 
     fn take_row(&mut self, at: Millis, mask: StepMask) {
@@ -277,7 +297,7 @@ mod tests {
     }
 
     fn reached(rows: &[(Millis, StepMask)], steps: usize, window: Option<Millis>) -> usize {
-        DistinctRule::new(steps, window).steps_reached(rows)
+        DistinctRule::new(steps, window).reach(rows).len()
     }
 
     const A: StepMask = 0b1;
@@ -329,7 +349,15 @@ mod tests {
             }
             rows.retain(|row| row.1 != 0);
             rows.sort_by_key(|row| row.0);
-            prop_assert_eq!(reached(&rows, steps, window), search(&rows, steps, window));
+            let mut rule = DistinctRule::new(steps, window);
+            let reached_at = rule.reach(&rows);
+            prop_assert_eq!(reached_at.len(), search(&rows, steps, window));
+            // A step is first reached at the end of the shortest history that reaches it.
+            for (step, &at) in reached_at.iter().enumerate() {
+                let until = |at| rows.partition_point(|&(time, _)| time <= at);
+                prop_assert!(search(&rows[..until(at)], steps, window) > step);
+                prop_assert!(search(&rows[..until(at - 1)], steps, window) <= step);
+            }
         }
     }
 

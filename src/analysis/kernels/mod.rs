@@ -2,7 +2,7 @@
 //!
 //! [`select`] says which rows a series or step looks at, a column at a time; [`groups`] turns the
 //! values of a breakdown into small numbers; [`persons`] walks all blocks of a shard person by
-//! person. On these stand [`trends`], [`percentile`] and [`funnel`]. A kernel is plain
+//! person. On these stand [`trends`], [`percentile`], [`funnel`] and [`step_persons`]. A kernel is plain
 //! computation: it blocks, looks at its [`Cancel`] now and then, and gives serialisable state that
 //! merges in any order.
 
@@ -11,6 +11,7 @@ pub(super) mod groups;
 pub(super) mod percentile;
 pub(super) mod persons;
 pub(super) mod select;
+pub(super) mod step_persons;
 pub(super) mod trends;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::events::EventSelector;
 use super::fields::{Fields, Problems, all, read_list, shorten};
 use super::filter::Filter;
-use super::when::When;
+use super::when::{TimeBound, When};
 use super::{ProjectSettings, QuestionErrorCode as Code, QuestionLimits};
 use crate::model::Millis;
 
@@ -62,7 +62,8 @@ impl FunnelQuestion {
         Some(Self { when: when?, window: window?, steps: steps?, filters: filters? })
     }
 
-    pub(super) fn write(&self, json: &mut Map<String, Value>) {
+    pub(super) fn to_json(&self, from: TimeBound, to: TimeBound) -> Value {
+        let mut json = self.when.start_json("funnel", from, to);
         if let Some(window) = self.window {
             json.insert("window".into(), json!(format_window(window)));
         }
@@ -71,6 +72,7 @@ impl FunnelQuestion {
         if !self.filters.is_empty() {
             json.insert("filters".into(), self.filters.iter().map(Filter::to_json).collect());
         }
+        Value::Object(json)
     }
 }
 

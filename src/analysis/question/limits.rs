@@ -26,6 +26,8 @@ pub struct QuestionLimits {
     /// 10 MB that no response exceeds.
     pub cells_max: usize,
     pub window_ms_max: i64,
+    /// The `limit` of a question for persons; `[questions] persons_max`.
+    pub persons_max: usize,
     /// Distinct values of a breakdown's property that are counted to find the top ones.
     pub breakdown_values_max: usize,
     /// Distinct numbers that the percentiles of a question hold, summed over its cells, in one
@@ -48,6 +50,7 @@ impl Default for QuestionLimits {
             breakdown_limit_max: 1_000,
             cells_max: 500_000,
             window_ms_max: 3_660 * crate::model::DAY_MS,
+            persons_max: 10_000,
             breakdown_values_max: 100_000,
             percentile_values_max: 2_000_000,
         }

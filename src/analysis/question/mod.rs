@@ -12,12 +12,13 @@ mod fields;
 mod filter;
 mod funnel;
 mod limits;
+mod persons;
 #[cfg(test)]
 mod tests;
 mod trends;
 mod when;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::model::Millis;
 
@@ -26,6 +27,7 @@ pub use events::EventSelector;
 pub use filter::{Filter, Scalar, Test};
 pub use funnel::{FunnelQuestion, FunnelStep, format_window};
 pub use limits::QuestionLimits;
+pub use persons::{Outcome, PersonsQuestion};
 pub use trends::{BreakdownBy, Measure, PropertyFunction, Series, TrendsBreakdown, TrendsQuestion};
 pub use when::{Relative, RelativeUnit, TimeBound, When};
 
@@ -35,6 +37,7 @@ use fields::{Fields, Problems, show};
 pub enum Question {
     Trends(TrendsQuestion),
     Funnel(FunnelQuestion),
+    Persons(PersonsQuestion),
 }
 
 /// What a question takes from its project and its moment.
@@ -53,8 +56,7 @@ impl ProjectSettings {
 }
 
 /// The kinds of design.md that have no kernel yet: named, so that the error can say so.
-const KINDS_TO_COME: [&str; 7] =
-    ["retention", "paths", "lifecycle", "stickiness", "sessions", "persons", "events"];
+const KINDS_TO_COME: [&str; 6] = ["retention", "paths", "lifecycle", "stickiness", "sessions", "events"];
 
 impl Question {
     pub fn parse(json: &Value, settings: &ProjectSettings) -> Result<Self, Vec<QuestionError>> {
@@ -67,6 +69,7 @@ impl Question {
         match self {
             Self::Trends(_) => "trends",
             Self::Funnel(_) => "funnel",
+            Self::Persons(_) => "persons",
         }
     }
 
@@ -74,6 +77,7 @@ impl Question {
         match self {
             Self::Trends(question) => &question.when,
             Self::Funnel(question) => &question.when,
+            Self::Persons(question) => &question.funnel.when,
         }
     }
 
@@ -89,16 +93,11 @@ impl Question {
     }
 
     fn to_json(&self, from: TimeBound, to: TimeBound) -> Value {
-        let mut json = Map::new();
-        json.insert("kind".into(), json!(self.kind()));
-        json.insert("from".into(), json!(from.to_text()));
-        json.insert("to".into(), json!(to.to_text()));
-        json.insert("time_zone".into(), json!(self.when().time_zone()));
         match self {
-            Self::Trends(question) => question.write(&mut json),
-            Self::Funnel(question) => question.write(&mut json),
+            Self::Trends(question) => question.to_json(from, to),
+            Self::Funnel(question) => question.to_json(from, to),
+            Self::Persons(question) => question.to_json(from, to),
         }
-        Value::Object(json)
     }
 
     fn read(json: &Value, settings: &ProjectSettings, problems: &mut Problems) -> Option<Self> {
@@ -107,13 +106,15 @@ impl Question {
         match fields.get_text("kind", problems)? {
             "trends" => TrendsQuestion::read(fields, settings, limits, problems).map(Self::Trends),
             "funnel" => FunnelQuestion::read(fields, settings, limits, problems).map(Self::Funnel),
+            "persons" => PersonsQuestion::read(fields, settings, limits, problems).map(Self::Persons),
             kind if KINDS_TO_COME.contains(&kind) => {
-                let detail = format!("the kind `{kind}` is not answered yet; trends and funnel are");
+                let detail = format!("the kind `{kind}` is not answered yet; trends, funnel and persons are");
                 problems.report("kind", QuestionErrorCode::Unsupported, detail);
                 None
             }
             kind => {
-                let detail = format!("{} is no kind of question; trends and funnel are", show(&json!(kind)));
+                let detail =
+                    format!("{} is no kind of question; trends, funnel and persons are", show(&json!(kind)));
                 problems.report("kind", QuestionErrorCode::UnknownValue, detail);
                 None
             }

@@ -25,6 +25,12 @@ fn funnel(fields: Value) -> Value {
     json
 }
 
+fn persons(fields: Value) -> Value {
+    let mut json = json!({"kind": "persons", "funnel": funnel(json!({})), "step": 1});
+    json.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    json
+}
+
 /// A trends question whose one series has this one filter.
 fn filtered(filter: Value) -> Value {
     trends(json!({"series": [{"filters": [filter]}]}))
@@ -63,12 +69,34 @@ fn the_examples_of_the_design_are_read() {
 }
 
 #[test]
+fn persons_are_asked_of_a_whole_funnel() {
+    let Question::Persons(question) = parse(&persons(json!({}))) else { panic!("persons") };
+    assert_eq!((question.step, question.outcome, question.limit), (1, Outcome::Converted, 100));
+    let asked = persons(json!({"step": 2, "outcome": "dropped", "limit": 10_000}));
+    let Question::Persons(question) = parse(&asked) else { panic!("persons") };
+    assert_eq!((question.outcome, question.limit, question.reached_step()), (Outcome::Dropped, 10_000, 0));
+    assert_eq!(parse(&asked).asked()["funnel"]["kind"], "funnel");
+
+    let few = QuestionLimits { persons_max: 7, ..QuestionLimits::default() };
+    let settings = ProjectSettings { limits: few, ..settings() };
+    let Ok(Question::Persons(question)) = Question::parse(&persons(json!({})), &settings) else {
+        panic!("persons")
+    };
+    assert_eq!(question.limit, 7, "nobody asked for a hundred");
+    assert!(Question::parse(&persons(json!({"limit": 8})), &settings).is_err());
+}
+
+#[test]
 fn the_canonical_form_is_a_fixed_point() {
     let questions = [
         trends(json!({"from": "-7d", "to": "now", "granularity": "hour"})),
         trends(json!({"series": [{"events": ["a", "b", "a"], "measure": "p99", "property": "x.y"}],
                       "breakdown": {"event": true}, "filters": [{"property": "p", "op": "eq", "value": 5.0}]})),
         funnel(json!({"window": "90s"})),
+        persons(json!({})),
+        persons(
+            json!({"funnel": funnel(json!({"from": "-2w", "to": "now"})), "step": 2, "outcome": "dropped"}),
+        ),
         funnel(
             json!({"from": "-2w", "to": "now", "filters": [{"property": "p", "op": "not_in", "value": [true, "x", 1.5]}]}),
         ),
@@ -101,6 +129,11 @@ fn different_spellings_of_a_question_are_one() {
         ),
         (funnel(json!({"window": "1d"})), funnel(json!({"window": "24h", "order": "ordered"}))),
         (funnel(json!({"window": null})), funnel(json!({}))),
+        (persons(json!({})), persons(json!({"outcome": "converted", "limit": 100}))),
+        (
+            persons(json!({"funnel": funnel(json!({"window": "1d"}))})),
+            persons(json!({"funnel": funnel(json!({"window": "24h", "time_zone": "Europe/Berlin"}))})),
+        ),
     ];
     for (a, b) in pairs {
         assert_eq!(parse(&a).canonical(), parse(&b).canonical(), "{a} and {b}");
@@ -146,6 +179,41 @@ fn every_problem_is_named_with_its_field() {
         ("unknown kind", json!({"kind": "x"}), "kind", Code::UnknownValue),
         ("a kind to come", json!({"kind": "retention"}), "kind", Code::Unsupported),
         ("unknown field", trends(json!({"x": 1})), "x", Code::UnknownField),
+        ("persons of nothing", persons(json!({"funnel": null})), "funnel", Code::MissingField),
+        ("persons of a text", persons(json!({"funnel": "a"})), "funnel", Code::WrongType),
+        (
+            "persons of trends",
+            persons(json!({"funnel": trends(json!({}))})),
+            "funnel.kind",
+            Code::UnknownValue,
+        ),
+        (
+            "a problem of the funnel",
+            persons(json!({"funnel": funnel(json!({"window": "1x"}))})),
+            "funnel.window",
+            Code::InvalidValue,
+        ),
+        (
+            "an unknown field of the funnel",
+            persons(json!({"funnel": funnel(json!({"limit": 5}))})),
+            "funnel.limit",
+            Code::UnknownField,
+        ),
+        ("a range beside the funnel", persons(json!({"from": "-7d"})), "from", Code::UnknownField),
+        ("no step", persons(json!({"step": null})), "step", Code::MissingField),
+        ("steps count from one", persons(json!({"step": 0})), "step", Code::OutOfRange),
+        ("a step that is not there", persons(json!({"step": 3})), "step", Code::OutOfRange),
+        ("a step in words", persons(json!({"step": "2"})), "step", Code::OutOfRange),
+        ("an outcome", persons(json!({"outcome": "gone"})), "outcome", Code::UnknownValue),
+        (
+            "dropped before the first",
+            persons(json!({"outcome": "dropped"})),
+            "outcome",
+            Code::ConflictingFields,
+        ),
+        ("no limit at all", persons(json!({"limit": 0})), "limit", Code::OutOfRange),
+        ("a person too many", persons(json!({"limit": 10_001})), "limit", Code::OutOfRange),
+        ("a fraction", persons(json!({"limit": 1.5})), "limit", Code::OutOfRange),
         (
             "unknown field of a series",
             trends(json!({"series": [{"x": 1}]})),

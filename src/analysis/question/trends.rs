@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::events::{EventSelector, read_property};
 use super::fields::{Fields, Problems, all, read_list, read_word, show};
 use super::filter::Filter;
-use super::when::When;
+use super::when::{TimeBound, When};
 use super::{ProjectSettings, QuestionErrorCode as Code, QuestionLimits};
 use crate::analysis::time::{Buckets, Granularity};
 
@@ -153,7 +153,8 @@ impl TrendsQuestion {
         }
     }
 
-    pub(super) fn write(&self, json: &mut Map<String, Value>) {
+    pub(super) fn to_json(&self, from: TimeBound, to: TimeBound) -> Value {
+        let mut json = self.when.start_json("trends", from, to);
         if let Some(granularity) = self.granularity {
             json.insert("granularity".into(), json!(granularity.word()));
         }
@@ -168,6 +169,7 @@ impl TrendsQuestion {
             };
             json.insert("breakdown".into(), breakdown);
         }
+        Value::Object(json)
     }
 }
 

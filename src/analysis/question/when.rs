@@ -15,6 +15,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, Problems, read_text, shorten};
 use super::{ProjectSettings, QuestionErrorCode as Code};
@@ -102,6 +103,16 @@ impl When {
             return None;
         }
         Some(Self { from, to, range, zone })
+    }
+
+    /// The fields that every question begins with.
+    pub(super) fn start_json(&self, kind: &str, from: TimeBound, to: TimeBound) -> Map<String, Value> {
+        let mut json = Map::new();
+        json.insert("kind".into(), json!(kind));
+        json.insert("from".into(), json!(from.to_text()));
+        json.insert("to".into(), json!(to.to_text()));
+        json.insert("time_zone".into(), json!(self.time_zone()));
+        json
     }
 
     /// The zone's name in the tz database.

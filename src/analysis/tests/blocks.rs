@@ -12,14 +12,16 @@ use super::reference::Fact;
 use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
 use crate::model::{PersonNo, PropertyValue};
 
+/// One shard as a kernel gets it.
+pub struct Shard {
+    pub blocks: Vec<RowBlock>,
+    /// Who has which number.
+    pub names: Vec<String>,
+}
+
 /// A shard for every person, numbers for the persons of each shard in any order, and the rows of
 /// each shard in any number of blocks.
-pub fn spread(
-    facts: &[Fact],
-    properties: &[String],
-    shards: usize,
-    rng: &mut ChaCha12Rng,
-) -> Vec<Vec<RowBlock>> {
+pub fn spread(facts: &[Fact], properties: &[String], shards: usize, rng: &mut ChaCha12Rng) -> Vec<Shard> {
     let mut homes: BTreeMap<&str, usize> = BTreeMap::new();
     for fact in facts {
         homes.entry(&fact.person).or_insert_with(|| rng.random_range(0..shards));
@@ -29,7 +31,7 @@ pub fn spread(
             let mut persons: Vec<&str> =
                 homes.iter().filter(|(_, home)| **home == shard).map(|(person, _)| *person).collect();
             persons.shuffle(rng);
-            let numbers: BTreeMap<&str, PersonNo> = persons.into_iter().zip(0..).collect();
+            let numbers: BTreeMap<&str, PersonNo> = persons.iter().copied().zip(0..).collect();
             let mut parts: Vec<Vec<(PersonNo, &Fact)>> = vec![Vec::new(); rng.random_range(1..6)];
             let count = parts.len();
             for fact in facts {
@@ -42,7 +44,8 @@ pub fn spread(
                 part.shuffle(rng);
                 part.sort_by_key(|(person, fact)| (*person, fact.at));
             }
-            parts.iter().map(|part| block(part, properties, rng)).collect()
+            let blocks = parts.iter().map(|part| block(part, properties, rng)).collect();
+            Shard { blocks, names: persons.into_iter().map(str::to_owned).collect() }
         })
         .collect()
 }

@@ -75,14 +75,24 @@ fn generate_value(rng: &mut ChaCha12Rng, property: &str) -> Value {
 /// Precondition: `range` is one of [`RANGES`].
 pub fn generate_question(rng: &mut ChaCha12Rng, range: usize) -> Value {
     let (zone, from, to) = RANGES[range];
-    let mut question = if rng.random_bool(0.4) { funnel(rng) } else { trends(rng) };
+    let kind = rng.random_range(0..10);
+    let mut question = if kind < 5 { funnel(rng) } else { trends(rng) };
     question["time_zone"] = json!(zone);
     question["from"] = json!(from);
     question["to"] = json!(to);
     if rng.random_bool(0.3) {
         question["filters"] = filters(rng);
     }
-    question
+    if kind < 2 { persons(rng, question) } else { question }
+}
+
+fn persons(rng: &mut ChaCha12Rng, funnel: Value) -> Value {
+    let steps = funnel["steps"].as_array().unwrap().len();
+    let step = rng.random_range(1..=steps);
+    let outcome = if step > 1 && rng.random_bool(0.5) { "dropped" } else { "converted" };
+    // Few persons, so that the limit cuts; few times, so that it cuts among equals.
+    json!({"kind": "persons", "funnel": funnel, "step": step, "outcome": outcome,
+           "limit": rng.random_range(1..8)})
 }
 
 fn trends(rng: &mut ChaCha12Rng) -> Value {

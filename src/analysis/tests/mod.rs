@@ -11,20 +11,24 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use serde_json::{Value, json};
 
+use super::kernels::step_persons::{NumberedPersons, StepPerson, StepPersons};
 use super::*;
-use crate::eventstore::RowBlock;
-use blocks::spread;
+use blocks::{Shard, spread};
 use generate::{choose_range, generate_facts, generate_question};
 use reference::Fact;
 
 /// All rounds, each partial through its serialised form.
-fn ask(plan: &Plan, shards: &[Vec<RowBlock>]) -> Result<Value, KernelError> {
+fn ask(plan: &Plan, shards: &[Shard]) -> Result<Value, KernelError> {
     let mut round = plan.first_round();
     loop {
         round = serde_json::from_slice(&serde_json::to_vec(&round).unwrap()).unwrap();
         let mut partials = Vec::new();
-        for blocks in shards.iter().rev() {
-            let partial = plan.run(&round, blocks, &Cancel::default())?;
+        for shard in shards.iter().rev() {
+            let partial = plan.run(&round, &shard.blocks, &Cancel::default())?;
+            let partial = match partial.into_numbered() {
+                Err(partial) => partial,
+                Ok(numbered) => named(plan, shard, numbered),
+            };
             let bytes = serde_json::to_vec(&partial).unwrap();
             let read: Partial = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(read, partial);
@@ -35,6 +39,19 @@ fn ask(plan: &Plan, shards: &[Vec<RowBlock>]) -> Result<Value, KernelError> {
             Next::Done(answer) => return Ok(serde_json::to_value(answer).unwrap()),
         }
     }
+}
+
+/// A few names at a time, as they are looked up.
+fn named(plan: &Plan, shard: &Shard, numbered: NumberedPersons) -> Partial {
+    let mut named = StepPersons { total: numbered.total, persons: Vec::new() };
+    for some in numbered.persons.chunks(3) {
+        let some = some.iter().map(|&(reached_at, number)| StepPerson {
+            reached_at,
+            distinct_id: shard.names[number as usize].clone(),
+        });
+        named.take(some, plan.persons_limit());
+    }
+    Partial::of_persons(named)
 }
 
 fn plan(question: &Value) -> Plan {
@@ -70,6 +87,42 @@ proptest! {
 }
 
 #[test]
+fn persons_of_a_step_are_as_many_as_its_funnel_counts() {
+    let mut rng = ChaCha12Rng::seed_from_u64(7);
+    let mut compared = 0;
+    for _ in 0..200 {
+        let range = choose_range(&mut rng);
+        let facts = generate_facts(&mut rng, range);
+        let mut question = generate_question(&mut rng, range);
+        if question["kind"] == "persons" {
+            question = question["funnel"].take();
+        }
+        if question["kind"] != "funnel" {
+            continue;
+        }
+        let funnel = plan(&question);
+        let spread = spread(&facts, &funnel.reads().properties, 4, &mut rng);
+        let steps = ask(&funnel, &spread).unwrap()["steps"].take();
+        let reached: Vec<u64> =
+            steps.as_array().unwrap().iter().map(|step| step["persons"].as_u64().unwrap()).collect();
+        for (step, &persons) in reached.iter().enumerate() {
+            let asked = |outcome: &str| {
+                let json = json!({"kind": "persons", "funnel": question, "step": step + 1, "outcome": outcome, "limit": 2});
+                ask(&plan(&json), &spread).unwrap()
+            };
+            let converted = asked("converted");
+            assert_eq!(converted["total"], persons, "{question}");
+            assert_eq!(converted["persons"].as_array().unwrap().len() as u64, persons.min(2));
+            if step > 0 {
+                assert_eq!(asked("dropped")["total"], reached[step - 1] - persons, "{question}");
+            }
+            compared += persons;
+        }
+    }
+    assert!(compared > 100, "only {compared} persons were compared");
+}
+
+#[test]
 fn an_answer_of_nothing_has_its_buckets() {
     let series = ["count", "persons", "per_person"].map(|measure| json!({"measure": measure}));
     let mut series = series.to_vec();
@@ -83,7 +136,8 @@ fn an_answer_of_nothing_has_its_buckets() {
     assert_eq!(json!(values), json!([[0, 0], [0, 0], [null, null], [0, 0], [null, null]]));
 
     let question = json!({"kind": "trends", "from": "2024-01-01", "to": "2024-01-03", "series": [{}], "breakdown": {"event": true}});
-    assert_eq!(ask(&plan(&question), &[vec![]]).unwrap()["series"], json!([]));
+    let nothing = Shard { blocks: vec![], names: vec![] };
+    assert_eq!(ask(&plan(&question), &[nothing]).unwrap()["series"], json!([]));
 
     let question =
         json!({"kind": "funnel", "from": "2024-01-01", "to": "2024-01-03", "steps": [{"event": "a"}, {}]});

@@ -28,6 +28,7 @@ pub fn of(result: &Value) -> String {
     let table = match result["kind"].as_str() {
         Some("trends") => trends(result),
         Some("funnel") => funnel(result),
+        Some("persons") => persons(result),
         _ => rows(result),
     };
     table.map_or_else(|| format!("{result:#}\n"), |table| table.written())
@@ -116,6 +117,23 @@ fn funnel(result: &Value) -> Option<Table> {
     });
     let lines = lines.collect();
     let head = ["step", "persons", "of the first", "of the one before"].map(str::to_owned);
+    Some(Table { head: head.into(), lines })
+}
+
+/// Who they are, and how many there are besides.
+fn persons(result: &Value) -> Option<Table> {
+    let persons = result["persons"].as_array()?;
+    let line = |person: &Value| vec![Cell::of(&person["distinct_id"]), Cell::of(&person["reached_at"])];
+    let mut lines: Vec<Vec<Cell>> = persons.iter().map(line).collect();
+    let total = result["total"].as_u64().unwrap_or(0);
+    let others = total.saturating_sub(persons.len() as u64);
+    if others > 0 {
+        lines.push(vec![Cell::Text(format!("and {} more", grouped(others))), Cell::Nothing]);
+    }
+    let step = result["step"].as_u64().unwrap_or(1);
+    // Those who dropped out have reached the step before.
+    let reached = if result["outcome"] == "dropped" { step.saturating_sub(1) } else { step };
+    let head = [format!("distinct id ({} in all)", grouped(total)), format!("reached step {reached}")];
     Some(Table { head: head.into(), lines })
 }
 
@@ -283,6 +301,26 @@ mod tests {
         2. bought         500        25.0 %             25.0 %
         3. again            0         0.0 %              0.0 %
         4. and again        0         0.0 %                  –
+        ");
+    }
+
+    #[test]
+    fn persons_are_listed_with_how_many_there_are() {
+        let result = json!({"kind": "persons", "step": 2, "outcome": "dropped", "label": "bought", "total": 1204, "persons": [
+            {"distinct_id": "ada@example.org", "reached_at": "2011-01-01T10:00:00Z"},
+            {"distinct_id": "u2", "reached_at": "2011-01-01T09:00:00.5Z"},
+        ]});
+        insta::assert_snapshot!(of(&result), @r"
+        distinct id (1,204 in all)  reached step 1
+        ──────────────────────────  ──────────────────────
+        ada@example.org             2011-01-01T10:00:00Z
+        u2                          2011-01-01T09:00:00.5Z
+        and 1,202 more              –
+        ");
+        let nobody = json!({"kind": "persons", "step": 1, "outcome": "converted", "label": "a", "total": 0, "persons": []});
+        insta::assert_snapshot!(of(&nobody), @r"
+        distinct id (0 in all)  reached step 1
+        ──────────────────────  ──────────────
         ");
     }
 

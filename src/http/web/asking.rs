@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::{chart, format, views::Note};
@@ -192,6 +193,25 @@ pub fn completeness(ticket: &Ticket, as_of: &str) -> String {
 pub fn events_href(ticket: &Ticket) -> String {
     let (ticket_id, project_id, seen) = (ticket.ticket_id, ticket.project_id, ticket.version());
     format!("/api/v1/tickets/{ticket_id}/events?project={project_id}&result=false&seen={seen:016x}")
+}
+
+/// What stands below an answer.
+pub fn facts(ticket: &Ticket, zone: &TimeZone) -> Vec<String> {
+    let mut facts = Vec::new();
+    if let Some(as_of) = ticket.as_of {
+        facts.push(completeness(ticket, &format::clock_time(as_of, zone)));
+    }
+    match (ticket.started_at, ticket.finished_at) {
+        _ if is_shared(ticket) => facts.push("Answered before, over the same data".to_owned()),
+        (Some(started), Some(finished)) => {
+            facts.push(format!("Answered in {}", format::duration(finished - started)));
+        }
+        _ => {}
+    }
+    if ticket.progress.rows_done > 0 {
+        facts.push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
+    }
+    facts
 }
 
 /// A running ticket's bar and the sentence beside it.

@@ -13,6 +13,7 @@ mod journal;
 mod leases;
 mod objects;
 mod overview;
+mod persons;
 mod queries;
 mod schema;
 

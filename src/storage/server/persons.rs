@@ -104,6 +104,29 @@ pub async fn find_ids_of_persons(
         .collect()
 }
 
+static FIND_NAMES: Statement = statement!(
+    "distinct_ids.find_names",
+    "SELECT person_no, MIN(distinct_id) FROM distinct_ids \
+     WHERE shard_no = ? AND project_id = ? AND person_no IN ({rows}) GROUP BY person_no"
+);
+
+/// What some persons are called, in any order: each by the smallest of their ids, byte by byte, which
+/// is the same however persons are spread over shards.
+///
+/// Precondition: 1 to 1,000 persons.
+pub async fn find_names(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    person_nos: &[PersonNo],
+) -> Result<Vec<(PersonNo, String)>, StorageError> {
+    debug_assert!((1..=FIND_IDS_MAX).contains(&person_nos.len()));
+    let mut binds = values![shard_no, project_id];
+    binds.extend(person_nos.iter().map(|&person_no| Value::from(person_no)));
+    let rows = db.fetch_all(FIND_NAMES.with_rows("?", person_nos.len()), binds).await?;
+    rows.iter().map(|row| Ok((row.u32(0)?, row.text(1)?))).collect()
+}
+
 /// Those of the ids that have numbers already, in any order.
 pub async fn find_ids(
     db: &Db,

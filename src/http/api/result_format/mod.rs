@@ -1,6 +1,6 @@
 //! Results in pages: JSON, NDJSON or CSV.
 //!
-//! A result is a JSON object with one array of rows (`series`, `steps` or `rows`). A page is the
+//! A result is a JSON object with one array of rows (`series`, `steps`, `persons` or `rows`). A page is the
 //! object with a slice of that array and a `page` member that says where it is; NDJSON is one row a
 //! line; CSV is one line per row, or per row and bucket for series over time.
 //!
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use csv::{CsvLines, Sheet};
 
 /// The members that can hold the rows, whichever a result has.
-const ROWS: [&str; 3] = ["series", "steps", "rows"];
+const ROWS: [&str; 4] = ["series", "steps", "persons", "rows"];
 
 /// A piece is complete with the line that makes it this long.
 const PIECE_BYTES: usize = 64 << 10;

@@ -86,10 +86,24 @@ fn csv_of_a_funnel_has_a_line_per_step() {
 }
 
 #[test]
+fn persons_have_a_line_each_and_their_total_is_not_a_row() {
+    let result = json!({"kind": "persons", "step": 2, "total": 7, "persons": [
+        {"distinct_id": "=u1", "reached_at": "2011-01-01T00:00:00Z"},
+        {"distinct_id": "u2", "reached_at": "2011-01-01T00:00:00Z"},
+    ]});
+    let csv = text(page(&result.to_string().into(), ResultFormat::Csv, all()).unwrap());
+    assert_eq!(csv, "distinct_id,reached_at\r\n'=u1,2011-01-01T00:00:00Z\r\nu2,2011-01-01T00:00:00Z\r\n");
+    let second = PageLimits { from: row(1), ..all() };
+    let json = text(page(&result.to_string().into(), ResultFormat::Json, second).unwrap());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["total"], &json["persons"][0]["distinct_id"]), (&json!(7), &json!("u2")));
+}
+
+#[test]
 fn a_result_without_rows_is_one_page() {
-    let body = text(page(&Bytes::from_static(b"{\"persons\": 5}"), ResultFormat::Json, all()).unwrap());
+    let body = text(page(&Bytes::from_static(b"{\"erased\": 5}"), ResultFormat::Json, all()).unwrap());
     let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(body["persons"], 5);
+    assert_eq!(body["erased"], 5);
 }
 
 /// 20 series of 50 buckets: 41 kB of JSON, and 2 MB of CSV, since every line has the 2,000 characters.

@@ -5,8 +5,8 @@ use jiff::{Timestamp, Zoned};
 use super::words::{measure_in_words, window_in_words};
 use crate::{
     analysis::{
-        Answer, Breakdown, FunnelAnswer, Granularity, Number, Question, TrendsAnswer, TrendsAnswerSeries,
-        format_window,
+        Answer, Breakdown, FunnelAnswer, Granularity, Number, Outcome, Question, TrendsAnswer,
+        TrendsAnswerSeries, format_window,
     },
     http::web::{
         chart::{self, COLOURS, Grain, Series, TimeAxis, TimeChart},
@@ -22,6 +22,7 @@ const CELLS_MAX: usize = 20_000;
 const COLUMNS_MAX: usize = 60;
 
 /// The parts of an answer that a page shows.
+#[derive(Default)]
 pub struct Shown {
     pub chart: String,
     pub series: Vec<SeriesRow>,
@@ -56,10 +57,22 @@ impl Shown {
     }
 }
 
-pub fn show(question: &Question, answer: &Answer, columns: bool, heading: &str, now: Millis) -> Shown {
+/// How an answer is to be shown.
+pub struct Manner<'a> {
+    /// Columns instead of lines.
+    pub columns: bool,
+    pub heading: &'a str,
+    pub now: Millis,
+    /// Where the persons of a funnel's step are listed; steps count from 1.
+    pub persons_href: &'a dyn Fn(usize, Outcome) -> String,
+}
+
+pub fn show(question: &Question, answer: &Answer, manner: &Manner) -> Shown {
     match answer {
-        Answer::Trends(trends) => show_trends(question, trends, columns, heading, now),
-        Answer::Funnel(funnel) => show_funnel(funnel),
+        Answer::Trends(trends) => show_trends(question, trends, manner),
+        Answer::Funnel(funnel) => show_funnel(funnel, manner.persons_href),
+        // They have a page of their own.
+        Answer::Persons(_) => Shown::default(),
     }
 }
 
@@ -75,28 +88,23 @@ pub fn funnel_heading(question: &Question) -> Option<String> {
     })
 }
 
-fn show_funnel(funnel: &FunnelAnswer) -> Shown {
+fn show_funnel(funnel: &FunnelAnswer, persons_href: &dyn Fn(usize, Outcome) -> String) -> Shown {
     let steps: Vec<chart::FunnelStep> = funnel
         .steps
         .iter()
-        .map(|step| chart::FunnelStep { label: step.label.clone(), persons: step.persons })
+        .zip(1..)
+        .map(|(step, number)| chart::FunnelStep {
+            label: step.label.clone(),
+            persons: step.persons,
+            reached_href: persons_href(number, Outcome::Converted),
+            dropped_href: persons_href(number, Outcome::Dropped),
+        })
         .collect();
-    Shown {
-        chart: chart::funnel(&steps),
-        series: Vec::new(),
-        comparable: false,
-        table: None,
-        remarks: Vec::new(),
-    }
+    Shown { chart: chart::funnel(&steps), ..Shown::default() }
 }
 
-fn show_trends(
-    question: &Question,
-    trends: &TrendsAnswer,
-    columns: bool,
-    heading: &str,
-    now: Millis,
-) -> Shown {
+fn show_trends(question: &Question, trends: &TrendsAnswer, manner: &Manner) -> Shown {
+    let &Manner { columns, heading, now, .. } = manner;
     let labels: Vec<String> = trends.series.iter().map(label).collect();
     let same_label = labels.windows(2).all(|pair| pair[0] == pair[1]);
     let rows: Vec<SeriesRow> = trends
@@ -115,11 +123,11 @@ fn show_trends(
     let comparable = one_measure && rows.len() > 1 && rows.iter().all(|row| row.total.unwrap_or(0.0) >= 0.0);
     let granularity = match question {
         Question::Trends(trends) => trends.granularity,
-        Question::Funnel(_) => None,
+        Question::Funnel(_) | Question::Persons(_) => None,
     };
     let Some(granularity) = granularity else {
         let rows = rows.into_iter().map(|row| SeriesRow { drawn: None, ..row }).collect();
-        return Shown { chart: String::new(), series: rows, comparable, table: None, remarks: Vec::new() };
+        return Shown { series: rows, comparable, ..Shown::default() };
     };
 
     let starts = started(&trends.buckets, question, now);
@@ -227,7 +235,9 @@ mod tests {
 
     fn shown(question_json: serde_json::Value, answer: serde_json::Value) -> Shown {
         let answer: Answer = serde_json::from_value(answer).unwrap();
-        show(&question(question_json), &answer, false, "Heading", NOW)
+        let persons_href = |step: usize, outcome: Outcome| format!("/who?step={step}&{}", outcome.word());
+        let manner = Manner { columns: false, heading: "Heading", now: NOW, persons_href: &persons_href };
+        show(&question(question_json), &answer, &manner)
     }
 
     #[test]
@@ -294,7 +304,12 @@ mod tests {
         let answer =
             json!({"kind": "funnel", "steps": [{"label": "a", "persons": 10}, {"label": "b", "persons": 4}]});
         let shown = shown(asked, answer);
-        assert!(shown.chart.contains("6 persons (60"));
+        assert!(
+            shown.chart.contains("<a href=\"/who?step=2&amp;dropped\">6 persons</a> (60"),
+            "{}",
+            shown.chart
+        );
+        assert!(shown.chart.contains("<a href=\"/who?step=1&amp;converted\""), "{}", shown.chart);
         assert!(shown.series.is_empty());
     }
 }

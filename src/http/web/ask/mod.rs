@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod form;
 mod page;
+pub mod persons;
 pub mod suggest;
 pub mod words;
 
@@ -25,7 +26,7 @@ use super::{
     views::{self, Asked, Frame, Nav},
 };
 use crate::{
-    analysis::{ProjectSettings, Question, QuestionError},
+    analysis::{PersonsQuestion, ProjectSettings, Question, QuestionError},
     eventstore::scan::ProjectMenu,
     http::{ApiError, HttpState, extract::ProjectPage},
     model::{Millis, TicketId},
@@ -106,7 +107,7 @@ fn read_form(params: Params, frame: &Frame, menu: &ProjectMenu) -> Request {
     Request { params, range, form, json: pretty(&json), json_only: false, errors, question }
 }
 
-/// The question in `?q=`; the form's address for one that the form can show.
+/// The question in `?q=`; where to send one that the form or another page can show.
 fn read_json(text: &str, params: &Params, frame: &Frame, last_at: Option<Millis>) -> Result<Request, String> {
     let range = Range::read(params, frame.now, &frame.time_zone, last_at);
     let empty = AskForm::read(&Params::new(), range.grain().word());
@@ -133,6 +134,7 @@ fn read_json(text: &str, params: &Params, frame: &Frame, last_at: Option<Millis>
             let form = shown.unwrap_or(empty);
             Ok(refused(text, range, form, vec![("q".into(), sentences.join(" · "))]))
         }
+        Ok(Question::Persons(persons)) => Err(persons_address(frame, &persons, &json, params)),
         Ok(question) => {
             if let (Some(form), Some(range)) = (&shown, days_of(&json, frame)) {
                 let form_reads_the_same = AskForm::read(&form.params(), "day").params() == form.params();
@@ -168,6 +170,18 @@ fn days_of(question: &Value, frame: &Frame) -> Option<Range> {
         ("to".to_owned(), last.to_string()),
     ];
     Some(Range::read(&params, frame.now, &frame.time_zone, None))
+}
+
+/// The page that lists such persons.
+fn persons_address(frame: &Frame, persons: &PersonsQuestion, json: &Value, params: &Params) -> String {
+    let funnel = json.get("funnel").unwrap_or(&Value::Null);
+    let shown = AskForm::from_json(funnel).zip(days_of(funnel, frame));
+    let funnel = match &shown {
+        Some((form, range)) => persons::Funnel::Form { range: range.params(), form },
+        None => persons::Funnel::Json(funnel),
+    };
+    let ticket = param(params, "ticket");
+    persons::page_address(frame, persons, funnel, ticket)
 }
 
 fn form_address(frame: &Frame, range: &Range, form: &AskForm, params: &Params) -> String {

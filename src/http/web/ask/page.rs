@@ -1,10 +1,14 @@
 //! The page around an answer, or around what keeps it from being there.
 
-use super::{Request, answer, param, words};
+use super::{
+    Request,
+    answer::{self, Manner},
+    param, words,
+};
 use crate::{
+    analysis::Outcome as Which,
     http::web::{
         asking::{self, Outcome},
-        format,
         range::address,
         sort::Sort,
         views::{AnswerView, AskPage, Asked, Frame, Menus, RangeBar},
@@ -50,6 +54,18 @@ impl Shell {
         address(&self.frame.href("ask"), &params)
     }
 
+    /// Who is behind a step of the funnel that is asked.
+    fn persons_href(&self, step: usize, outcome: Which) -> String {
+        let Request { range, form, json, json_only, .. } = &self.request;
+        let mut params = match json_only {
+            true => vec![("q".to_owned(), json.clone())],
+            false => [range.params(), form.params()].concat(),
+        };
+        params.push(("step".to_owned(), step.to_string()));
+        params.push(("outcome".to_owned(), outcome.word().to_owned()));
+        address(&self.frame.href("ask/persons"), &params)
+    }
+
     fn ticket_href(&self, ticket: &Ticket) -> String {
         self.frame.href(&format!("tickets/{}", ticket.ticket_id))
     }
@@ -79,27 +95,14 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             let columns = param(&shell.request.params, "view") == Some("bars");
             let words = words::in_words(&question.asked());
             let heading = answer::funnel_heading(&question).unwrap_or(words);
-            let mut shown = answer::show(&question, &answer, columns, &heading, now);
+            let persons_href = |step: usize, outcome: Which| shell.persons_href(step, outcome);
+            let manner = Manner { columns, heading: &heading, now, persons_href: &persons_href };
+            let mut shown = answer::show(&question, &answer, &manner);
             shown.sort(&Sort::read(&shell.request.params));
             let project_id = shell.frame.project.as_ref().map_or(0, |project| project.id.0);
             shell.frame.as_of = ticket.as_of;
-            let mut facts = Vec::new();
-            if let Some(as_of) = ticket.as_of {
-                facts.push(asking::completeness(&ticket, &format::clock_time(as_of, &shell.frame.time_zone)));
-            }
+            let mut facts = asking::facts(&ticket, &shell.frame.time_zone);
             facts.extend(shown.remarks);
-            match (ticket.started_at, ticket.finished_at) {
-                _ if asking::is_shared(&ticket) => {
-                    facts.push("Answered before, over the same data".to_owned())
-                }
-                (Some(started), Some(finished)) => {
-                    facts.push(format!("Answered in {}", format::duration(finished - started)));
-                }
-                _ => {}
-            }
-            if ticket.progress.rows_done > 0 {
-                facts.push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
-            }
             let view = AnswerView {
                 chart: shown.chart,
                 heading,

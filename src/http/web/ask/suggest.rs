@@ -116,7 +116,7 @@ pub async fn values(
     let values = match asking.ask(&question, None).await? {
         Outcome::Answered(_, answer) => match *answer {
             Answer::Trends(trends) => counted(&trends),
-            Answer::Funnel(_) => Vec::new(),
+            Answer::Funnel(_) | Answer::Persons(_) => Vec::new(),
         },
         // A menu without suggestions is still a field to type into.
         Outcome::Waiting(_) | Outcome::Failed { .. } => Vec::new(),

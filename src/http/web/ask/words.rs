@@ -15,9 +15,20 @@ pub fn in_words(question: &Value) -> String {
         None => match question.get("kind").and_then(Value::as_str) {
             Some("trends") => "Trends".to_owned(),
             Some("funnel") => "Funnel".to_owned(),
+            Some("persons") => persons_in_words(question),
             Some(kind) => kind.to_owned(),
             None => "Question".to_owned(),
         },
+    }
+}
+
+/// "Persons who reached step 2 of a → b within 7 days".
+fn persons_in_words(question: &Value) -> String {
+    let funnel = in_words(question.get("funnel").unwrap_or(&Value::Null));
+    let step = question.get("step").and_then(Value::as_u64).unwrap_or(1);
+    match question.get("outcome").and_then(Value::as_str) {
+        Some("dropped") => format!("Persons who dropped out before step {step} of {funnel}"),
+        _ => format!("Persons who reached step {step} of {funnel}"),
     }
 }
 
@@ -123,6 +134,15 @@ mod tests {
             (
                 json!({"kind": "funnel", "steps": [{"event": "a"}, {"event": "b"}, {"event": "c"}, {"event": "d"}, {"event": "e"}]}),
                 "a → b → c and 2 more",
+            ),
+            (
+                json!({"kind": "persons", "step": 2, "outcome": "dropped",
+                    "funnel": {"kind": "funnel", "steps": [{"event": "a"}, {"event": "b"}]}}),
+                "Persons who dropped out before step 2 of a → b",
+            ),
+            (
+                json!({"kind": "persons", "step": 1, "funnel": {"kind": "funnel", "colour": 1}}),
+                "Persons who reached step 1 of Funnel",
             ),
             (json!({"kind": "trends", "colour": 1}), "Trends"),
             (json!({"kind": "paths"}), "paths"),

@@ -53,7 +53,12 @@ fn columns_of_two_series_with_negative_values() {
 
 #[test]
 fn a_funnel_says_what_was_lost() {
-    let step = |label: &str, persons| FunnelStep { label: label.into(), persons };
+    let step = |label: &str, persons| FunnelStep {
+        label: label.into(),
+        persons,
+        reached_href: "/who?step=1".into(),
+        dropped_href: "/who?a=<b>&outcome=dropped".into(),
+    };
     let markup = funnel(&[
         step("order_placed", 5765),
         step("<b>cancel</b>", 948),

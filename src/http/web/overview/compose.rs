@@ -149,7 +149,7 @@ fn trends(outcome: &Outcome) -> Option<&TrendsAnswer> {
     match outcome {
         Outcome::Answered(_, answer) => match &**answer {
             Answer::Trends(trends) => Some(trends),
-            Answer::Funnel(_) => None,
+            Answer::Funnel(_) | Answer::Persons(_) => None,
         },
         _ => None,
     }

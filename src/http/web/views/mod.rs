@@ -23,6 +23,7 @@ pub mod icon;
 
 mod account;
 mod ask;
+mod commands;
 mod error;
 mod keys;
 mod live;
@@ -34,10 +35,12 @@ mod projects;
 mod range;
 mod rejected;
 mod start;
+mod step_persons;
 mod tickets;
 
 pub use account::AccountPage;
 pub use ask::{AnswerView, AskPage, Asked, Menus, PropertyMenu, SeriesRow, ValueTable};
+pub use commands::Commands;
 pub use error::{BareErrorPage, ErrorPage};
 pub use keys::{CreatedKey, KeyKind, KeyRow, KeysPage};
 pub use live::{LiveFilter, LivePage, LiveRow};
@@ -49,6 +52,7 @@ pub use projects::{ProjectForm, ProjectRow, ProjectsPage, SettingsPage, time_zon
 pub use range::RangeBar;
 pub use rejected::{ReasonCount, RejectedPage, RejectedRow};
 pub use start::{FIRST_EVENT, Sender, SenderState, StartPage};
+pub use step_persons::{StepPersonRow, StepPersonsPage, StepPersonsState};
 pub use tickets::{TicketPage, TicketRow, TicketsPage};
 
 /// The selected entry of the navigation.

@@ -238,7 +238,12 @@ fn a_trend_with_a_breakdown() {
 
 #[test]
 fn a_funnel_with_a_step_still_open() {
-    let step = |label: &str, persons| chart::FunnelStep { label: label.into(), persons };
+    let step = |label: &str, persons| chart::FunnelStep {
+        label: label.into(),
+        persons,
+        reached_href: "/who?step=1".into(),
+        dropped_href: "/who?a=<b>&outcome=dropped".into(),
+    };
     let funnel = chart::funnel(&[
         step("$pageview", 38_214),
         step("product_viewed", 21_480),
