@@ -173,9 +173,15 @@ fn draw(
         let values = answer.series.get(series).map(|series| series.values.as_slice()).unwrap_or_default();
         values.iter().take(buckets).map(|value| value.map(Number::to_f64)).collect()
     };
-    let one = [Series { label: label.to_owned(), values: values(current), previous: previous.map(values) }];
+    let previous = previous.map(values).filter(|values| has_happened(values));
+    let one = [Series { label: label.to_owned(), values: values(current), previous }];
     let unfinished = range.is_running();
     chart::line(&TimeChart { name, axis: &axis, series: &one, unfinished, whole: true })
+}
+
+/// A period before a project's first event would be a line at zero, and a legend for it.
+fn has_happened(values: &[Option<f64>]) -> bool {
+    values.iter().flatten().any(|&value| value != 0.0)
 }
 
 /// The mean over buckets that have ended: today would pull it down all morning.
@@ -228,4 +234,16 @@ fn ranked(outcome: &Outcome, href: impl Fn(&str) -> String) -> TopRows {
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| TopRow { href: href(&name), persons: persons(&name), name, count });
     TopRows::Ready(rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_in_which_nothing_happened_is_not_drawn() {
+        assert!(!has_happened(&[]));
+        assert!(!has_happened(&[None, Some(0.0), Some(0.0)]));
+        assert!(has_happened(&[None, Some(0.0), Some(1.0)]));
+    }
 }
