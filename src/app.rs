@@ -19,7 +19,7 @@ use crate::config::{CacheConfig, Config, TicketsConfig};
 use crate::eventstore::compaction::Compactor;
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::scan::Scanner;
-use crate::eventstore::sealer::{SealContext, Sealer, TraitLimits};
+use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
 use crate::model::{Clock, Random, ReplicaId};
 use crate::storage::{DatabaseClock, Storage, checkup};
@@ -114,7 +114,7 @@ impl App {
             })),
         ];
         if config.roles.work() {
-            let context = seal_context(&config, holder, clock.clone(), random.clone());
+            let context = seal_context(&config, &storage, holder, clock.clone(), random.clone());
             let parallel = config.sealing.parallel_shards as usize;
             let sealer = Arc::new(Sealer::new(context, storage.shards.clone(), parallel, &metrics));
             tasks.push(tokio::spawn(sealer.run(stopped.clone())));
@@ -194,6 +194,7 @@ pub fn forwarder(config: &Config, holder: ReplicaId, storage: &Storage, metrics:
 /// What a sealer of this process works with.
 pub fn seal_context(
     config: &Config,
+    storage: &Storage,
     holder: ReplicaId,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -213,6 +214,12 @@ pub fn seal_context(
         traits: TraitLimits {
             keys_max: sealing.traits_max as usize,
             bytes_max: sealing.traits_bytes_max as usize,
+        },
+        homes: Homes::new(storage.control.clone(), storage.shards.clone()),
+        move_settle_ms: sealing.move_settle_ms.into(),
+        move_chunk: ChunkLimits {
+            rows_max: sealing.move_rows_max as usize,
+            raw_bytes_max: u64::from(sealing.pass_bytes_max) / 4,
         },
     }
 }

@@ -68,6 +68,7 @@ pub(super) struct PassedShard {
     pub(super) shard_no: ShardNo,
     pub(super) data_version: i64,
     pub(super) as_of: Millis,
+    pub(super) moving: u64,
     pub(super) rows: u64,
     bytes: u64,
     pub(super) partial: Partial,
@@ -193,7 +194,7 @@ impl QuestionKind {
             }
             Err(error) => return Err(retry(error)),
         };
-        let (data_version, as_of) = (rows.data_version, rows.as_of);
+        let (data_version, as_of, moving) = (rows.data_version, rows.as_of, rows.moving);
         let (row_count, bytes) = (rows.rows(), rows.bytes);
         let blocks = Arc::new(rows.blocks);
         let partial = self.pass(plan, round, blocks.clone(), cancel).await?;
@@ -216,6 +217,7 @@ impl QuestionKind {
             shard_no,
             data_version,
             as_of,
+            moving,
             rows: row_count,
             bytes,
             partial,
@@ -279,13 +281,14 @@ impl QuestionKind {
         let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
         let mut versions = BTreeMap::new();
-        let (mut as_of, mut away, mut bytes) = (None::<Millis>, 0_u32, 0);
+        let (mut as_of, mut away, mut bytes, mut moving) = (None::<Millis>, 0_u32, 0, 0);
         while let Some(read) = scans.next().await {
             match read? {
                 Read::Away => away += 1,
                 Read::Passed(shard) => {
                     run.progress.add_rows(shard.rows);
                     bytes += shard.bytes;
+                    moving += shard.moving;
                     versions.insert(shard.shard_no, shard.data_version);
                     as_of = Some(as_of.map_or(shard.as_of, |least| least.min(shard.as_of)));
                     partials.push(shard.partial);
@@ -309,7 +312,7 @@ impl QuestionKind {
             }
         };
         Ok(TicketOutput {
-            body: encode_apart(answer, fresh).await?,
+            body: encode_apart(answer, fresh, moving).await?,
             as_of,
             partial: away > 0,
             data_version: (away == 0).then(|| version_hash(&run.body, &versions)),
@@ -390,14 +393,22 @@ pub(super) fn version_hash(body: &[u8], versions: &BTreeMap<ShardNo, i64>) -> [u
 }
 
 /// A long answer takes a while: not on the threads of others.
-pub(super) async fn encode_apart(answer: Answer, fresh: Option<bool>) -> Result<Bytes, RunError> {
-    tokio::task::spawn_blocking(move || encode(&answer, fresh)).await.map_err(retry)?
+pub(super) async fn encode_apart(
+    answer: Answer,
+    fresh: Option<bool>,
+    moving: u64,
+) -> Result<Bytes, RunError> {
+    tokio::task::spawn_blocking(move || encode(&answer, fresh, moving)).await.map_err(retry)?
 }
 
-fn encode(answer: &Answer, fresh: Option<bool>) -> Result<Bytes, RunError> {
+fn encode(answer: &Answer, fresh: Option<bool>, moving: u64) -> Result<Bytes, RunError> {
     let mut json = serde_json::to_value(answer).map_err(retry)?;
     if let (Some(fresh), Value::Object(fields)) = (fresh, &mut json) {
         fields.insert("fresh".to_owned(), json!(fresh));
+    }
+    // Said only while it is so: their events are not in the answer.
+    if let (1.., Value::Object(fields)) = (moving, &mut json) {
+        fields.insert("moving".to_owned(), json!(moving));
     }
     Ok(json.to_string().into())
 }

@@ -43,7 +43,7 @@ pub(super) struct Splitting {
 /// What a step leaves behind.
 #[derive(Serialize, Deserialize)]
 enum ShardPart {
-    Passed { data_version: i64, as_of: Millis, rows: u64, partial: Box<Partial> },
+    Passed { data_version: i64, as_of: Millis, moving: u64, rows: u64, partial: Box<Partial> },
     Away,
 }
 
@@ -153,14 +153,15 @@ impl QuestionKind {
         let (mut as_of, mut is_partial, mut has_moved) = (None::<Millis>, false, false);
         for round_no in 1.. {
             let work = Bytes::from(serde_json::to_vec(&round).map_err(retry)?);
-            let mut partials = Vec::new();
+            let (mut partials, mut moving) = (Vec::new(), 0);
             let settled = |shard_no: ShardNo, body: Bytes| {
                 if round_no == 1 {
                     run.progress.add_shard();
                 }
                 match ShardPart::read(&body)? {
                     ShardPart::Away => is_partial = true,
-                    ShardPart::Passed { data_version, as_of: until, rows, partial } => {
+                    ShardPart::Passed { data_version, as_of: until, moving: hidden, rows, partial } => {
+                        moving += hidden;
                         if round_no == 1 {
                             run.progress.add_rows(rows);
                         }
@@ -180,7 +181,7 @@ impl QuestionKind {
                 Next::Done(answer) => {
                     let is_shared = !is_partial && !has_moved;
                     return Ok(TicketOutput {
-                        body: encode_apart(answer, fresh).await?,
+                        body: encode_apart(answer, fresh, moving).await?,
                         as_of,
                         partial: is_partial,
                         data_version: is_shared.then(|| version_hash(&run.body, &versions)),
@@ -210,6 +211,7 @@ impl QuestionKind {
                 let part = ShardPart::Passed {
                     data_version: shard.data_version,
                     as_of: shard.as_of,
+                    moving: shard.moving,
                     rows: shard.rows,
                     partial: Box::new(shard.partial),
                 };

@@ -34,8 +34,8 @@ impl Filling {
         let storage = context.open_storage().await?;
         let metrics = Metrics::default();
         let holder = ReplicaId::random(&*context.random);
-        let seal_context =
-            app::seal_context(&context.config, holder, context.clock.clone(), context.random.clone());
+        let (clock, random) = (context.clock.clone(), context.random.clone());
+        let seal_context = app::seal_context(&context.config, &storage, holder, clock, random);
         let parallel = context.config.sealing.parallel_shards as usize;
         let sealer = Arc::new(Sealer::new(seal_context, storage.shards.clone(), parallel, &metrics));
         let parts = CollectorParts {

@@ -41,6 +41,11 @@ pub struct SealingConfig {
     pub traits_max: u32,
     /// Names and values of one person's traits together.
     pub traits_bytes_max: u32,
+    /// When two distinct ids are linked, how long the rows of the one are hidden before they are copied
+    /// to the other: longer than a question takes to list all shards, so that it counts none twice.
+    pub move_settle_ms: u32,
+    /// Rows of linked persons that are copied at a time.
+    pub move_rows_max: u32,
 }
 
 impl Default for SealingConfig {
@@ -61,6 +66,8 @@ impl Default for SealingConfig {
             persons_cache_entries_max: 200_000,
             traits_max: 200,
             traits_bytes_max: 32 << 10,
+            move_settle_ms: 2_000,
+            move_rows_max: 4_096,
         }
     }
 }
@@ -85,6 +92,8 @@ impl SealingConfig {
         check("traits_max", self.traits_max, 0, 2_000);
         check("traits_bytes_max", self.traits_bytes_max, 1 << 10, 1 << 20);
         check("persons_cache_entries_max", self.persons_cache_entries_max, 1_000, 100_000_000);
+        check("move_settle_ms", self.move_settle_ms, 0, 60_000);
+        check("move_rows_max", self.move_rows_max, 1, 65_536);
     }
 }
 

@@ -65,6 +65,7 @@ mod tests {
             received_at: 0,
             time_source: TimeSource::Client,
             properties: vec![(name.to_owned(), value)],
+            route: Vec::new(),
         }
     }
 

@@ -90,12 +90,17 @@ pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
 /// A store of four shards, dealt out in turn to the second and third database; the first is the
 /// control database.
 pub async fn two_servers(databases: &[TestDatabase; 3]) -> Storage {
+    servers_with_shards(databases, 4).await
+}
+
+/// The same with any number of shards.
+pub async fn servers_with_shards(databases: &[TestDatabase; 3], shards: u16) -> Storage {
     let [control, one, two] = databases;
     let settings = StorageSettings {
         control: control.dsn.clone(),
         servers: vec![one.dsn.clone(), two.dsn.clone()],
-        shards: Some(4),
-        shards_default: 4,
+        shards: Some(shards),
+        shards_default: shards,
         pool: POOL,
     };
     Storage::open(&settings, &ManualClock::new(1), &SystemRandom).await.unwrap()

@@ -7,6 +7,8 @@ pub mod examples;
 pub(crate) mod fixture;
 pub mod format;
 pub mod forwarder;
+#[cfg(test)]
+mod link_tests;
 mod objects;
 pub mod person;
 pub mod recent;

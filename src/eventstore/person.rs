@@ -17,6 +17,7 @@ use super::recent;
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::Traits;
 use crate::model::{Event, EventId, Millis, PersonNo, ProjectId, PropertyValue, ShardNo, shard_of, utc_day};
+use crate::storage::server::links::{self, Link, LinkState};
 use crate::storage::server::profiles::{self, Days};
 use crate::storage::server::{objects, persons};
 use crate::storage::{Db, Shards};
@@ -78,22 +79,59 @@ impl PersonEvents {
     }
 }
 
-/// The latest events of whoever has this distinct id.
+/// The latest events of whoever has this distinct id, which may by now belong to another one.
 pub async fn read_person(shards: &Shards, request: &PersonRequest<'_>) -> Result<PersonEvents, ScanError> {
-    let shard_no = shard_of(request.project_id, request.distinct_id, request.span, shards.count());
-    read_in_shard(shards.db_of(shard_no)?, shard_no, request).await
+    let &PersonRequest { project_id, distinct_id, span, .. } = request;
+    let mut shard_no = shard_of(project_id, distinct_id, span, shards.count());
+    let mut passed = Passed { ids: vec![distinct_id.to_owned()], waiting: Vec::new() };
+    while let Some(link) = find_pointer(shards.db_of(shard_no)?, shard_no, project_id, &passed).await? {
+        let waiting = recent::waiting(shards.db_of(shard_no)?, shard_no, project_id).await?;
+        passed.waiting.extend(waiting.into_iter().filter(|event| passed.ids.contains(&event.distinct_id)));
+        shard_no = link.target_shard.unwrap_or(shard_no);
+        passed.ids.push(link.target_id);
+    }
+    read_in_shard(shards.db_of(shard_no)?, shard_no, request, passed).await
+}
+
+/// The ids on the way to the person, the one that was asked for first, and what waits in the journals
+/// of their homes to go the same way.
+struct Passed {
+    ids: Vec<String>,
+    waiting: Vec<Event>,
+}
+
+/// Ids on the way to one person: a circle that no event has noticed yet is longer than none, and a chain
+/// ends here at the latest.
+const PASSED_MAX: usize = 256;
+
+async fn find_pointer(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    passed: &Passed,
+) -> Result<Option<Link>, ScanError> {
+    let last = passed.ids.last().expect("at least the id that was asked for").clone();
+    let found = links::find_links(db, shard_no, project_id, &[last]).await?;
+    let leads_on = |link: &Link| {
+        link.state == LinkState::Linked
+            && passed.ids.len() < PASSED_MAX
+            && !passed.ids.contains(&link.target_id)
+    };
+    Ok(found.into_iter().find(leads_on))
 }
 
 async fn read_in_shard(
     db: &Db,
     shard_no: ShardNo,
     request: &PersonRequest<'_>,
+    passed: Passed,
 ) -> Result<PersonEvents, ScanError> {
-    let &PersonRequest { project_id, distinct_id, after, limit, bytes_max, .. } = request;
+    let &PersonRequest { project_id, after, limit, bytes_max, .. } = request;
     // The journal first: what is sealed in between is seen twice, never not at all.
-    let mut events = recent::waiting(db, shard_no, project_id).await?;
-    let asked = [distinct_id.to_owned()];
-    let known = persons::find_ids(db, shard_no, project_id, &asked).await?;
+    let mut journal = recent::waiting(db, shard_no, project_id).await?;
+    let mut events = Vec::new();
+    let Passed { ids: passed, waiting } = passed;
+    let known = persons::find_ids(db, shard_no, project_id, &passed[passed.len() - 1..]).await?;
     let mut found = PersonEvents::default();
     let mut floor = None;
     if let Some(person_no) = known.first().map(|known| known.person_no) {
@@ -107,7 +145,6 @@ async fn read_in_shard(
                 found.days = profile.days;
                 found.traits = traits_of(profile.traits.as_deref(), shard_no, person_no);
             }
-            events.retain(|event| found.distinct_ids.contains(&event.distinct_id));
             let wanted = Wanted { project_id, person_no, after, limit, bytes_max };
             let sealed = read_objects(db, listing.objects, wanted).await?;
             (floor, found.bytes_read) = (sealed.floor, sealed.bytes_read);
@@ -122,16 +159,24 @@ async fn read_in_shard(
                 received_at: row.received_at,
                 time_source: row.time_source,
                 properties: row.properties,
+                route: Vec::new(),
             }));
         }
     }
-    if found.distinct_ids.is_empty() {
-        events.retain(|event| event.distinct_id == distinct_id);
-        if !events.is_empty() {
-            found.distinct_ids.push(distinct_id.to_owned());
-        }
+    // Of events that follow links, it counts where they have got to.
+    journal.retain(|event| {
+        let at = event.route.last().unwrap_or(&event.distinct_id);
+        found.distinct_ids.contains(at) || passed.contains(at)
+    });
+    let is_known = !found.distinct_ids.is_empty() || !waiting.is_empty() || !journal.is_empty();
+    events.extend(waiting);
+    events.extend(journal);
+    // The ids on the way are the person's as well.
+    if is_known || passed.len() > 1 {
+        found.distinct_ids.extend(passed);
     }
     found.distinct_ids.sort_unstable();
+    found.distinct_ids.dedup();
     // Each once: a resend waits in the journal until the sealer drops it, and the first one counts. One
     // id on two days is two events.
     let mut seen = HashSet::new();
@@ -361,7 +406,8 @@ mod tests {
     ) -> Result<PersonEvents, ScanError> {
         let bytes_max = 1 << 20;
         let request = PersonRequest { project_id, span: 1, distinct_id, after, limit, bytes_max };
-        read_in_shard(db, SHARD, &request).await
+        let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
+        read_in_shard(db, SHARD, &request, passed).await
     }
 
     fn waiting_event(distinct_id: &str, n: u8, at: Millis) -> Event {
@@ -375,6 +421,7 @@ mod tests {
             received_at: at,
             time_source: TimeSource::Client,
             properties: vec![],
+            route: Vec::new(),
         }
     }
 

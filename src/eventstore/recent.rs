@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, StoredRow, Want};
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::LINK_EVENT;
-use crate::model::{Event, Millis, PersonNo, ProjectId, ShardNo};
+use crate::model::{Event, IdNo, Millis, ProjectId, ShardNo};
 use crate::storage::batch::BatchDecoder;
 use crate::storage::server::{journal, objects, persons};
 use crate::storage::{Db, Server, Shards, StorageError};
@@ -265,12 +265,12 @@ async fn named(
     project_id: ProjectId,
     rows: Vec<StoredRow>,
 ) -> Result<Vec<Event>, StorageError> {
-    let mut wanted: Vec<PersonNo> = rows.iter().map(|row| row.person_no).collect();
+    let mut wanted: Vec<IdNo> = rows.iter().map(|row| row.id_no).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut names = HashMap::new();
     for some in wanted.chunks(500) {
-        for known in persons::find_ids_of_persons(db, shard_no, project_id, some).await? {
+        for known in persons::find_ids_by_no(db, shard_no, project_id, some).await? {
             names.insert(known.id_no, known.distinct_id);
         }
     }
@@ -284,6 +284,7 @@ async fn named(
         received_at: row.received_at,
         time_source: row.time_source,
         properties: row.properties,
+        route: Vec::new(),
     });
     Ok(events.collect())
 }
@@ -329,6 +330,7 @@ mod tests {
             received_at: row.received_at,
             time_source: TimeSource::Client,
             properties: row.properties.clone(),
+            route: Vec::new(),
         }
     }
 

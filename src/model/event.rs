@@ -27,6 +27,9 @@ pub struct Event {
     pub time_source: TimeSource,
     /// Sorted by name, names unique, nested objects flattened to dotted names, nulls left out.
     pub properties: Vec<(String, PropertyValue)>,
+    /// Empty, but for an event that follows links: the ids whose pointers it has followed, the latest
+    /// last, and behind them the id it belongs to now.
+    pub route: Vec<String>,
 }
 
 /// Whose clock `occurred_at` is. A resend of an event whose time is not the client's own may land

@@ -341,7 +341,7 @@ fn encode_here(
         .map(|pieces| {
             let events = pieces.iter().map(|piece| piece.events).sum();
             let records = pieces.iter().map(|piece| piece.records.as_slice());
-            let batch = encoder.encode(events, records, &[]);
+            let batch = encoder.encode(events, records);
             NewBatch { shard_no: pieces[0].shard_no, batch_id: new_id(), batch }
         })
         .collect();

@@ -103,6 +103,7 @@ fn event(n: u64) -> crate::model::Event {
         received_at: n as i64,
         time_source: TimeSource::Client,
         properties: vec![],
+        route: Vec::new(),
     }
 }
 

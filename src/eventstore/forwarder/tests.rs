@@ -24,6 +24,7 @@ async fn insert(db: &Db, shard_no: ShardNo, n: u8, value_bytes: usize) {
         received_at: DAY_MS,
         time_source: TimeSource::Client,
         properties: Vec::new(),
+        route: Vec::new(),
     };
     let batch = BatchEncoder::default().encode_events([&event]);
     journal::insert(db, vec![NewBatch { shard_no, batch_id: BatchId([n; 16]), batch }]).await.unwrap();

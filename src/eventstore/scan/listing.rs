@@ -4,7 +4,7 @@ use super::{ScanError, ScanRequest};
 use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges};
 use crate::model::{Millis, ObjectId, PersonNo, utc_day};
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
-use crate::storage::server::{journal, masks, persons};
+use crate::storage::server::{journal, links, masks, persons};
 use crate::storage::{Db, StorageError};
 
 /// A run or segment that has rows for a request.
@@ -31,6 +31,8 @@ pub struct Listing {
     pub data_version: i64,
     /// Everything that was answered until then is in the list.
     pub as_of: Millis,
+    /// Masked persons whose rows are on their way to the person they belong to.
+    pub moving: u64,
     /// Objects of the asked days that have no row that counts.
     pub pruned: u64,
 }
@@ -39,6 +41,7 @@ struct Snapshot {
     runs: Vec<ObjectRow>,
     segments: Vec<ObjectRow>,
     masked: Vec<PersonNo>,
+    moving: u64,
     data_version: i64,
     as_of: Millis,
 }
@@ -57,6 +60,10 @@ impl Listing {
                         masked: match counters.mask_version {
                             0 => Vec::new(),
                             _ => masks::list_in(tx, shard_no, project_id).await?,
+                        },
+                        moving: match counters.mask_version {
+                            0 => 0,
+                            _ => links::count_moving_in(tx, shard_no, project_id).await?,
                         },
                         runs: objects::list_runs_in(tx, shard_no).await?,
                         segments: objects::list_segments_in(tx, shard_no, project_id, from, to).await?,
@@ -78,6 +85,7 @@ impl Listing {
         Ok(Self {
             objects: listed,
             masked: snapshot.masked,
+            moving: snapshot.moving,
             data_version: snapshot.data_version,
             as_of: snapshot.as_of,
             pruned,

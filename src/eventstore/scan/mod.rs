@@ -90,6 +90,8 @@ pub struct ShardRows {
     pub blocks: Vec<RowBlock>,
     /// The project's, in this shard, at the point in time that the blocks show.
     pub data_version: i64,
+    /// Persons whose rows are hidden while they go to the person they belong to.
+    pub moving: u64,
     /// Everything that was answered until then is in the blocks.
     pub as_of: Millis,
     /// Of all parts that were read.
@@ -181,6 +183,7 @@ impl Scanner {
         }
         let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
         let (data_version, as_of, pruned) = (listing.data_version, listing.as_of, listing.pruned);
+        let moving = listing.moving;
         let masked = Arc::new(listing.masked);
         let reads = wanted.into_iter().map(|(object, known)| {
             let header = headers.remove(&object.object_id);
@@ -196,7 +199,7 @@ impl Scanner {
         self.metrics.objects.with_label_values(&["pruned"]).inc_by(pruned);
         let mut blocks: Vec<RowBlock> = read.into_iter().map(|(block, _)| block).collect();
         blocks.retain(|block| !block.is_empty());
-        Ok(Some(ShardRows { blocks, data_version, as_of, bytes }))
+        Ok(Some(ShardRows { blocks, data_version, moving, as_of, bytes }))
     }
 
     async fn read_object(

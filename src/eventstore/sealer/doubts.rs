@@ -76,6 +76,9 @@ impl Doubts {
                 }
             }
             content.batch_ids.push(batch_id);
+            let inserted_at = batch.entry.inserted_at;
+            content.inserted_at =
+                content.inserted_at.map_or(Some(inserted_at), |least| Some(least.min(inserted_at)));
             match read {
                 Ok(Salvaged { batch, broken }) => {
                     content.events.extend(batch.events);
@@ -131,7 +134,7 @@ impl Broken {
             event.properties.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
         let body = serde_json::json!({
             "event": event.event, "distinct_id": event.distinct_id, "anonymous_id": event.anonymous_id,
-            "id": uuid::Uuid::from_bytes(event.event_id.0), "timestamp": event.occurred_at,
+            "route": event.route, "id": uuid::Uuid::from_bytes(event.event_id.0), "timestamp": event.occurred_at,
             "properties": properties,
         });
         Self {
@@ -257,5 +260,6 @@ fn harmless(like: &Event) -> Event {
         received_at: like.received_at,
         time_source: TimeSource::Server,
         properties: Vec::new(),
+        route: Vec::new(),
     }
 }

@@ -7,6 +7,9 @@
 
 mod doubts;
 mod duplicates;
+mod homes;
+mod links;
+mod moves;
 mod pass;
 mod persons;
 mod profiles;
@@ -14,7 +17,7 @@ mod profiles;
 mod tests;
 mod traits;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +25,16 @@ use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::eventstore::each_server;
 use crate::eventstore::format::{FormatError, WriteOptions};
-use crate::model::{Clock, ObjectId, Random, ReplicaId, ServerId, ShardNo};
-use crate::storage::server::journal;
+use crate::model::{Clock, Millis, ObjectId, Random, ReplicaId, ServerId, ShardNo};
 use crate::storage::server::leases::{self, Lease, LeaseTask};
+use crate::storage::server::{journal, links as stored_links};
 use crate::storage::{AsStorageError, Db, Server, Shards, StorageError};
 use crate::telemetry::Metrics;
 
 use doubts::Doubts;
 use duplicates::OpenedCache;
+pub use homes::Homes;
+pub use moves::ChunkLimits;
 pub use pass::{LINK_EVENT, PassOutcome};
 use pass::{ShardMemory, run_pass};
 use persons::PersonsCache;
@@ -99,6 +104,10 @@ pub struct SealContext {
     pub write: WriteOptions,
     pub persons_cache_entries_max: usize,
     pub traits: TraitLimits,
+    pub homes: Homes,
+    /// Rows of a linked person are copied no sooner after they were masked.
+    pub move_settle_ms: Millis,
+    pub move_chunk: ChunkLimits,
 }
 
 #[derive(Clone)]
@@ -112,6 +121,8 @@ struct SealMetrics {
     lag_seconds: prometheus::IntGaugeVec,
     waiting_batches: prometheus::IntGaugeVec,
     foreign_batches: prometheus::IntGaugeVec,
+    links: prometheus::IntCounterVec,
+    moved_rows: prometheus::IntCounter,
 }
 
 impl SealMetrics {
@@ -148,6 +159,14 @@ impl SealMetrics {
                 "Those of them that belong to another server and wait for its return.",
                 &["server"],
             ),
+            links: metrics.counters(
+                "weir_links_total",
+                "Links of distinct ids, by what became of them: followed, moved (all rows have gone after \
+                 them), or conflict (the id belonged to somebody else already).",
+                &["outcome"],
+            ),
+            moved_rows: metrics
+                .counter("weir_link_rows_total", "Stored events that were sent after the id they belong to."),
         }
     }
 
@@ -158,10 +177,13 @@ impl SealMetrics {
             ("stored", outcome.rows),
             ("duplicate", outcome.duplicates),
             ("link", outcome.links),
+            ("relayed", outcome.relayed),
             ("broken", outcome.broken),
         ] {
             self.events.with_label_values(&[name]).inc_by(events);
         }
+        self.links.with_label_values(&["followed"]).inc_by(outcome.started);
+        self.links.with_label_values(&["conflict"]).inc_by(outcome.conflicts);
     }
 }
 
@@ -242,7 +264,9 @@ impl Sealer {
         let db = server.db()?;
         let backlog = journal::backlog(db).await?;
         self.show_backlog(server, db, &backlog).await?;
-        let here = backlog.iter().map(|entry| entry.shard_no).filter(|shard_no| {
+        let mut waiting: BTreeSet<ShardNo> = backlog.iter().map(|entry| entry.shard_no).collect();
+        waiting.extend(stored_links::list_shards(db).await?);
+        let here = waiting.into_iter().filter(|shard_no| {
             // Batches of other servers' shards wait for the forwarder.
             self.workers.contains_key(shard_no)
                 && self.shards.server_of(*shard_no).server_id == server.server_id
@@ -273,7 +297,8 @@ impl Sealer {
         let Some((lease, memory)) = held else { return Ok(None) };
         let timer = self.metrics.pass_seconds.start_timer();
         let lease = *lease;
-        let passed = self.with_renewal(db, &lease, run_pass(&self.context, db, &lease, memory, doubts)).await;
+        let work = self.pass_and_move(db, &lease, memory, doubts);
+        let passed = self.with_renewal(db, &lease, work).await;
         timer.observe_duration();
         match passed {
             Ok(outcome) => {
@@ -308,6 +333,23 @@ impl Sealer {
                 Ok(Some(PassOutcome::default()))
             }
         }
+    }
+
+    /// A pass, and then a step of the moves that links have begun.
+    async fn pass_and_move(
+        &self,
+        db: &Db,
+        lease: &Lease,
+        memory: &mut ShardMemory,
+        doubts: &mut Doubts,
+    ) -> Result<PassOutcome, SealError> {
+        let mut outcome = run_pass(&self.context, db, lease, memory, doubts).await?;
+        let moved = moves::copy_chunk(&self.context, db, lease, memory).await?;
+        self.metrics.moved_rows.inc_by(moved.rows);
+        self.metrics.links.with_label_values(&["moved"]).inc_by(moved.finished);
+        // What goes on to another shard of this server waits there by now.
+        outcome.more |= moved.more || moved.rows > 0 || outcome.relayed > 0;
+        Ok(outcome)
     }
 
     /// Renews the lease while a pass takes its time.
@@ -348,6 +390,8 @@ impl Sealer {
             persons: PersonsCache::new(self.context.persons_cache_entries_max / shards),
             days: DaysCache::new(self.context.persons_cache_entries_max / shards),
             opened: OpenedCache::new(FILTERS_BYTES_MAX / shards),
+            unlinked: Default::default(),
+            moves: moves::SeenMoves::new(),
         };
         worker.held = Some((lease, memory));
         Ok(true)

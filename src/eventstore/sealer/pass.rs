@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::doubts::{self, Broken, Doubts, Sift};
 use super::duplicates::{self, Identity, OpenedCache};
+use super::links::{self, LinkChanges, Pointers, SaidLink};
+use super::moves;
 use super::persons::{self, PersonsCache, ProjectPersons};
 use super::profiles::{self, DaysCache, ProfileChanges};
 use super::{SealContext, SealError};
@@ -30,6 +32,10 @@ pub struct ShardMemory {
     pub persons: PersonsCache,
     pub days: DaysCache,
     pub opened: OpenedCache,
+    /// Projects without links in this shard.
+    pub unlinked: FastSet<ProjectId>,
+    /// When each move was first seen.
+    pub moves: moves::SeenMoves,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -41,6 +47,12 @@ pub struct PassOutcome {
     pub links: u64,
     /// Values of traits that a limit kept out of a profile.
     pub traits_dropped: u64,
+    /// Events that went on to the shard of who they belong to.
+    pub relayed: u64,
+    /// Links that came too late: their ids belong to somebody else.
+    pub conflicts: u64,
+    /// Links that are followed from now on.
+    pub started: u64,
     /// Events and whole batches that cannot be sealed and were put aside.
     pub broken: u64,
     /// Whether the journal had more than one pass takes.
@@ -55,6 +67,8 @@ pub struct Content {
     pub broken: Vec<Broken>,
     /// Exactly these go from the journal.
     pub batch_ids: Vec<BatchId>,
+    /// When the first of them was committed.
+    pub inserted_at: Option<Millis>,
     /// Batches that stay for another try.
     pub held_back: usize,
 }
@@ -68,7 +82,8 @@ pub async fn run_pass(
 ) -> Result<PassOutcome, SealError> {
     let (batches, more) = read_journal(context, db, lease.shard_no, doubts.batches_max()).await?;
     if batches.is_empty() {
-        return Ok(PassOutcome::default());
+        // Links may have waited for a server that is there by now.
+        return seal(context, db, lease, memory, Content::default(), Ending::Commit).await;
     }
     let reading = tokio::task::spawn_blocking(move || {
         let read = doubts::read_batches(&batches);
@@ -82,7 +97,7 @@ pub async fn run_pass(
     if doubts.is_alone() {
         let mut sift = Sift::new(std::mem::take(&mut content.events));
         while let Some(events) = sift.next() {
-            let trial = Content { events, ..Content::default() };
+            let trial = Content { events, inserted_at: content.inserted_at, ..Content::default() };
             if let Err(error) = seal(context, db, lease, memory, trial, Ending::RollBack).await {
                 sift.judge(error)?;
             }
@@ -92,7 +107,7 @@ pub async fn run_pass(
         content.broken.extend(broken);
     }
     let outcome = seal(context, db, lease, memory, content, Ending::Commit).await?;
-    Ok(PassOutcome { more, ..outcome })
+    Ok(PassOutcome { more: more | outcome.more, ..outcome })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,7 +128,7 @@ async fn seal(
 ) -> Result<PassOutcome, SealError> {
     let shard_no = lease.shard_no;
     let now = context.clock.now_ms();
-    let Content { events, broken, batch_ids, held_back: _ } = content;
+    let Content { events, broken, batch_ids, inserted_at, held_back: _ } = content;
     let mut outcome = PassOutcome {
         batches: batch_ids.len() as u64,
         events: events.len() as u64,
@@ -121,26 +136,46 @@ async fn seal(
         ..PassOutcome::default()
     };
     let mut by_project: BTreeMap<ProjectId, Vec<Event>> = BTreeMap::new();
-    let mut links = Vec::new();
+    let mut said = Vec::new();
     for event in events {
         match (event.event.as_str(), event.anonymous_id) {
-            (LINK_EVENT, Some(target)) => {
-                links.push(Link { project_id: event.project_id, distinct_id: event.distinct_id, target });
+            (LINK_EVENT, Some(target_id)) => {
+                let Event { project_id, distinct_id, .. } = event;
+                said.push(SaidLink { project_id, distinct_id, target_id });
             }
             (_, anonymous_id) => {
                 by_project.entry(event.project_id).or_default().push(Event { anonymous_id, ..event });
             }
         }
     }
-    outcome.links = links.len() as u64;
+    outcome.links = said.len() as u64;
+    let mut links = links::choose_links(db, &context.homes, shard_no, said).await?;
+    links.forget(memory);
+    outcome.conflicts = links.conflicts;
+    outcome.started = links.starts.len() as u64;
+    outcome.more = links.more;
+    if batch_ids.is_empty() && by_project.is_empty() && links.starts.is_empty() && broken.is_empty() {
+        return Ok(outcome);
+    }
 
     let mut projects = BTreeMap::new();
     let mut rows = BTreeMap::new();
+    let mut leaving = Vec::new();
     for (project_id, events) in by_project {
-        let persons = persons::resolve(db, &mut memory.persons, shard_no, project_id, events.iter()).await?;
-        rows.insert(project_id, stored_rows(events, &persons)?);
-        projects.insert(project_id, persons);
+        let pointers = Pointers::load(db, memory, shard_no, project_id, &events, &links.starts).await?;
+        let mut routed = pointers.route(events);
+        let persons = persons::resolve(db, &mut memory.persons, shard_no, project_id, &routed).await?;
+        links.dropped.extend(routed.dropped.drain(..).map(|link| (project_id, link)));
+        leaving.append(&mut routed.leaving);
+        if !routed.staying.is_empty() {
+            rows.insert(project_id, stored_rows(routed.staying, &persons)?);
+            projects.insert(project_id, persons);
+        }
     }
+    outcome.relayed = leaving.len() as u64;
+    // What has waited since then is still waited for.
+    let inserted_at = inserted_at.unwrap_or(now);
+    let relayed = moves::encode(context, leaving, inserted_at).await?;
     let before: usize = rows.values().map(Vec::len).sum();
     drop_duplicates(db, &mut memory.opened, shard_no, &projects, &mut rows).await?;
     outcome.rows = rows.values().map(Vec::len).sum::<usize>() as u64;
@@ -170,6 +205,7 @@ async fn seal(
         projects,
         profiles,
         links,
+        relayed,
         broken: broken.into_iter().map(|broken| broken.put_aside(failed_id(), now)).collect(),
         batch_ids,
         now,
@@ -182,6 +218,9 @@ async fn seal(
     })
     .await?;
     failpoint::hit("seal.after_commit");
+    if outcome.started > 0 {
+        failpoint::hit("link.after_mask");
+    }
     for (project_id, persons) in &closing.projects {
         persons.new.iter().for_each(|id| memory.persons.remember(*project_id, id));
     }
@@ -365,19 +404,14 @@ async fn write_objects(
     written.await.map_err(SealError::from_join)?
 }
 
-struct Link {
-    project_id: ProjectId,
-    distinct_id: String,
-    target: String,
-}
-
 /// The short transaction at the end: all of a pass, or nothing.
 struct Closing {
     lease: Lease,
     objects: Vec<(ObjectKind, ObjectId)>,
     projects: BTreeMap<ProjectId, ProjectPersons>,
     profiles: BTreeMap<ProjectId, ProfileChanges>,
-    links: Vec<Link>,
+    links: LinkChanges,
+    relayed: Vec<(ShardNo, Vec<JournalBatch>)>,
     broken: Vec<FailedEvent>,
     batch_ids: Vec<BatchId>,
     now: Millis,
@@ -394,15 +428,17 @@ impl Closing {
         failpoint::hit("seal.in_closing");
         for (project_id, persons) in &self.projects {
             stored::insert_new(tx, shard_no, *project_id, &persons.new, self.now).await?;
+            stored::insert_persons(tx, shard_no, *project_id, &persons.anew, self.now).await?;
+            stored::put_ids(tx, shard_no, *project_id, &persons.linked).await?;
             let (next_person_no, next_id_no) = persons.next_numbers();
             stored::raise_counters(tx, shard_no, *project_id, next_person_no, next_id_no).await?;
         }
         for (project_id, changes) in &self.profiles {
             changes.write(tx, shard_no, *project_id, self.now).await?;
         }
-        for link in &self.links {
-            let Link { project_id, distinct_id, target } = link;
-            stored::insert_link(tx, shard_no, *project_id, distinct_id, target, self.now).await?;
+        self.links.write(tx, shard_no, self.now).await?;
+        for (to, batches) in &self.relayed {
+            journal::insert_forwarded_in(tx, *to, batches).await?;
         }
         for kind in [ObjectKind::Run, ObjectKind::Segment] {
             let of_kind = self.objects.iter().filter(|(k, _)| *k == kind);

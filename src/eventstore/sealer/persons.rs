@@ -2,13 +2,15 @@
 //!
 //! [`PersonsCache`] remembers the numbers of ids seen lately. It belongs to one shard and one
 //! fence: whoever else may have held the lease in between may have given numbers too. Numbers that
-//! a pass gives out are remembered only after its transaction has committed.
+//! a pass gives out are remembered only after its transaction has committed. Only ids that belong to
+//! nobody else are remembered: whose links lead on is looked up every time.
 
 use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::model::{Event, FastMap, FastSet, IdNo, PersonNo, ProjectId, ShardNo};
+use super::links::Routed;
+use crate::model::{FastMap, FastSet, IdNo, PersonNo, ProjectId, ShardNo};
 use crate::storage::server::persons::{self, KnownId, ProjectCounters};
 use crate::storage::{Db, StorageError};
 
@@ -41,6 +43,18 @@ impl PersonsCache {
         Some(numbers)
     }
 
+    pub fn has(&self, project_id: ProjectId, distinct_id: &str) -> bool {
+        let key = key(project_id, distinct_id);
+        self.young.contains_key(&key) || self.old.contains_key(&key)
+    }
+
+    /// The id belongs to another one from now on.
+    pub fn forget(&mut self, project_id: ProjectId, distinct_id: &str) {
+        let key = key(project_id, distinct_id);
+        self.young.remove(&key);
+        self.old.remove(&key);
+    }
+
     pub fn remember(&mut self, project_id: ProjectId, id: &KnownId) {
         let numbers = Numbers { id_no: id.id_no, person_no: id.person_no };
         self.insert(key(project_id, &id.distinct_id), numbers);
@@ -64,6 +78,11 @@ pub struct ProjectPersons {
     pub counters: ProjectCounters,
     /// Ids that get their numbers with this pass, each with a person of its own.
     pub new: Vec<KnownId>,
+    /// Ids that belong to a person who has others: new here, or another's until now.
+    pub linked: Vec<KnownId>,
+    /// New persons of ids that are known: their old numbers are masked.
+    pub anew: Vec<PersonNo>,
+    next: (PersonNo, IdNo),
     numbers: FastMap<String, Numbers>,
 }
 
@@ -78,25 +97,38 @@ impl ProjectPersons {
     }
 
     pub fn next_numbers(&self) -> (PersonNo, IdNo) {
-        let given = self.new.len() as u32;
-        (self.counters.next_person_no + given, self.counters.next_id_no + given)
+        self.next
+    }
+
+    fn give_person(&mut self) -> PersonNo {
+        self.next.0 += 1;
+        self.next.0 - 1
+    }
+
+    fn give_id(&mut self) -> IdNo {
+        self.next.1 += 1;
+        self.next.1 - 1
     }
 }
 
 /// Numbers for every distinct id of one project's events, in the order of the ids so that equal
-/// passes give equal numbers.
-pub async fn resolve<'e>(
+/// passes give equal numbers. An id that belongs to another one has a number of its own and the person
+/// of that other.
+pub async fn resolve(
     db: &Db,
     cache: &mut PersonsCache,
     shard_no: ShardNo,
     project_id: ProjectId,
-    events: impl Iterator<Item = &'e Event>,
+    routed: &Routed,
 ) -> Result<ProjectPersons, StorageError> {
-    let distinct_ids: FastSet<&str> = events.map(|event| event.distinct_id.as_str()).collect();
+    let mut wanted: FastSet<&str> = routed.staying.iter().map(|event| event.distinct_id.as_str()).collect();
+    wanted.extend(routed.roots.values().map(String::as_str));
+    let belongs_to = |distinct_id: &str| routed.roots.get(distinct_id);
+    let is_dropped = |distinct_id: &str| routed.dropped.iter().any(|link| link.distinct_id == distinct_id);
     let mut found = ProjectPersons::default();
     let mut unknown = Vec::new();
-    for distinct_id in distinct_ids {
-        match cache.find(project_id, distinct_id) {
+    for distinct_id in wanted {
+        match cache.find(project_id, distinct_id).filter(|_| belongs_to(distinct_id).is_none()) {
             Some(numbers) => {
                 found.numbers.insert(distinct_id.to_owned(), numbers);
             }
@@ -104,23 +136,45 @@ pub async fn resolve<'e>(
         }
     }
     unknown.sort_unstable();
+    let mut known: FastMap<String, Numbers> = FastMap::default();
     for id in persons::find_ids(db, shard_no, project_id, &unknown).await? {
-        cache.remember(project_id, &id);
-        let numbers = Numbers { id_no: id.id_no, person_no: id.person_no };
-        found.numbers.insert(id.distinct_id, numbers);
+        if belongs_to(&id.distinct_id).is_none() && !is_dropped(&id.distinct_id) {
+            cache.remember(project_id, &id);
+        }
+        known.insert(id.distinct_id, Numbers { id_no: id.id_no, person_no: id.person_no });
     }
     found.counters = persons::get_counters(db, shard_no, project_id).await?;
-    for distinct_id in unknown {
-        if found.numbers.contains_key(&distinct_id) {
-            continue;
-        }
-        let given = found.new.len() as u32;
-        let numbers = Numbers {
-            id_no: found.counters.next_id_no + given,
-            person_no: found.counters.next_person_no + given,
+    found.next = (found.counters.next_person_no, found.counters.next_id_no);
+    let (linked, own): (Vec<String>, Vec<String>) =
+        unknown.into_iter().partition(|distinct_id| belongs_to(distinct_id).is_some());
+    for distinct_id in own {
+        let numbers = match known.get(&distinct_id) {
+            Some(numbers) if !is_dropped(&distinct_id) => *numbers,
+            // Where a circle of links ends now: whoever it was is masked.
+            Some(&Numbers { id_no, .. }) => {
+                let person_no = found.give_person();
+                found.anew.push(person_no);
+                found.linked.push(KnownId { distinct_id: distinct_id.clone(), id_no, person_no });
+                Numbers { id_no, person_no }
+            }
+            None => {
+                let numbers = Numbers { id_no: found.give_id(), person_no: found.give_person() };
+                let Numbers { id_no, person_no } = numbers;
+                found.new.push(KnownId { distinct_id: distinct_id.clone(), id_no, person_no });
+                numbers
+            }
         };
-        found.numbers.insert(distinct_id.clone(), numbers);
-        found.new.push(KnownId { distinct_id, id_no: numbers.id_no, person_no: numbers.person_no });
+        found.numbers.insert(distinct_id, numbers);
+    }
+    for distinct_id in linked {
+        let root = belongs_to(&distinct_id).and_then(|root| found.numbers(root));
+        let person_no = root.map(|numbers| numbers.person_no).unwrap_or_default();
+        let stored = known.get(&distinct_id).copied();
+        let id_no = stored.map_or_else(|| found.give_id(), |numbers| numbers.id_no);
+        if stored.is_none_or(|numbers| numbers.person_no != person_no) {
+            found.linked.push(KnownId { distinct_id: distinct_id.clone(), id_no, person_no });
+        }
+        found.numbers.insert(distinct_id, Numbers { id_no, person_no });
     }
     Ok(found)
 }

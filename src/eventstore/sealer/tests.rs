@@ -36,6 +36,9 @@ fn context(segment_rows_min: usize) -> SealContext {
         write: WriteOptions::default(),
         persons_cache_entries_max: 1_000,
         traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
+        homes: Homes::one(SHARD),
+        move_settle_ms: 0,
+        move_chunk: ChunkLimits { rows_max: 5, raw_bytes_max: 1 << 20 },
     }
 }
 
@@ -44,6 +47,8 @@ fn memory() -> ShardMemory {
         persons: PersonsCache::new(100),
         days: DaysCache::new(100),
         opened: OpenedCache::new(1 << 20),
+        unlinked: Default::default(),
+        moves: Default::default(),
     }
 }
 
@@ -58,6 +63,7 @@ fn event(who: &str, id: u8, at: i64) -> Event {
         received_at: at + 5,
         time_source: TimeSource::Client,
         properties: vec![("n".to_owned(), PropertyValue::Integer(id.into()))],
+        route: Vec::new(),
     }
 }
 
@@ -230,7 +236,7 @@ on_both! {
         }
         // Its flags; the size before them still says where the next record begins.
         records[4][2] = 0xff;
-        let batch = BatchEncoder::default().encode(9, records.iter().map(Vec::as_slice), &[]);
+        let batch = BatchEncoder::default().encode(9, records.iter().map(Vec::as_slice));
         journal::insert(&db, vec![NewBatch { shard_no: SHARD, batch_id: BatchId([1; 16]), batch }]).await.unwrap();
         let all = seal_all(&db, &context(1)).await;
         assert_eq!((all.rows, all.broken), (8, 1));

@@ -154,6 +154,7 @@ async fn an_event_is_in_the_journal_when_it_is_answered() {
             ("cart.size".into(), PropertyValue::Float(2.5)),
             ("tags".into(), PropertyValue::Json(r#"["x"]"#.into())),
         ],
+        route: Vec::new(),
     };
     assert_eq!(site.stored().await, [expected]);
     assert_eq!(site.metric("weir_collect_events_total{outcome=\"accepted\",reason=\"\"}"), 1);

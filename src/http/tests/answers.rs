@@ -131,6 +131,7 @@ async fn what_was_just_committed_is_live_on_the_page_and_escaped() {
         received_at: NOW,
         time_source: TimeSource::Client,
         properties: vec![("plan".into(), PropertyValue::String("pro</b>".into()))],
+        route: Vec::new(),
     };
     let batch = BatchEncoder::default().encode_events(std::slice::from_ref(&event));
     let new = NewBatch { shard_no: ShardNo(2), batch_id: BatchId([1; 16]), batch };

@@ -10,7 +10,7 @@ use crate::analysis::{QuestionKind, QuestionLimits};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::eventstore::scan::Scanner;
-use crate::eventstore::sealer::{SealContext, Sealer, TraitLimits};
+use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::http::HttpState;
 use crate::http::testing::{Browser, NOW, Page, TestSite};
 use crate::model::{
@@ -80,6 +80,7 @@ async fn send(site: &TestSite, project_id: ProjectId, name: impl Fn(usize) -> St
         received_at: NOW,
         time_source: TimeSource::Client,
         properties: vec![],
+        route: vec![],
     };
     let viewed = (0..VIEWED).map(|person| event(person, "viewed", day + 1_000 * person as i64));
     let bought = (0..BOUGHT).map(|person| event(person, "bought", day + 3_600_000 + 1_000 * person as i64));
@@ -108,6 +109,9 @@ async fn seal(site: &TestSite) {
         write: sealing.into(),
         persons_cache_entries_max: 1_000,
         traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
+        homes: Homes::new(site.state.storage.control.clone(), site.state.storage.shards.clone()),
+        move_settle_ms: 0,
+        move_chunk: ChunkLimits { rows_max: 100, raw_bytes_max: 1 << 20 },
     };
     let sealer = Sealer::new(context, site.state.storage.shards.clone(), 2, &Metrics::default());
     sealer.seal_everything().await.unwrap();

@@ -3,8 +3,8 @@
 use zstd::bulk::Decompressor;
 
 use super::{
-    BATCH_INFLATED_BYTES_MAX, Batch, FLAG_ANONYMOUS_ID, FLAG_TIME_SOURCE, FLAGS_KNOWN, FORMAT_VERSION,
-    TYPE_FALSE, TYPE_FLOAT, TYPE_INTEGER, TYPE_JSON, TYPE_STRING, TYPE_TRUE,
+    BATCH_INFLATED_BYTES_MAX, Batch, FLAG_ANONYMOUS_ID, FLAG_ROUTE, FLAG_TIME_SOURCE, FLAGS_KNOWN,
+    FORMAT_VERSION, TYPE_FALSE, TYPE_FLOAT, TYPE_INTEGER, TYPE_JSON, TYPE_STRING, TYPE_TRUE,
 };
 use crate::model::{Event, EventId, ProjectId, PropertyValue, TimeSource};
 use crate::storage::StorageError;
@@ -65,7 +65,7 @@ impl BatchDecoder {
         let mut reader = Reader { rest: &content };
         let mut salvaged = Salvaged::default();
         for _ in 0..reader.count(1)? {
-            salvaged.batch.passed.push(reader.text()?.to_owned());
+            reader.text()?;
         }
         let events = reader.count(RECORD_BYTES_MIN)?;
         salvaged.batch.events.reserve_exact(events);
@@ -140,6 +140,12 @@ impl<'a> Reader<'a> {
             0 => None,
             _ => Some(self.text()?.to_owned()),
         };
+        let mut route = Vec::new();
+        if flags & FLAG_ROUTE != 0 {
+            for _ in 0..self.count(1)? {
+                route.push(self.text()?.to_owned());
+            }
+        }
         let count = self.count(2)?;
         let mut properties = Vec::with_capacity(count);
         for _ in 0..count {
@@ -155,6 +161,7 @@ impl<'a> Reader<'a> {
             received_at,
             time_source,
             properties,
+            route,
         })
     }
 

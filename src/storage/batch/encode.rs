@@ -3,8 +3,8 @@
 use zstd::bulk::Compressor;
 
 use super::{
-    BATCH_INFLATED_BYTES_MAX, EncodedBatch, FLAG_ANONYMOUS_ID, FORMAT_VERSION, RecordHead, RecordValue,
-    TYPE_FALSE, TYPE_FLOAT, TYPE_INTEGER, TYPE_JSON, TYPE_STRING, TYPE_TRUE,
+    BATCH_INFLATED_BYTES_MAX, EncodedBatch, FLAG_ANONYMOUS_ID, FLAG_ROUTE, FORMAT_VERSION, RecordHead,
+    RecordValue, TYPE_FALSE, TYPE_FLOAT, TYPE_INTEGER, TYPE_JSON, TYPE_STRING, TYPE_TRUE,
 };
 use crate::model::{Event, PropertyValue};
 
@@ -34,7 +34,7 @@ pub fn encode_event(event: &Event, records: &mut Vec<u8>) {
         };
         (name.as_str(), value)
     });
-    encode_record(head, properties, records);
+    encode(head, &event.route, properties, records);
 }
 
 /// Appends a record. Precondition: properties are sorted by name and finite, as in
@@ -44,12 +44,22 @@ pub fn encode_record<'a>(
     properties: impl ExactSizeIterator<Item = (&'a str, RecordValue<'a>)>,
     records: &mut Vec<u8>,
 ) {
+    encode(head, &[], properties, records);
+}
+
+fn encode<'a>(
+    head: RecordHead<'a>,
+    route: &[String],
+    properties: impl ExactSizeIterator<Item = (&'a str, RecordValue<'a>)>,
+    records: &mut Vec<u8>,
+) {
     // The size goes in front but is known last; most records need the two bytes left for it.
     let start = records.len();
     records.extend_from_slice(&[0, 0]);
 
     let anonymous_flag = if head.anonymous_id.is_some() { FLAG_ANONYMOUS_ID } else { 0 };
-    records.push(head.time_source as u8 | anonymous_flag);
+    let route_flag = if route.is_empty() { 0 } else { FLAG_ROUTE };
+    records.push(head.time_source as u8 | anonymous_flag | route_flag);
     put_varint(records, u64::from(head.project_id.0));
     records.extend_from_slice(&head.event_id.0);
     put_zigzag(records, head.occurred_at);
@@ -58,6 +68,10 @@ pub fn encode_record<'a>(
     put_text(records, head.distinct_id);
     if let Some(anonymous_id) = head.anonymous_id {
         put_text(records, anonymous_id);
+    }
+    if !route.is_empty() {
+        put_varint(records, route.len() as u64);
+        route.iter().for_each(|id| put_text(records, id));
     }
     put_varint(records, properties.len() as u64);
     for (name, value) in properties {
@@ -113,17 +127,9 @@ impl BatchEncoder {
     /// A batch of records made by [`encode_record`], `events` of them in all.
     ///
     /// Precondition: together they stay below [`BATCH_INFLATED_BYTES_MAX`].
-    pub fn encode<'r>(
-        &mut self,
-        events: u32,
-        records: impl IntoIterator<Item = &'r [u8]>,
-        passed: &[String],
-    ) -> EncodedBatch {
+    pub fn encode<'r>(&mut self, events: u32, records: impl IntoIterator<Item = &'r [u8]>) -> EncodedBatch {
         self.content.clear();
-        put_varint(&mut self.content, passed.len() as u64);
-        for id in passed {
-            put_text(&mut self.content, id);
-        }
+        put_varint(&mut self.content, 0);
         put_varint(&mut self.content, u64::from(events));
         for record in records {
             self.content.extend_from_slice(record);
@@ -146,7 +152,7 @@ impl BatchEncoder {
             encode_event(event, &mut records);
             count += 1;
         }
-        self.encode(count, [records.as_slice()], &[])
+        self.encode(count, [records.as_slice()])
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! body   = version (1 byte) · inflated size (varint) · zstd frame with a checksum
-//! frame  = passed ids: count, then each as text · events: count, then each as a record
+//! frame  = 0 · events: count, then each as a record
 //! record = size of the rest (varint) · flags · project (varint) · event id (16 bytes)
 //!          · occurred_at (zigzag) · received_at - occurred_at (zigzag)
 //!          · event name · distinct id · anonymous id if its flag is set
+//!          · route if its flag is set: count, then each id as text
 //!          · properties: count, then each as name, type (1 byte), value
 //! text   = length (varint) · UTF-8
 //! ```
@@ -14,8 +15,8 @@
 //! ([`encode_event`]), the committer only joins and compresses them ([`BatchEncoder`]), and a batch
 //! can be bisected or forwarded record by record. Repeated names cost next to nothing after zstd.
 //!
-//! The passed ids are those a forwarded batch has already been to, so that a circle of links is
-//! noticed; a batch that comes from a request has none.
+//! Only events that follow links have a route ([`Event::route`]); what comes from a request has none. The
+//! 0 in front was to be a route of the whole batch, which no release has written.
 
 mod decode;
 mod encode;
@@ -37,7 +38,8 @@ pub const BATCH_INFLATED_BYTES_MAX: usize = 16 << 20;
 
 const FLAG_TIME_SOURCE: u8 = 0b0000_0011;
 const FLAG_ANONYMOUS_ID: u8 = 0b0000_0100;
-const FLAGS_KNOWN: u8 = FLAG_TIME_SOURCE | FLAG_ANONYMOUS_ID;
+const FLAG_ROUTE: u8 = 0b0000_1000;
+const FLAGS_KNOWN: u8 = FLAG_TIME_SOURCE | FLAG_ANONYMOUS_ID | FLAG_ROUTE;
 
 const TYPE_STRING: u8 = 0;
 const TYPE_INTEGER: u8 = 1;
@@ -57,8 +59,6 @@ pub struct EncodedBatch {
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Batch {
-    /// Distinct ids whose pointers this batch has already followed.
-    pub passed: Vec<String>,
     pub events: Vec<Event>,
 }
 

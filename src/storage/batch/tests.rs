@@ -22,6 +22,7 @@ fn sample(n: u32) -> Event {
             ("tags".into(), PropertyValue::Json(r#"["a",1]"#.into())),
             ("weight".into(), PropertyValue::Float(0.1)),
         ],
+        route: Vec::new(),
     }
 }
 
@@ -57,6 +58,7 @@ prop_compose! {
             received_at,
             time_source: TimeSource::from_u8(time_source).unwrap(),
             properties: properties.into_iter().collect(),
+            route: Vec::new(),
         }
     }
 }
@@ -129,12 +131,11 @@ fn a_false_size_is_refused_before_it_is_allocated() {
 }
 
 #[test]
-fn passed_ids_travel_with_the_batch() {
-    let mut records = Vec::new();
-    encode_event(&sample(1), &mut records);
-    let passed = vec!["a".to_owned(), "b".to_owned()];
-    let encoded = BatchEncoder::default().encode(1, [records.as_slice()], &passed);
-    assert_eq!(BatchDecoder::default().decode(&encoded.body).unwrap().passed, passed);
+fn a_route_travels_with_its_event() {
+    let route = vec!["a".to_owned(), "b".to_owned()];
+    let events = [sample(1), Event { route, ..sample(2) }, sample(3)];
+    let encoded = BatchEncoder::default().encode_events(&events);
+    assert_eq!(BatchDecoder::default().decode(&encoded.body).unwrap().events, events);
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn a_broken_record_costs_no_other() {
     }
     // The flags, behind two bytes of size.
     records[1][2] = 0xff;
-    let encoded = BatchEncoder::default().encode(3, records.iter().map(Vec::as_slice), &[]);
+    let encoded = BatchEncoder::default().encode(3, records.iter().map(Vec::as_slice));
     let salvaged = BatchDecoder::default().salvage(&encoded.body).unwrap();
     assert_eq!(salvaged.batch.events, [sample(0), sample(2)]);
     let [broken] = salvaged.broken.as_slice() else { panic!("{salvaged:?}") };
@@ -192,7 +193,7 @@ fn a_broken_record_costs_no_other() {
     // A record that says it is longer than the batch takes the rest with it.
     records[1][2] = 0;
     records[1][1] = 0x7f;
-    let encoded = BatchEncoder::default().encode(3, records.iter().map(Vec::as_slice), &[]);
+    let encoded = BatchEncoder::default().encode(3, records.iter().map(Vec::as_slice));
     let salvaged = BatchDecoder::default().salvage(&encoded.body).unwrap();
     assert_eq!((salvaged.batch.events.len(), salvaged.broken.len()), (1, 1));
 }

@@ -17,6 +17,7 @@ fn event(n: u8) -> Event {
         received_at: i64::from(n),
         time_source: TimeSource::Client,
         properties: vec![],
+        route: Vec::new(),
     }
 }
 

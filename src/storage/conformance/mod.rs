@@ -11,6 +11,7 @@ mod access;
 mod failed_events;
 mod journal;
 mod leases;
+mod links;
 mod objects;
 mod overview;
 mod persons;

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::model::{BatchId, Millis, ShardNo};
 use crate::storage::batch::EncodedBatch;
 use crate::storage::db::statement;
-use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Row, Sql, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Rows of one [`insert`]: each count is a prepared statement of its own, and these few fit beside
@@ -127,13 +127,41 @@ pub async fn insert_forwarded(
     batches: &[JournalBatch],
 ) -> Result<(), StorageError> {
     debug_assert!((1..=INSERT_ROWS_MAX).contains(&batches.len()));
+    let (sql, binds) = insert_forwarded_sql(shard_no, batches);
+    db.execute(sql, binds).await?;
+    Ok(())
+}
+
+/// The same in a transaction, for any number of batches of at most [`INSERT_BYTES_MAX`] each: they are
+/// there when what they replace is gone.
+pub async fn insert_forwarded_in(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    batches: &[JournalBatch],
+) -> Result<(), StorageError> {
+    let mut rest = batches;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(INSERT_ROWS_MAX).take_while(|batch| {
+            let is_first = bytes == 0;
+            bytes += batch.body.len();
+            is_first || bytes <= INSERT_BYTES_MAX
+        });
+        let (some, later) = rest.split_at(fitting.count());
+        let (sql, binds) = insert_forwarded_sql(shard_no, some);
+        tx.execute(sql, binds).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+fn insert_forwarded_sql(shard_no: ShardNo, batches: &[JournalBatch]) -> (Sql, Vec<Value>) {
     let mut binds = Vec::with_capacity(batches.len() * 6);
     for JournalBatch { entry, body } in batches {
         let JournalEntry { batch_id, events, inflated_bytes, inserted_at } = *entry;
         binds.extend(values![shard_no, batch_id, events, inflated_bytes, inserted_at, body.clone()]);
     }
-    db.execute(INSERT_FORWARDED.with_rows("(?, ?, ?, ?, ?, ?)", batches.len()), binds).await?;
-    Ok(())
+    (INSERT_FORWARDED.with_rows("(?, ?, ?, ?, ?, ?)", batches.len()), binds)
 }
 
 static LIST_SHARDS: Statement =

@@ -29,21 +29,34 @@ pub async fn list_in(
     rows.iter().map(|row| row.u32(0)).collect()
 }
 
-static INSERT: Statement = statement!(
-    "masks.insert",
-    mysql: "INSERT INTO masks (shard_no, project_id, person_no, version, reason, masked_at) \
-            SELECT ?, ?, ?, COALESCE(MAX(mask_version), 1), ?, ? FROM project_shards \
-            WHERE shard_no = ? AND project_id = ? \
-            ON DUPLICATE KEY UPDATE version = VALUES(version), reason = VALUES(reason)",
-    sqlite: "INSERT INTO masks (shard_no, project_id, person_no, version, reason, masked_at) \
-             SELECT ?, ?, ?, COALESCE(MAX(mask_version), 1), ?, ? FROM project_shards \
-             WHERE shard_no = ? AND project_id = ? \
-             ON CONFLICT DO UPDATE SET version = excluded.version, reason = excluded.reason",
+// Versions are the shard's, so that they say of a run, which has rows of many projects, whether it
+// was written before or after. Project 0 is nobody's.
+static RAISE_SHARD: Statement = statement!(
+    "masks.raise_shard",
+    mysql: "INSERT INTO project_shards (shard_no, project_id, next_person_no, next_id_no, data_version, \
+            mask_version, erasure_epoch) VALUES (?, 0, 0, 0, 0, 1, 0) \
+            ON DUPLICATE KEY UPDATE mask_version = mask_version + 1",
+    sqlite: "INSERT INTO project_shards (shard_no, project_id, next_person_no, next_id_no, data_version, \
+             mask_version, erasure_epoch) VALUES (?, 0, 0, 0, 0, 1, 0) \
+             ON CONFLICT DO UPDATE SET mask_version = mask_version + 1",
+);
+static READ_SHARD: Statement = statement!(
+    "masks.read_shard",
+    "SELECT mask_version FROM project_shards WHERE shard_no = ? AND project_id = 0"
 );
 static RAISE: Statement = statement!(
     "project_shards.raise_masks",
-    "UPDATE project_shards SET mask_version = mask_version + 1, data_version = data_version + 1 \
+    "UPDATE project_shards SET mask_version = ?, data_version = data_version + 1 \
      WHERE shard_no = ? AND project_id = ?"
+);
+static INSERT: Statement = statement!(
+    "masks.insert",
+    mysql: "INSERT INTO masks (shard_no, project_id, person_no, version, reason, masked_at) \
+            VALUES (?, ?, ?, ?, ?, ?) \
+            ON DUPLICATE KEY UPDATE version = VALUES(version), reason = VALUES(reason)",
+    sqlite: "INSERT INTO masks (shard_no, project_id, person_no, version, reason, masked_at) \
+             VALUES (?, ?, ?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET version = excluded.version, reason = excluded.reason",
 );
 
 /// Hides a person's rows from the next question on, and raises the project's mask and data versions.
@@ -55,9 +68,11 @@ pub async fn insert(
     reason: &str,
     now: Millis,
 ) -> Result<(), StorageError> {
-    let binds = values![shard_no, project_id, person_no, reason, now, shard_no, project_id];
-    // First, since it locks the project's row: no two masks get the same version.
-    tx.execute(&RAISE, values![shard_no, project_id]).await?;
-    tx.execute(&INSERT, binds).await?;
+    // First, since it locks the shard's row: no two masks get the same version.
+    tx.execute(&RAISE_SHARD, values![shard_no]).await?;
+    let row = tx.fetch_optional(&READ_SHARD, values![shard_no]).await?;
+    let version = row.map_or(Ok(0), |row| row.i64(0))?;
+    tx.execute(&RAISE, values![version, shard_no, project_id]).await?;
+    tx.execute(&INSERT, values![shard_no, project_id, person_no, version, reason, now]).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod failed_events;
 pub mod journal;
 pub mod leases;
+pub mod links;
 pub mod masks;
 pub mod objects;
 pub mod overview;

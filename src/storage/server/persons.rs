@@ -127,6 +127,30 @@ pub async fn find_names(
     rows.iter().map(|row| Ok((row.u32(0)?, row.text(1)?))).collect()
 }
 
+static FIND_IDS_BY_NO: Statement = statement!(
+    "distinct_ids.find_by_no",
+    "SELECT distinct_id, id_no, person_no FROM distinct_ids \
+     WHERE shard_no = ? AND project_id = ? AND id_no IN ({rows})"
+);
+
+/// What was sent as these numbers, in any order, whoever it belongs to by now.
+pub async fn find_ids_by_no(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    id_nos: &[IdNo],
+) -> Result<Vec<KnownId>, StorageError> {
+    let mut known = Vec::new();
+    for id_nos in id_nos.chunks(FIND_IDS_MAX) {
+        let mut binds = values![shard_no, project_id];
+        binds.extend(id_nos.iter().map(|&id_no| Value::from(id_no)));
+        for row in db.fetch_all(FIND_IDS_BY_NO.with_rows("?", id_nos.len()), binds).await? {
+            known.push(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? });
+        }
+    }
+    Ok(known)
+}
+
 /// Those of the ids that have numbers already, in any order.
 pub async fn find_ids(
     db: &Db,
@@ -164,14 +188,53 @@ pub async fn insert_new(
 ) -> Result<(), StorageError> {
     for ids in new.chunks(INSERT_ROWS_MAX) {
         let mut id_binds = Vec::with_capacity(ids.len() * 5);
-        let mut person_binds = Vec::with_capacity(ids.len() * 4);
         for KnownId { distinct_id, id_no, person_no } in ids {
             id_binds.extend(values![shard_no, project_id, distinct_id.as_str(), *id_no, *person_no]);
-            person_binds.extend(values![shard_no, project_id, *person_no, now]);
         }
         tx.execute(INSERT_IDS.with_rows("(?, ?, ?, ?, ?)", ids.len()), id_binds).await?;
-        let persons = INSERT_PERSONS.with_rows("(?, ?, ?, ?, NULL, NULL, NULL)", ids.len());
-        tx.execute(persons, person_binds).await?;
+    }
+    let person_nos: Vec<PersonNo> = new.iter().map(|id| id.person_no).collect();
+    insert_persons(tx, shard_no, project_id, &person_nos, now).await
+}
+
+/// Writes new persons whose ids are written by [`put_ids`].
+pub async fn insert_persons(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    person_nos: &[PersonNo],
+    now: Millis,
+) -> Result<(), StorageError> {
+    for persons in person_nos.chunks(INSERT_ROWS_MAX) {
+        let binds = persons.iter().flat_map(|&person_no| values![shard_no, project_id, person_no, now]);
+        let statement = INSERT_PERSONS.with_rows("(?, ?, ?, ?, NULL, NULL, NULL)", persons.len());
+        tx.execute(statement, binds.collect()).await?;
+    }
+    Ok(())
+}
+
+static PUT_IDS: Statement = statement!(
+    "distinct_ids.put",
+    mysql: "INSERT INTO distinct_ids (shard_no, project_id, distinct_id, id_no, person_no) VALUES {rows} \
+            ON DUPLICATE KEY UPDATE person_no = VALUES(person_no)",
+    sqlite: "INSERT INTO distinct_ids (shard_no, project_id, distinct_id, id_no, person_no) VALUES {rows} \
+             ON CONFLICT DO UPDATE SET person_no = excluded.person_no",
+);
+
+/// Writes ids that belong to persons which have others already; an id that is there gets the person
+/// and keeps its number.
+pub async fn put_ids(
+    tx: &mut Tx,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    ids: &[KnownId],
+) -> Result<(), StorageError> {
+    for ids in ids.chunks(INSERT_ROWS_MAX) {
+        let mut binds = Vec::with_capacity(ids.len() * 5);
+        for KnownId { distinct_id, id_no, person_no } in ids {
+            binds.extend(values![shard_no, project_id, distinct_id.as_str(), *id_no, *person_no]);
+        }
+        tx.execute(PUT_IDS.with_rows("(?, ?, ?, ?, ?)", ids.len()), binds).await?;
     }
     Ok(())
 }
@@ -197,26 +260,5 @@ pub async fn raise_counters(
     next_id_no: IdNo,
 ) -> Result<(), StorageError> {
     tx.execute(&RAISE, values![shard_no, project_id, next_person_no, next_id_no]).await?;
-    Ok(())
-}
-
-static INSERT_LINK: Statement = statement!(
-    "links.insert",
-    mysql: "INSERT INTO links (shard_no, project_id, distinct_id, target_id, state, moving_after, linked_at) \
-            VALUES (?, ?, ?, ?, 'recorded', NULL, ?) ON DUPLICATE KEY UPDATE shard_no = VALUES(shard_no)",
-    sqlite: "INSERT INTO links (shard_no, project_id, distinct_id, target_id, state, moving_after, linked_at) \
-             VALUES (?, ?, ?, ?, 'recorded', NULL, ?) ON CONFLICT DO NOTHING",
-);
-
-/// Records that a distinct id belongs to another one; the first link of an id stays.
-pub async fn insert_link(
-    tx: &mut Tx,
-    shard_no: ShardNo,
-    project_id: ProjectId,
-    distinct_id: &str,
-    target_id: &str,
-    linked_at: Millis,
-) -> Result<(), StorageError> {
-    tx.execute(&INSERT_LINK, values![shard_no, project_id, distinct_id, target_id, linked_at]).await?;
     Ok(())
 }

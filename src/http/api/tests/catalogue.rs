@@ -27,6 +27,7 @@ fn event(project_id: ProjectId, distinct_id: &str, n: u8, properties: &[(&str, &
         received_at: NOW,
         time_source: TimeSource::Client,
         properties: properties.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect(),
+        route: Vec::new(),
     }
 }
 

@@ -23,6 +23,7 @@ fn event(project_id: ProjectId, distinct_id: &str, n: u8) -> Event {
             ("n".to_owned(), PropertyValue::Integer(n.into())),
             ("tags".to_owned(), PropertyValue::Json("[\"a\"]".to_owned())),
         ],
+        route: Vec::new(),
     }
 }
 
