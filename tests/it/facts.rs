@@ -1,21 +1,31 @@
 //! What events come to, as the reference implementation sees them: each counted once, properties flat.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
 use crate::reference::Fact;
 
 /// Events with an id and a timestamp, as they are sent. The same person, id and UTC day is one
-/// event, and the first content counts.
+/// event, and the first content counts. Ids that `$identify` links are one person; events link no id
+/// to two others, nor in a circle.
 pub fn facts(events: &[Value]) -> Vec<Fact> {
+    let links: HashMap<&str, &str> = events
+        .iter()
+        .filter(|event| event["event"] == "$identify")
+        .filter_map(|event| Some((event["anonymous_id"].as_str()?, event["distinct_id"].as_str()?)))
+        .collect();
     let mut seen = HashSet::new();
     let mut facts = Vec::new();
     for event in events {
         let text =
             |name: &str| event[name].as_str().unwrap_or_else(|| panic!("{name} of {event}")).to_owned();
         let at: jiff::Timestamp = text("timestamp").parse().unwrap();
-        let person = event["distinct_id"].as_str().or(event["user_id"].as_str()).unwrap().to_owned();
+        let mut person = event["distinct_id"].as_str().or(event["user_id"].as_str()).unwrap();
+        while let Some(target) = links.get(person) {
+            person = target;
+        }
+        let person = person.to_owned();
         let day = at.as_millisecond().div_euclid(86_400_000);
         if !seen.insert((person.clone(), text("id"), day)) {
             continue;
