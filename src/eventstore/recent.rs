@@ -274,17 +274,9 @@ async fn named(
             names.insert(known.id_no, known.distinct_id);
         }
     }
-    let events = rows.into_iter().map(|row| Event {
-        project_id,
-        distinct_id: names.get(&row.id_no).cloned().unwrap_or_default(),
-        anonymous_id: None,
-        event: row.event,
-        event_id: row.event_id,
-        occurred_at: row.occurred_at,
-        received_at: row.received_at,
-        time_source: row.time_source,
-        properties: row.properties,
-        route: Vec::new(),
+    let events = rows.into_iter().map(|row| {
+        let distinct_id = names.get(&row.id_no).cloned().unwrap_or_default();
+        row.into_event(distinct_id, Vec::new())
     });
     Ok(events.collect())
 }

@@ -1,6 +1,6 @@
 //! An event as it is kept: its person and its distinct id are numbers.
 
-use crate::model::{EventId, IdNo, Millis, PersonNo, ProjectId, PropertyValue, TimeSource, utc_day};
+use crate::model::{Event, EventId, IdNo, Millis, PersonNo, ProjectId, PropertyValue, TimeSource, utc_day};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredRow {
@@ -17,6 +17,22 @@ pub struct StoredRow {
 }
 
 impl StoredRow {
+    /// The event as it was sent: `distinct_id` is the name of the row's `id_no`.
+    pub fn into_event(self, distinct_id: String, route: Vec<String>) -> Event {
+        Event {
+            project_id: self.project_id,
+            distinct_id,
+            anonymous_id: None,
+            event: self.event,
+            event_id: self.event_id,
+            occurred_at: self.occurred_at,
+            received_at: self.received_at,
+            time_source: self.time_source,
+            properties: self.properties,
+            route,
+        }
+    }
+
     /// The order of rows in a segment.
     pub fn segment_key(&self) -> (PersonNo, Millis, EventId) {
         (self.person_no, self.occurred_at, self.event_id)

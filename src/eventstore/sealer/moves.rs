@@ -250,19 +250,8 @@ async fn plan(
             let detail = format!("shard {shard_no} has rows of id {} but not its name", row.id_no);
             StorageError::corrupt("distinct_ids", "id_no", detail)
         })?;
-        let event = Event {
-            project_id,
-            distinct_id,
-            anonymous_id: None,
-            event: row.event,
-            event_id: row.event_id,
-            occurred_at: row.occurred_at,
-            received_at: row.received_at,
-            time_source: row.time_source,
-            properties: row.properties,
-            route: vec![of.distinct_id.clone(), of.target_id.clone()],
-        };
-        events.push((of.target_shard, event));
+        let route = vec![of.distinct_id.clone(), of.target_id.clone()];
+        events.push((of.target_shard, row.into_event(distinct_id, route)));
     }
     let steps = moves.into_iter().filter_map(|of| match last {
         // The last person of a chunk that was cut may have more, and those behind it have not begun.

@@ -1,13 +1,21 @@
 //! The range of days that a page looks at, as its address says: `?range=30d`, or
 //! `?range=custom&from=2025-11-01&to=2025-11-30`, both days included.
 
+use actix_web::HttpRequest;
 use jiff::{Span, civil::Date, tz::TimeZone};
 
 use super::{chart::Grain, format};
+use crate::http::ApiError;
 use crate::model::Millis;
 
 /// The parameters of an address, in order.
 pub type Params = Vec<(String, String)>;
+
+/// The parameters of a page's own address.
+pub fn params_of(request: &HttpRequest) -> Result<Params, ApiError> {
+    serde_urlencoded::from_str(request.query_string())
+        .map_err(|error| ApiError::malformed(format!("The address cannot be read: {error}.")))
+}
 
 /// The first value of a name; empty ones count as absent.
 pub fn param<'a>(params: &'a Params, name: &str) -> Option<&'a str> {

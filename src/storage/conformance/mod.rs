@@ -70,7 +70,7 @@ impl TestDatabase {
 macro_rules! on_both {
     ($(#[$meta:meta])* async fn $name:ident($db:ident: Db) $body:block) => {
         mod $name {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "a test may need nothing of its file")]
             use super::*;
 
             async fn run($db: $crate::storage::Db) $body

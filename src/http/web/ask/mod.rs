@@ -22,7 +22,7 @@ use super::{
     asking::{Asking, PAGE_WAIT},
     index::see_other,
     menu::{menus, types_of},
-    range::{Params, Range, address, param},
+    range::{Params, Range, address, param, params_of},
     views::{self, Asked, Frame, Nav},
 };
 use crate::{
@@ -52,8 +52,7 @@ pub async fn show(
     project: ProjectPage,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params: Params = serde_urlencoded::from_str(request.query_string())
-        .map_err(|error| ApiError::malformed(format!("The address cannot be read: {error}.")))?;
+    let params = params_of(&request)?;
     let frame = project.frame(&state, "Ask", Nav::Ask).await?;
     let menu = state.menus.get(&state.storage, project.project_id(), frame.now).await?;
     let asked = match param(&params, "q") {

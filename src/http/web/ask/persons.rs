@@ -14,7 +14,7 @@ use crate::{
             asking::{self, Asking, Outcome, PAGE_WAIT},
             format,
             index::see_other,
-            range::{Params, address, param},
+            range::{Params, address, param, params_of},
             views::{self, Commands, Frame, Nav, StepPersonRow, StepPersonsPage, StepPersonsState},
         },
     },
@@ -37,8 +37,7 @@ pub async fn show(
     project: ProjectPage,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let params: Params = serde_urlencoded::from_str(request.query_string())
-        .map_err(|error| ApiError::malformed(format!("The address cannot be read: {error}.")))?;
+    let params = params_of(&request)?;
     let frame = project.frame(&state, "Persons of a funnel step", Nav::Ask).await?;
     let mut funnel_params = params.clone();
     funnel_params.retain(|(name, _)| !OWN_PARAMS.contains(&name.as_str()));
