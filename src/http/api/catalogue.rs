@@ -74,7 +74,12 @@ pub async fn get_catalogue(caller: Caller, state: web::Data<HttpState>) -> Resul
             count: property.rows,
             last_seen_at: rfc3339(property.last_at),
             types: property.kinds.clone(),
-            examples: examples.remove(name.as_str()).into_iter().flatten().map(value).collect(),
+            examples: examples
+                .remove(name.as_str())
+                .into_iter()
+                .flatten()
+                .map(PropertyValue::to_json)
+                .collect(),
         })
         .collect();
     properties.sort_by_key(|property| std::cmp::Reverse(property.count));
@@ -86,13 +91,4 @@ pub async fn get_catalogue(caller: Caller, state: web::Data<HttpState>) -> Resul
         partial: menu.is_partial || !recent.missing.is_empty(),
     };
     Ok(json_response(StatusCode::OK, json(&view)))
-}
-
-fn value(value: &PropertyValue) -> Value {
-    match value {
-        PropertyValue::String(text) | PropertyValue::Json(text) => Value::from(text.as_str()),
-        PropertyValue::Integer(number) => Value::from(*number),
-        PropertyValue::Float(number) => Value::from(*number),
-        PropertyValue::Bool(flag) => Value::from(*flag),
-    }
 }
