@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -287,7 +288,14 @@ fn id(n: u64) -> uuid::Uuid {
 
 /// The same in both: what a web shop sends with an event.
 fn properties(n: u64) -> String {
-    format!(
+    let mut text = String::with_capacity(160);
+    put_properties(&mut text, n);
+    text
+}
+
+fn put_properties(text: &mut String, n: u64) {
+    let put = write!(
+        text,
         r#"{{"country":"{}","plan":"{}","amount":{}.{:02},"path":"/products/{}","referrer":"https://example.com/{}","mobile":{}}}"#,
         ["NL", "DE", "FR", "GB", "US"][n as usize % 5],
         ["free", "pro", "team"][n as usize % 3],
@@ -296,7 +304,8 @@ fn properties(n: u64) -> String {
         n % 5_003,
         n % 211,
         n.is_multiple_of(2),
-    )
+    );
+    put.expect("a string takes any text");
 }
 
 fn body(numbers: std::ops::Range<u64>) -> String {
@@ -306,15 +315,18 @@ fn body(numbers: std::ops::Range<u64>) -> String {
         if body.len() > 1 {
             body.push(',');
         }
-        body += &format!(
-            r#"{{"id":"{}","event":"{}","distinct_id":"user-{}","timestamp":"2026-01-05T10:{:02}:{:02}Z","properties":{}}}"#,
-            id(n),
+        let put = write!(
+            body,
+            r#"{{"id":"{}","event":"{}","distinct_id":"user-{}","timestamp":"2026-01-05T10:{:02}:{:02}Z","properties":"#,
+            id(n).as_hyphenated().encode_lower(&mut [0; 36]),
             EVENTS[n as usize % EVENTS.len()],
             n % 50_021,
             n / 60 % 60,
             n % 60,
-            properties(n)
         );
+        put.expect("a string takes any text");
+        put_properties(&mut body, n);
+        body.push('}');
     }
     body.push(']');
     body

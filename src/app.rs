@@ -17,7 +17,9 @@ use crate::cache::{Cache, CacheSettings};
 use crate::collection::{Collector, CollectorParts};
 use crate::config::{CacheConfig, Config, TicketsConfig};
 use crate::eventstore::compaction::Compactor;
+use crate::eventstore::format::WriteOptions;
 use crate::eventstore::forwarder::Forwarder;
+use crate::eventstore::gauges::StoreGauges;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
@@ -30,6 +32,8 @@ use crate::tickets::{TicketSettings, Tickets, TicketsParts};
 const SERVERS_LOOK: Duration = Duration::from_secs(2);
 /// How often the distance to the control database's clock is measured.
 const CLOCK_LOOK: Duration = Duration::from_secs(60);
+/// Counting reads the catalogue.
+const STORE_LOOK: Duration = Duration::from_secs(60);
 /// How long running tickets may take to be given back at a stop.
 const TICKETS_STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -121,6 +125,11 @@ impl App {
             let forwarder = Arc::new(forwarder(&config, holder, &storage, &metrics));
             tasks.push(tokio::spawn(forwarder.run(stopped.clone())));
             let compactor = Compactor::new(holder, &config.sealing, random.clone(), &metrics);
+            let (gauges, shards) = (Arc::new(StoreGauges::new(&metrics)), storage.shards.clone());
+            tasks.push(tokio::spawn(every(STORE_LOOK, stopped.clone(), move || {
+                let (gauges, shards) = (gauges.clone(), shards.clone());
+                async move { gauges.look(&shards).await }
+            })));
             let (shards, pause) = (storage.shards.clone(), config.sealing.compact_every_ms);
             tasks.push(tokio::spawn(async move {
                 compactor.run(&shards, Duration::from_millis(pause.into()), stopped).await;
@@ -209,7 +218,7 @@ pub fn seal_context(
         idle: Duration::from_millis(sealing.idle_ms.into()),
         segment_rows_min: sealing.segment_rows_min as usize,
         segment_rows_max: sealing.segment_rows_max as usize,
-        write: sealing.into(),
+        write: WriteOptions::from(sealing).for_passes(),
         persons_cache_entries_max: sealing.persons_cache_entries_max as usize,
         traits: TraitLimits {
             keys_max: sealing.traits_max as usize,

@@ -12,8 +12,8 @@ use super::properties::sort_properties;
 use super::raw_event::{Field, Property, RawEvent, RawValue, shown_text};
 use super::timestamp::{self, Now};
 use crate::config::CollectionConfig;
-use crate::model::{Clock, EventId, LINK_EVENT, ProjectId, Random, TimeSource};
-use crate::storage::batch::{RecordHead, RecordValue, encode_record};
+use crate::model::{Clock, EventId, LINK_EVENT, ProjectId, PropertyRef, Random, TimeSource};
+use crate::storage::batch::{RecordHead, encode_record};
 
 /// What senders write when they have no id: everybody's events would become one person's.
 const PLACEHOLDER_IDS: [&str; 8] = [
@@ -65,11 +65,11 @@ impl ValidEvent<'_> {
         let head = self.head(judge);
         let properties = self.properties.iter().map(|property| {
             let value = match &property.value {
-                RawValue::String(text) => RecordValue::String(text),
-                RawValue::Integer(number) => RecordValue::Integer(*number),
-                RawValue::Float(number) => RecordValue::Float(*number),
-                RawValue::Bool(flag) => RecordValue::Bool(*flag),
-                RawValue::Json(text) => RecordValue::Json(text),
+                RawValue::String(text) => PropertyRef::String(text),
+                RawValue::Integer(number) => PropertyRef::Integer(*number),
+                RawValue::Float(number) => PropertyRef::Float(*number),
+                RawValue::Bool(flag) => PropertyRef::Bool(*flag),
+                RawValue::Json(text) => PropertyRef::Json(text),
             };
             (property.name.as_ref(), value)
         });

@@ -39,6 +39,8 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         let db = server.db()?;
         let mut findings = checkup::look(db, connections + COMMIT_CONNECTIONS).await?;
         findings.push(checkup::look_at_journal(db).await?);
+        findings.push(checkup::look_at_objects(db).await?);
+        findings.extend(checkup::look_at_history(db).await?);
         show(&place, &findings)?;
     }
     show("Redis", &[look_at_redis(context, &storage).await?])?;

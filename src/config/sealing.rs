@@ -52,9 +52,9 @@ impl Default for SealingConfig {
     fn default() -> Self {
         Self {
             idle_ms: 1_000,
-            pass_bytes_max: 32 << 20,
+            pass_bytes_max: 16 << 20,
             lease_secs: 15,
-            parallel_shards: 2,
+            parallel_shards: 4,
             segment_rows_min: 8_192,
             segment_rows_max: 1_000_000,
             segment_columns_max: 500,

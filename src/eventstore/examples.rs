@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::model::{Event, PropertyValue};
+use crate::model::{Event, PropertyRef};
 
 /// So many distinct ids must have sent a value.
 const IDS_MIN: usize = 3;
@@ -16,9 +16,9 @@ const EXAMPLES_MAX: usize = 5;
 const TEXT_CHARS_MAX: usize = 100;
 
 /// By property the values that most ids carry, the most frequent first.
-pub fn examples_of(events: &[Event]) -> BTreeMap<&str, Vec<&PropertyValue>> {
+pub fn examples_of(events: &[Event]) -> BTreeMap<&str, Vec<PropertyRef<'_>>> {
     // Values by what they look like: a float is no key of a map.
-    let mut carriers: BTreeMap<&str, HashMap<String, (&PropertyValue, HashSet<&str>)>> = BTreeMap::new();
+    let mut carriers: BTreeMap<&str, HashMap<String, (PropertyRef<'_>, HashSet<&str>)>> = BTreeMap::new();
     for event in events {
         for (name, value) in &event.properties {
             if !is_short(value) {
@@ -41,30 +41,30 @@ pub fn examples_of(events: &[Event]) -> BTreeMap<&str, Vec<&PropertyValue>> {
     examples
 }
 
-fn is_short(value: &PropertyValue) -> bool {
+fn is_short(value: PropertyRef<'_>) -> bool {
     match value {
-        PropertyValue::String(text) => text.chars().nth(TEXT_CHARS_MAX).is_none(),
-        PropertyValue::Integer(_) | PropertyValue::Float(_) | PropertyValue::Bool(_) => true,
-        PropertyValue::Json(_) => false,
+        PropertyRef::String(text) => text.chars().nth(TEXT_CHARS_MAX).is_none(),
+        PropertyRef::Integer(_) | PropertyRef::Float(_) | PropertyRef::Bool(_) => true,
+        PropertyRef::Json(_) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EventId, ProjectId, TimeSource};
+    use crate::model::{EventId, ProjectId, PropertyValue, TimeSource};
 
     fn event(who: &str, name: &str, value: PropertyValue) -> Event {
         Event {
             project_id: ProjectId(1),
-            distinct_id: who.to_owned(),
+            distinct_id: who.into(),
             anonymous_id: None,
-            event: "visited".to_owned(),
+            event: "visited".into(),
             event_id: EventId([1; 16]),
             occurred_at: 0,
             received_at: 0,
             time_source: TimeSource::Client,
-            properties: vec![(name.to_owned(), value)],
+            properties: vec![(name, value)].into(),
             route: Vec::new(),
         }
     }

@@ -30,10 +30,10 @@ pub fn row(project_id: ProjectId, n: u32) -> StoredRow {
         // Several rows share a time, and days mix.
         occurred_at: Millis::from(n / 3 * 911 % 500) * 3_600_000,
         received_at: 1_000_000 + Millis::from(n),
-        event: ["$pageview", "purchase"][n as usize % 2].to_owned(),
+        event: ["$pageview", "purchase"][n as usize % 2].into(),
         event_id: EventId((u128::from(n.wrapping_mul(0x9e37_79b9)) << 64 | u128::from(n)).to_be_bytes()),
         time_source: TimeSource::Client,
-        properties,
+        properties: properties.into(),
     }
 }
 

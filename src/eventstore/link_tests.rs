@@ -17,8 +17,8 @@ use super::scan::{Listing, ScanRequest, Scanner};
 use super::sealer::{ChunkLimits, Homes, LINK_EVENT, SealContext, Sealer, TraitLimits};
 use crate::config::SealingConfig;
 use crate::model::{
-    BatchId, DAY_MS, Event, EventId, ManualClock, ProjectId, Random, ReplicaId, SeededRandom, ShardNo,
-    TimeSource, shard_of,
+    BatchId, DAY_MS, Event, EventId, ManualClock, ProjectId, Properties, Random, ReplicaId, SeededRandom,
+    ShardNo, TimeSource, shard_of,
 };
 use crate::storage::Storage;
 use crate::storage::batch::BatchEncoder;
@@ -92,21 +92,21 @@ impl World {
     fn event(&self, id: &str, n: u64) -> Event {
         Event {
             project_id: self.project_id,
-            distinct_id: id.to_owned(),
+            distinct_id: id.into(),
             anonymous_id: None,
-            event: format!("e{n}"),
+            event: format!("e{n}").into(),
             event_id: EventId([n as u8 + 1; 16]),
             // Two days.
             occurred_at: (n as i64 % 2) * DAY_MS + n as i64,
             received_at: 5_000 + n as i64,
             time_source: TimeSource::Client,
-            properties: vec![],
+            properties: Properties::default(),
             route: vec![],
         }
     }
 
     fn link(&self, id: &str, target: &str) -> Event {
-        Event { event: LINK_EVENT.to_owned(), anonymous_id: Some(target.to_owned()), ..self.event(id, 0) }
+        Event { event: LINK_EVENT.into(), anonymous_id: Some(target.into()), ..self.event(id, 0) }
     }
 
     async fn seal(&self, shard_no: ShardNo) {
@@ -305,7 +305,7 @@ async fn run(
             bytes_max: 1 << 20,
         };
         let shown = read_person(&world.storage.shards, &request).await.unwrap();
-        let mut events: Vec<String> = shown.events.iter().map(|event| event.event.clone()).collect();
+        let mut events: Vec<String> = shown.events.iter().map(|event| event.event.to_string()).collect();
         events.sort();
         assert!(
             events.contains(&format!("e{n}")) && expected.contains(&events),

@@ -16,7 +16,9 @@ use super::format::{Columns, HEADER_PART, ObjectKind, ObjectReader, PartSet, Row
 use super::recent;
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::Traits;
-use crate::model::{Event, EventId, Millis, PersonNo, ProjectId, PropertyValue, ShardNo, shard_of, utc_day};
+use crate::model::{
+    Event, EventId, Millis, PersonNo, ProjectId, Properties, PropertyValue, ShardNo, shard_of, utc_day,
+};
 use crate::storage::server::links::{self, Link, LinkState};
 use crate::storage::server::profiles::{self, Days};
 use crate::storage::server::{objects, persons};
@@ -86,7 +88,9 @@ pub async fn read_person(shards: &Shards, request: &PersonRequest<'_>) -> Result
     let mut passed = Passed { ids: vec![distinct_id.to_owned()], waiting: Vec::new() };
     while let Some(link) = find_pointer(shards.db_of(shard_no)?, shard_no, project_id, &passed).await? {
         let waiting = recent::waiting(shards.db_of(shard_no)?, shard_no, project_id).await?;
-        passed.waiting.extend(waiting.into_iter().filter(|event| passed.ids.contains(&event.distinct_id)));
+        passed
+            .waiting
+            .extend(waiting.into_iter().filter(|event| passed.ids.iter().any(|id| event.distinct_id == *id)));
         shard_no = link.target_shard.unwrap_or(shard_no);
         passed.ids.push(link.target_id);
     }
@@ -151,14 +155,14 @@ async fn read_in_shard(
             let name_of = |row: &StoredRow| ids.iter().find(|known| known.id_no == row.id_no);
             events.extend(sealed.rows.into_iter().map(|row| {
                 let distinct_id = name_of(&row).map(|known| known.distinct_id.clone()).unwrap_or_default();
-                row.into_event(distinct_id, Vec::new())
+                row.into_event(distinct_id.into(), Vec::new())
             }));
         }
     }
     // Of events that follow links, it counts where they have got to.
     journal.retain(|event| {
         let at = event.route.last().unwrap_or(&event.distinct_id);
-        found.distinct_ids.contains(at) || passed.contains(at)
+        found.distinct_ids.iter().chain(&passed).any(|known| at == known)
     });
     let is_known = !found.distinct_ids.is_empty() || !waiting.is_empty() || !journal.is_empty();
     events.extend(waiting);
@@ -242,6 +246,7 @@ impl Sealed {
         }
         let floor = self.floor;
         self.rows.retain(|row| floor.is_none_or(|floor| place_of(row) >= floor));
+        self.rows.iter_mut().for_each(StoredRow::detach);
     }
 }
 
@@ -250,14 +255,9 @@ fn place_of(row: &StoredRow) -> EventPlace {
 }
 
 /// About what an event takes in memory, and in an answer.
-fn bytes_of(event: &str, properties: &[(String, PropertyValue)]) -> usize {
+fn bytes_of(event: &str, properties: &Properties) -> usize {
     const FIXED: usize = 200;
-    let of_value = |value: &PropertyValue| match value {
-        PropertyValue::String(text) | PropertyValue::Json(text) => text.len(),
-        PropertyValue::Integer(_) | PropertyValue::Float(_) | PropertyValue::Bool(_) => 8,
-    };
-    let properties = properties.iter().map(|(name, value)| name.len() + of_value(value));
-    FIXED + event.len() + properties.sum::<usize>()
+    FIXED + event.len() + properties.as_bytes().len()
 }
 
 async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -> Result<Sealed, ScanError> {

@@ -206,6 +206,7 @@ async fn read_latest(
     let mut rows = read.await?.map_err(unreadable)?;
     rows.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.occurred_at)));
     rows.truncate(limit);
+    rows.iter_mut().for_each(StoredRow::detach);
     Ok(Some(rows))
 }
 
@@ -276,7 +277,7 @@ async fn named(
     }
     let events = rows.into_iter().map(|row| {
         let distinct_id = names.get(&row.id_no).cloned().unwrap_or_default();
-        row.into_event(distinct_id, Vec::new())
+        row.into_event(distinct_id.into(), Vec::new())
     });
     Ok(events.collect())
 }
@@ -314,7 +315,7 @@ mod tests {
     fn event(row: &StoredRow) -> Event {
         Event {
             project_id: row.project_id,
-            distinct_id: format!("id{}", row.id_no),
+            distinct_id: format!("id{}", row.id_no).into(),
             anonymous_id: None,
             event: row.event.clone(),
             event_id: row.event_id,
@@ -362,7 +363,7 @@ mod tests {
             let mut other = event(&at(900));
             other.project_id = ProjectId(2);
             let mut link = event(&at(901));
-            link.event = LINK_EVENT.to_owned();
+            link.event = LINK_EVENT.into();
             // 99 is there twice: it was sealed between two looks, or sent again.
             let mut resent = event(&at(99));
             resent.received_at += 5_000_000;

@@ -1,8 +1,9 @@
 //! One recorded fact, validated and flattened.
 
+use bytestring::ByteString;
 use serde_json::Value;
 
-use super::{EventId, Millis, ProjectId};
+use super::{EventId, Millis, ProjectId, Properties, PropertyRef};
 
 /// Stored, but not part of "every event": they say who somebody is, not what happened.
 pub const UNCOUNTED_EVENTS: [&str; 3] = ["$identify", "$alias", "$group"];
@@ -15,21 +16,21 @@ pub fn is_counted_as_every_event(event: &str) -> bool {
     !UNCOUNTED_EVENTS.contains(&event)
 }
 
+/// Texts and properties of events that came in one batch share its memory.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Event {
     pub project_id: ProjectId,
-    pub distinct_id: String,
-    pub anonymous_id: Option<String>,
-    pub event: String,
+    pub distinct_id: ByteString,
+    pub anonymous_id: Option<ByteString>,
+    pub event: ByteString,
     pub event_id: EventId,
     pub occurred_at: Millis,
     pub received_at: Millis,
     pub time_source: TimeSource,
-    /// Sorted by name, names unique, nested objects flattened to dotted names, nulls left out.
-    pub properties: Vec<(String, PropertyValue)>,
+    pub properties: Properties,
     /// Empty, but for an event that follows links: the ids whose pointers it has followed, the latest
     /// last, and behind them the id it belongs to now.
-    pub route: Vec<String>,
+    pub route: Vec<ByteString>,
 }
 
 /// Whose clock `occurred_at` is. A resend of an event whose time is not the client's own may land
@@ -71,6 +72,16 @@ pub enum PropertyValue {
 }
 
 impl PropertyValue {
+    pub fn as_ref(&self) -> PropertyRef<'_> {
+        match self {
+            Self::String(text) => PropertyRef::String(text),
+            Self::Integer(number) => PropertyRef::Integer(*number),
+            Self::Float(number) => PropertyRef::Float(*number),
+            Self::Bool(flag) => PropertyRef::Bool(*flag),
+            Self::Json(text) => PropertyRef::Json(text),
+        }
+    }
+
     pub fn to_json(&self) -> Value {
         match self {
             Self::String(text) => Value::from(text.as_str()),

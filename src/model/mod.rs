@@ -10,6 +10,7 @@ mod clock;
 mod event;
 mod hash;
 mod ids;
+mod properties;
 mod random;
 
 pub use access::{AccountId, KeyId, KeyKind, Role};
@@ -18,5 +19,9 @@ pub use event::{Event, LINK_EVENT, PropertyValue, TimeSource, UNCOUNTED_EVENTS, 
 pub use hash::{FastMap, FastSet, hash64, shard_of};
 pub use ids::{
     BatchId, EventId, IdNo, ObjectId, PersonNo, ProjectId, ReplicaId, ServerId, ShardNo, TicketId,
+};
+pub use properties::{
+    Properties, PropertiesError, PropertiesWriter, PropertyBytes, PropertyRef, put_property, put_text,
+    put_varint, put_zigzag, take_text, take_varint, take_zigzag,
 };
 pub use random::{Random, SeededRandom, SystemRandom};

@@ -244,6 +244,40 @@ pub async fn look_at_journal(db: &Db) -> Result<Finding, StorageError> {
     })
 }
 
+/// From so many on a question opens more objects than it reads pages of.
+const LIVE_OBJECTS_MANY: u64 = 50_000;
+/// MariaDB's own purging keeps far below this unless something holds it up.
+const HISTORY_LONG: u64 = 1_000_000;
+
+/// How many runs and segments a server holds, in words.
+pub async fn look_at_objects(db: &Db) -> Result<Finding, StorageError> {
+    use server::overview::{count_run_states, count_segment_states};
+    let (runs, segments) = (count_run_states(db).await?, count_segment_states(db).await?);
+    let of = |state: &str| {
+        let counted = runs.iter().chain(&segments).filter(|counted| counted.state == state);
+        counted.map(|counted| counted.count.objects).sum::<u64>()
+    };
+    let (live, retired) = (of("live"), of("retired"));
+    let what = format!("{live} runs and segments, {retired} more that were replaced and will be deleted");
+    Ok(match live {
+        ..LIVE_OBJECTS_MANY => Finding::good(what),
+        _ => Finding::advice(what, "see weir_compact_failures_total, or give compaction more time"),
+    })
+}
+
+/// How far purging is behind, where a server tells.
+pub async fn look_at_history(db: &Db) -> Result<Option<Finding>, StorageError> {
+    let Some(length) = server::overview::find_history_length(db).await? else { return Ok(None) };
+    let what = format!("{length} changes wait to be purged");
+    Ok(Some(match length {
+        ..HISTORY_LONG => Finding::good(what),
+        _ => Finding::advice(
+            what,
+            "end transactions that have been open for long: reading the journal is slow",
+        ),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +341,10 @@ mod tests {
             assert!(findings.len() >= 3);
             assert!(findings.iter().all(|finding| finding.severity != Severity::Problem), "{findings:?}");
             assert_eq!(look_at_journal(&db).await.unwrap().severity, Severity::Good);
+            let objects = look_at_objects(&db).await.unwrap();
+            assert_eq!((objects.severity, objects.what.starts_with("0 runs")), (Severity::Good, true));
+            let history = look_at_history(&db).await.unwrap();
+            assert_eq!(history.is_some(), db.dialect() == Dialect::MySql);
         }
     }
 }

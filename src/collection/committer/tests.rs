@@ -95,14 +95,14 @@ fn event(n: u64) -> crate::model::Event {
     use crate::model::{Event, EventId, ProjectId, TimeSource};
     Event {
         project_id: ProjectId(1),
-        distinct_id: format!("u{n}"),
+        distinct_id: format!("u{n}").into(),
         anonymous_id: None,
         event: "e".into(),
         event_id: EventId([n as u8; 16]),
         occurred_at: n as i64,
         received_at: n as i64,
         time_source: TimeSource::Client,
-        properties: vec![],
+        properties: crate::model::Properties::default(),
         route: Vec::new(),
     }
 }

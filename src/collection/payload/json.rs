@@ -163,6 +163,7 @@ impl<'a> Reader<'a> {
         self.expect(b'"', "a string was expected")?;
         let start = self.at;
         loop {
+            self.skip_plain_text();
             match self.bytes.get(self.at) {
                 Some(b'"') => {
                     let value = Cow::Borrowed(&self.text[start..self.at]);
@@ -174,6 +175,26 @@ impl<'a> Reader<'a> {
                 Some(_) => self.at += 1,
                 None => return Err(self.error("the text ends inside a string")),
             }
+        }
+    }
+
+    /// Passes bytes of a string that mean themselves, eight at a time: up to one that does not, or to the
+    /// last eight of the text.
+    fn skip_plain_text(&mut self) {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGHS: u64 = ONES << 7;
+        // The lowest bit set is that of the first byte below `limit`; those above it may be false.
+        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
+        while let Some(eight) = self.bytes[self.at..].first_chunk::<8>() {
+            let word = u64::from_le_bytes(*eight);
+            let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+            let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+            let special = below(word, 0x20) | quote | backslash;
+            if special != 0 {
+                self.at += special.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
         }
     }
 

@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::eventstore::format::{
-    Columns, FormatError, ObjectBytes, ObjectFacts, ObjectReader, PartSet, RowBatches, RowRanges, RunWriter,
-    SegmentPlan, SegmentWriter, StoredRow, Want, WriteOptions, write_segment,
+    Columns, FormatError, JoinInput, ObjectBytes, ObjectFacts, ObjectReader, PartSet, RowBatches, RowRanges,
+    RunWriter, SegmentPlan, SegmentWriter, StoredRow, Want, WriteOptions, join_segments, write_segment,
 };
 use crate::model::ProjectId;
 use crate::storage::server::objects::ObjectKind;
@@ -25,6 +25,12 @@ pub(super) struct Input {
     pub reader: ObjectReader,
     pub parts: PartSet,
     pub facts: ObjectFacts,
+}
+
+impl Input {
+    pub fn columns(&self) -> JoinInput<'_> {
+        JoinInput { reader: &self.reader, parts: &self.parts, facts: &self.facts }
+    }
 }
 
 /// A new object: a segment of a project, or a run.
@@ -104,12 +110,19 @@ pub(super) fn merge_segments(
     inputs: &[Input],
     options: &WriteOptions,
 ) -> Result<Vec<Output>, FormatError> {
+    let output = |object| Output { project_id: Some(project_id), object };
+    let raw_bytes: u64 = inputs.iter().map(|input| input.facts.raw_bytes).sum();
+    if raw_bytes < OUTPUT_RAW_BYTES_MAX {
+        let columns: Vec<_> = inputs.iter().map(Input::columns).collect();
+        if let Some(object) = join_segments(project_id, &columns, options)? {
+            return Ok(vec![output(object)]);
+        }
+    }
     let mut plan = SegmentPlan::new(options);
     for input in inputs {
         plan.add_segment(&input.facts);
     }
     let mut outputs = Vec::new();
-    let output = |object| Output { project_id: Some(project_id), object };
     let mut writer: Option<SegmentWriter> = None;
     merge(inputs, StoredRow::segment_key, |row| {
         if writer.as_ref().is_some_and(|writer| writer.raw_bytes() >= OUTPUT_RAW_BYTES_MAX)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FormatError;
 use super::header::ObjectKind;
-use crate::model::PropertyValue;
+use crate::model::PropertyBytes;
 
 /// The type of a property's value. The numbers are part of the format.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -28,13 +28,13 @@ pub enum PropertyKind {
 impl PropertyKind {
     pub const ALL: [Self; 5] = [Self::String, Self::Integer, Self::Float, Self::Boolean, Self::Json];
 
-    pub fn of(value: &PropertyValue) -> Self {
+    pub fn of(value: PropertyBytes<'_>) -> Self {
         match value {
-            PropertyValue::String(_) => Self::String,
-            PropertyValue::Integer(_) => Self::Integer,
-            PropertyValue::Float(_) => Self::Float,
-            PropertyValue::Bool(_) => Self::Boolean,
-            PropertyValue::Json(_) => Self::Json,
+            PropertyBytes::String(_) => Self::String,
+            PropertyBytes::Integer(_) => Self::Integer,
+            PropertyBytes::Float(_) => Self::Float,
+            PropertyBytes::Bool(_) => Self::Boolean,
+            PropertyBytes::Json(_) => Self::Json,
         }
     }
 

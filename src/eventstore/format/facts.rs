@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::PropertyKind;
 use super::tally::Tally;
 use super::{FormatError, StoredRow};
-use crate::model::{Millis, PersonNo, ProjectId, PropertyValue, utc_day};
+use crate::model::{Millis, PersonNo, ProjectId, PropertyBytes, utc_day};
 
 /// 2 may leave names out; what 1 does not list is not there.
 const FACTS_VERSION: u8 = 2;
@@ -136,6 +136,72 @@ impl SliceFacts {
         is_whole.then_some(facts)
     }
 
+    /// The facts of the rows of all these slices, where theirs tell them: no names were left out, and
+    /// together there are not too many.
+    pub(super) fn join(slices: &[&Self], names_max: usize) -> Option<Self> {
+        let first = slices.first()?;
+        let mut joined = Self {
+            project_id: first.project_id,
+            first_row: 0,
+            rows: slices.iter().map(|slice| slice.rows).sum(),
+            occurred_min: slices.iter().map(|slice| slice.occurred_min).min()?,
+            occurred_max: slices.iter().map(|slice| slice.occurred_max).max()?,
+            person_min: slices.iter().map(|slice| slice.person_min).min()?,
+            person_max: slices.iter().map(|slice| slice.person_max).max()?,
+            days: Vec::new(),
+            events: Vec::new(),
+            more_events: false,
+            properties: Vec::new(),
+            more_properties: false,
+        };
+        let mut days = BTreeMap::<i32, u64>::new();
+        let mut events = BTreeMap::<&str, (u64, Millis)>::new();
+        let mut properties = BTreeMap::<&str, (Millis, [Option<ValueCount>; 5])>::new();
+        for slice in slices {
+            let is_partial = slice.properties.iter().any(|fact| fact.partial);
+            if slice.more_events || slice.more_properties || is_partial {
+                return None;
+            }
+            slice.days.iter().for_each(|(day, rows)| *days.entry(*day).or_default() += rows);
+            for fact in &slice.events {
+                let (rows, last_at) = events.entry(&fact.name).or_insert((0, Millis::MIN));
+                *rows += fact.rows;
+                *last_at = (*last_at).max(slice.last_at(fact.quiet_secs));
+            }
+            for fact in &slice.properties {
+                let (last_at, kinds) = properties.entry(&fact.name).or_insert((Millis::MIN, [None; 5]));
+                *last_at = (*last_at).max(slice.last_at(fact.quiet_secs));
+                let (rows, range) = kinds[fact.kind as usize].get_or_insert((0, None));
+                *rows += fact.rows;
+                if let Some(of_slice) = fact.range {
+                    NumberRange::join(range, of_slice);
+                }
+            }
+        }
+        if events.len().max(properties.len()) > names_max {
+            return None;
+        }
+        joined.days = days.into_iter().collect();
+        for (name, (rows, last_at)) in events {
+            let quiet_secs = joined.quiet_secs(last_at);
+            joined.events.push(EventFact { name: name.to_owned(), rows, quiet_secs });
+        }
+        for (name, (last_at, kinds)) in properties {
+            joined.push_property(name, last_at, false, kinds);
+        }
+        Some(joined)
+    }
+
+    fn push_property(&mut self, name: &str, last_at: Millis, partial: bool, kinds: [Option<ValueCount>; 5]) {
+        let quiet_secs = self.quiet_secs(last_at);
+        for (kind, found) in PropertyKind::ALL.into_iter().zip(kinds) {
+            if let Some((rows, range)) = found {
+                let name = name.to_owned();
+                self.properties.push(PropertyFact { name, kind, rows, range, quiet_secs, partial });
+            }
+        }
+    }
+
     /// Whether a row may be an event of this name.
     pub fn may_have_event(&self, name: &str) -> bool {
         self.more_events || self.events.binary_search_by(|fact| fact.name.as_str().cmp(name)).is_ok()
@@ -192,8 +258,8 @@ impl SliceCount {
         widen(&mut self.occurred, row.occurred_at);
         widen(&mut self.persons, row.person_no);
         *self.days.entry(utc_day(row.occurred_at)).or_default() += 1;
-        self.events.add(0, &row.event, row.occurred_at);
-        for (position, (name, value)) in row.properties.iter().enumerate() {
+        self.events.add(0, row.event.as_bytes(), row.occurred_at);
+        for (position, (name, value)) in row.properties.iter_bytes().enumerate() {
             let kinds = self.properties.add(position, name, row.occurred_at);
             let (rows, range) = kinds[PropertyKind::of(value) as usize].get_or_insert((0, None));
             *rows += 1;
@@ -225,31 +291,36 @@ impl SliceCount {
             slice.events.push(EventFact { name, rows: event.rows, quiet_secs });
         }
         for (name, property) in properties {
-            let (quiet_secs, partial) = (slice.quiet_secs(property.last_at), property.is_partial);
-            for (kind, found) in PropertyKind::ALL.into_iter().zip(property.value) {
-                if let Some((rows, range)) = found {
-                    let name = name.clone();
-                    slice.properties.push(PropertyFact { name, kind, rows, range, quiet_secs, partial });
-                }
-            }
+            slice.push_property(&name, property.last_at, property.is_partial, property.value);
         }
         slice
     }
 }
 
 impl NumberRange {
-    fn widen(range: &mut Option<Self>, value: &PropertyValue) {
+    fn join(range: &mut Option<Self>, other: Self) {
+        let (least, greatest) = match other {
+            Self::Integer(least, greatest) => {
+                (PropertyBytes::Integer(least), PropertyBytes::Integer(greatest))
+            }
+            Self::Float(least, greatest) => (PropertyBytes::Float(least), PropertyBytes::Float(greatest)),
+        };
+        Self::widen(range, least);
+        Self::widen(range, greatest);
+    }
+
+    fn widen(range: &mut Option<Self>, value: PropertyBytes<'_>) {
         match (value, &mut *range) {
-            (PropertyValue::Integer(number), Some(Self::Integer(least, greatest))) => {
-                *least = (*least).min(*number);
-                *greatest = (*greatest).max(*number);
+            (PropertyBytes::Integer(number), Some(Self::Integer(least, greatest))) => {
+                *least = (*least).min(number);
+                *greatest = (*greatest).max(number);
             }
-            (PropertyValue::Float(number), Some(Self::Float(least, greatest))) => {
-                *least = least.min(*number);
-                *greatest = greatest.max(*number);
+            (PropertyBytes::Float(number), Some(Self::Float(least, greatest))) => {
+                *least = least.min(number);
+                *greatest = greatest.max(number);
             }
-            (PropertyValue::Integer(number), _) => *range = Some(Self::Integer(*number, *number)),
-            (PropertyValue::Float(number), _) => *range = Some(Self::Float(*number, *number)),
+            (PropertyBytes::Integer(number), _) => *range = Some(Self::Integer(number, number)),
+            (PropertyBytes::Float(number), _) => *range = Some(Self::Float(number, number)),
             _ => {}
         }
     }

@@ -86,11 +86,16 @@ fn fingerprint(mixed: u64) -> u16 {
 }
 
 impl Filter {
-    /// Sorts and dedups the hashes. The same hashes give the same bytes.
+    /// The same hashes in the same order give the same bytes.
     pub fn build(mut hashes: Vec<u64>) -> Self {
+        let mut shape = Shape::for_hashes(hashes.len());
+        // Hashes are seldom there twice, and sorting them takes longer than a try.
+        if let Some(order) = peel(&shape, &hashes) {
+            return Self::assign(shape, &order);
+        }
         hashes.sort_unstable();
         hashes.dedup();
-        let mut shape = Shape::for_hashes(hashes.len());
+        shape = Shape::for_hashes(hashes.len());
         for attempt in 0..SEEDS_MAX {
             shape.seed = attempt.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             if let Some(order) = peel(&shape, &hashes) {

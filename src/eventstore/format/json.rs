@@ -10,12 +10,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::FormatError;
-use crate::model::PropertyValue;
+use crate::model::{PropertyRef, PropertyValue};
 
 /// Appends the object for these properties; nothing when there are none.
 pub(super) fn write<'a>(
     out: &mut String,
-    properties: impl Iterator<Item = (&'a str, &'a PropertyValue)>,
+    properties: impl Iterator<Item = (&'a str, PropertyRef<'a>)>,
 ) -> Result<(), FormatError> {
     let start = out.len();
     for (name, value) in properties {
@@ -23,18 +23,18 @@ pub(super) fn write<'a>(
         push_text(out, name);
         out.push(':');
         match value {
-            PropertyValue::String(text) => push_text(out, text),
-            PropertyValue::Integer(number) => {
+            PropertyRef::String(text) => push_text(out, text),
+            PropertyRef::Integer(number) => {
                 fmt::Write::write_fmt(out, format_args!("{number}")).expect("a string takes any text");
             }
-            PropertyValue::Float(number) if number.is_finite() => {
+            PropertyRef::Float(number) if number.is_finite() => {
                 // Debug writes the shortest text that reads back to the same bits, and always with a
                 // point or an exponent.
                 fmt::Write::write_fmt(out, format_args!("{number:?}")).expect("a string takes any text");
             }
-            PropertyValue::Float(number) => return Err(FormatError::NotFinite(*number)),
-            PropertyValue::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-            PropertyValue::Json(text) => {
+            PropertyRef::Float(number) => return Err(FormatError::NotFinite(number)),
+            PropertyRef::Bool(flag) => out.push_str(if flag { "true" } else { "false" }),
+            PropertyRef::Json(text) => {
                 out.push('[');
                 push_text(out, text);
                 out.push(']');
@@ -172,7 +172,7 @@ mod tests {
 
     fn text_of(properties: &[(&str, PropertyValue)]) -> String {
         let mut out = String::new();
-        write(&mut out, properties.iter().map(|(name, value)| (*name, value))).unwrap();
+        write(&mut out, properties.iter().map(|(name, value)| (*name, value.as_ref()))).unwrap();
         out
     }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_number_that_json_cannot_say_is_refused() {
         let nan = PropertyValue::Float(f64::NAN);
-        assert!(write(&mut String::new(), [("x", &nan)].into_iter()).is_err());
+        assert!(write(&mut String::new(), [("x", nan.as_ref())].into_iter()).is_err());
     }
 
     #[test]

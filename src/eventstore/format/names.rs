@@ -7,17 +7,17 @@ use crate::model::FastMap;
 
 #[derive(Default)]
 pub(super) struct Names {
-    numbers: FastMap<String, usize>,
+    numbers: FastMap<Vec<u8>, usize>,
     names: Vec<String>,
     /// Per position in a row the number that was there last.
     last_at: Vec<usize>,
 }
 
 impl Names {
-    /// The number of a name, given in the order of first sight.
-    pub fn number(&mut self, position: usize, name: &str) -> usize {
+    /// The number of a name, given in the order of first sight. Precondition: it is UTF-8.
+    pub fn number(&mut self, position: usize, name: &[u8]) -> usize {
         if let Some(&last) = self.last_at.get(position)
-            && self.names[last] == name
+            && self.names[last].as_bytes() == name
         {
             return last;
         }
@@ -25,7 +25,7 @@ impl Names {
             Some(&number) => number,
             None => {
                 self.numbers.insert(name.to_owned(), self.names.len());
-                self.names.push(name.to_owned());
+                self.names.push(String::from_utf8_lossy(name).into_owned());
                 self.names.len() - 1
             }
         };
@@ -38,9 +38,9 @@ impl Names {
     }
 
     /// The number of a name that has one.
-    pub fn find(&mut self, position: usize, name: &str) -> Option<usize> {
+    pub fn find(&mut self, position: usize, name: &[u8]) -> Option<usize> {
         if let Some(&last) = self.last_at.get(position)
-            && self.names[last] == name
+            && self.names[last].as_bytes() == name
         {
             return Some(last);
         }
@@ -69,10 +69,11 @@ mod tests {
         let seen: Vec<usize> =
             [(0, "a"), (1, "b"), (0, "a"), (0, "b"), (5, "c"), (5, "a"), (4, "c"), (1, "b")]
                 .into_iter()
-                .map(|(position, name)| names.number(position, name))
+                .map(|(position, name)| names.number(position, name.as_bytes()))
                 .collect();
         assert_eq!(seen, [0, 1, 0, 1, 2, 0, 2, 1]);
-        let found = [(0, "a"), (9, "c"), (0, "d"), (6, "b"), (6, "b")].map(|(at, name)| names.find(at, name));
+        let found = [(0, "a"), (9, "c"), (0, "d"), (6, "b"), (6, "b")]
+            .map(|(at, name)| names.find(at, name.as_bytes()));
         assert_eq!(found, [Some(0), Some(2), None, Some(1), Some(1)]);
         assert_eq!(names.into_names(), ["a", "b", "c"]);
     }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{ArrayRef, RecordBatch};
 use bytes::BytesMut;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -309,6 +309,20 @@ impl ObjectReader {
         match batch {
             Some(batch) if batch.num_rows() as u64 == expected => Ok(Some(batch)),
             _ => Err(FormatError::corrupt(format!("fewer rows than the {expected} asked for"))),
+        }
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// One column of all rows.
+    pub(super) fn read_column(&self, index: usize, parts: &PartSet) -> Result<ArrayRef, FormatError> {
+        let rows = self.header.rows as usize;
+        let batch = self.batches_of(vec![index], &RowRanges::All, parts, rows)?.next().transpose()?;
+        match batch {
+            Some(batch) if batch.num_rows() == rows => Ok(batch.column(0).clone()),
+            _ => Err(FormatError::corrupt(format!("fewer rows than {rows} in column {index}"))),
         }
     }
 

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
-use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray};
+use arrow_array::{Array, BooleanArray, DictionaryArray, RecordBatch, StringArray};
+use arrow_buffer::NullBuffer;
+use bytestring::ByteString;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::columns::{Fixed, PropertyKind};
+use super::columns::{Fixed, Layout, PropertyKind};
 use super::header::Header;
 use super::{FormatError, StoredRow, json};
-use crate::model::{EventId, ProjectId, PropertyValue, TimeSource};
+use crate::model::{EventId, FastMap, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource};
 
 /// The rows of an object in their order, a page at a time.
 pub struct RowBatches {
@@ -47,8 +49,10 @@ fn rows_of(header: &Header, batch: &RecordBatch) -> Result<Vec<StoredRow>, Forma
         Some(_) => None,
         None => Some(fixed(Fixed::ProjectId)?.as_primitive::<UInt32Type>()),
     };
+    let properties = read_properties(layout, batch)?;
+    let mut events = SharedTexts::of(event);
     let mut rows = Vec::with_capacity(batch.num_rows());
-    for (row, event_id) in event_id.iter().enumerate() {
+    for (row, (event_id, properties)) in event_id.iter().zip(properties).enumerate() {
         let source = time_source.value(row);
         rows.push(StoredRow {
             project_id: match (header.project_id, project_id) {
@@ -62,25 +66,44 @@ fn rows_of(header: &Header, batch: &RecordBatch) -> Result<Vec<StoredRow>, Forma
                 true => occurred_at.value(row).wrapping_add(received_at.value(row)),
                 false => received_at.value(row),
             },
-            event: event.get(row).to_owned(),
+            event: events.get(row),
             event_id: EventId(*event_id),
             time_source: TimeSource::from_u8(source)
                 .ok_or_else(|| FormatError::corrupt(format!("time source {source}")))?,
-            properties: Vec::new(),
+            properties,
         });
     }
-    for (property, (name, kind)) in layout.properties.iter().enumerate() {
-        add_property(batch, layout.property_index(property), name, *kind, &mut rows)?;
-    }
-    for (row, text) in batch.column(layout.rest_index()).as_string::<i32>().iter().enumerate() {
-        if let Some(text) = text {
-            let own = &mut rows[row].properties;
-            own.extend(json::read_all(text)?);
-            // Both halves are sorted; a row's names are unique.
-            own.sort_by(|(a, _), (b, _)| a.cmp(b));
-        }
-    }
     Ok(rows)
+}
+
+/// The properties of every row of a page, one behind the other in one piece of memory.
+fn read_properties(layout: &Layout, batch: &RecordBatch) -> Result<Vec<Properties>, FormatError> {
+    let columns: Vec<PropertyValues<'_>> = (0..layout.properties.len())
+        .filter_map(|property| {
+            let (name, kind) = &layout.properties[property];
+            PropertyValues::of(batch.column(layout.property_index(property)), name, *kind)
+        })
+        .collect();
+    let rest = batch.column(layout.rest_index()).as_string::<i32>();
+    let mut writer = PropertiesWriter::default();
+    let mut written = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        // The columns come in the order of names, so that every row's properties do too.
+        let own = columns.iter().filter_map(|column| column.get(row));
+        if rest.is_null(row) {
+            own.for_each(|(name, value)| writer.push(name, value));
+        } else {
+            let others = json::read_all(rest.value(row))?;
+            let others = others.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+            let mut all: Vec<_> = own.chain(others).collect();
+            // Both halves are sorted; a row's names are unique.
+            all.sort_by_key(|(name, _)| *name);
+            all.into_iter().for_each(|(name, value)| writer.push(name, value));
+        }
+        written.push(writer.end());
+    }
+    let all = writer.finish();
+    Ok(written.into_iter().map(|written| written.cut(&all)).collect())
 }
 
 /// Texts without copying the dictionary, which is the whole object's while a page is only a page.
@@ -101,30 +124,66 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// The columns come in the order of names, so that every row's properties do too.
-fn add_property(
-    batch: &RecordBatch,
-    index: usize,
-    name: &str,
-    kind: PropertyKind,
-    rows: &mut [StoredRow],
-) -> Result<(), FormatError> {
-    let array = batch.column(index);
-    if array.null_count() == array.len() {
-        return Ok(());
+/// Texts of which rows with the same code share the memory.
+struct SharedTexts<'a> {
+    texts: Texts<'a>,
+    known: FastMap<i32, ByteString>,
+}
+
+impl<'a> SharedTexts<'a> {
+    fn of(texts: Texts<'a>) -> Self {
+        Self { texts, known: FastMap::default() }
     }
-    for (n, row) in rows.iter_mut().enumerate() {
-        if array.is_null(n) {
-            continue;
+
+    /// Precondition: the row has a text.
+    fn get(&mut self, row: usize) -> ByteString {
+        let texts = &self.texts;
+        self.known.entry(texts.codes[row]).or_insert_with(|| texts.get(row).into()).clone()
+    }
+}
+
+/// A property's column, with the rows that have a value.
+struct PropertyValues<'a> {
+    name: &'a str,
+    present: Option<&'a NullBuffer>,
+    values: TypedValues<'a>,
+}
+
+enum TypedValues<'a> {
+    Strings(Texts<'a>),
+    Json(Texts<'a>),
+    Integers(&'a [i64]),
+    Floats(&'a [f64]),
+    Booleans(&'a BooleanArray),
+}
+
+impl<'a> PropertyValues<'a> {
+    /// `None` when no row has a value.
+    fn of(array: &'a dyn Array, name: &'a str, kind: PropertyKind) -> Option<Self> {
+        if array.null_count() == array.len() {
+            return None;
         }
-        let value = match kind {
-            PropertyKind::String => PropertyValue::String(Texts::of(array).get(n).to_owned()),
-            PropertyKind::Json => PropertyValue::Json(Texts::of(array).get(n).to_owned()),
-            PropertyKind::Integer => PropertyValue::Integer(array.as_primitive::<Int64Type>().value(n)),
-            PropertyKind::Float => PropertyValue::Float(array.as_primitive::<Float64Type>().value(n)),
-            PropertyKind::Boolean => PropertyValue::Bool(array.as_boolean().value(n)),
+        let values = match kind {
+            PropertyKind::String => TypedValues::Strings(Texts::of(array)),
+            PropertyKind::Json => TypedValues::Json(Texts::of(array)),
+            PropertyKind::Integer => TypedValues::Integers(array.as_primitive::<Int64Type>().values()),
+            PropertyKind::Float => TypedValues::Floats(array.as_primitive::<Float64Type>().values()),
+            PropertyKind::Boolean => TypedValues::Booleans(array.as_boolean()),
         };
-        row.properties.push((name.to_owned(), value));
+        Some(Self { name, present: array.nulls(), values })
     }
-    Ok(())
+
+    fn get(&self, row: usize) -> Option<(&'a str, PropertyRef<'a>)> {
+        if self.present.is_some_and(|present| present.is_null(row)) {
+            return None;
+        }
+        let value = match &self.values {
+            TypedValues::Strings(texts) => PropertyRef::String(texts.get(row)),
+            TypedValues::Json(texts) => PropertyRef::Json(texts.get(row)),
+            TypedValues::Integers(numbers) => PropertyRef::Integer(numbers[row]),
+            TypedValues::Floats(numbers) => PropertyRef::Float(numbers[row]),
+            TypedValues::Booleans(flags) => PropertyRef::Bool(flags.value(row)),
+        };
+        Some((self.name, value))
+    }
 }

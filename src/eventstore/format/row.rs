@@ -1,6 +1,8 @@
 //! An event as it is kept: its person and its distinct id are numbers.
 
-use crate::model::{Event, EventId, IdNo, Millis, PersonNo, ProjectId, PropertyValue, TimeSource, utc_day};
+use bytestring::ByteString;
+
+use crate::model::{Event, EventId, IdNo, Millis, PersonNo, ProjectId, Properties, TimeSource, utc_day};
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct StoredRow {
@@ -9,16 +11,15 @@ pub struct StoredRow {
     pub id_no: IdNo,
     pub occurred_at: Millis,
     pub received_at: Millis,
-    pub event: String,
+    pub event: ByteString,
     pub event_id: EventId,
     pub time_source: TimeSource,
-    /// Sorted by name, names unique, as in [`crate::model::Event`].
-    pub properties: Vec<(String, PropertyValue)>,
+    pub properties: Properties,
 }
 
 impl StoredRow {
     /// The event as it was sent: `distinct_id` is the name of the row's `id_no`.
-    pub fn into_event(self, distinct_id: String, route: Vec<String>) -> Event {
+    pub fn into_event(self, distinct_id: ByteString, route: Vec<ByteString>) -> Event {
         Event {
             project_id: self.project_id,
             distinct_id,
@@ -31,6 +32,11 @@ impl StoredRow {
             properties: self.properties,
             route,
         }
+    }
+
+    /// Copies what shares the memory of a whole page: for the few rows of it that are kept.
+    pub fn detach(&mut self) {
+        self.properties.detach();
     }
 
     /// The order of rows in a segment.
@@ -46,15 +52,6 @@ impl StoredRow {
     /// About how many bytes the row takes when it is not compressed: what objects are sized by.
     pub fn raw_bytes(&self) -> u64 {
         const FIXED: usize = 4 + 4 + 8 + 8 + 16 + 1;
-        let properties = self.properties.iter().map(|(name, value)| {
-            // Names are not stored per row in a segment, but they are in a run.
-            name.len() / 4
-                + match value {
-                    PropertyValue::String(text) | PropertyValue::Json(text) => text.len() + 4,
-                    PropertyValue::Integer(_) | PropertyValue::Float(_) => 8,
-                    PropertyValue::Bool(_) => 1,
-                }
-        });
-        (FIXED + self.event.len() + properties.sum::<usize>()) as u64
+        (FIXED + self.event.len()) as u64 + self.properties.raw_bytes()
     }
 }

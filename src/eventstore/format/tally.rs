@@ -41,14 +41,14 @@ impl<V: Default> Tally<V> {
             has_forgotten: false,
         };
         for name in pinned {
-            tally.number(0, name);
+            tally.number(0, name.as_bytes());
         }
         tally.pinned = tally.counted.len();
         tally
     }
 
     /// One more row of a name, which stands at this position of its row.
-    pub fn add(&mut self, position: usize, name: &str, at: Millis) -> &mut V {
+    pub fn add(&mut self, position: usize, name: &[u8], at: Millis) -> &mut V {
         let mut number = self.number(position, name);
         if self.counted.len() - self.pinned > 2 * self.listed_max.max(1) {
             // The newest is among the rarest: it is counted after the others went.
@@ -61,7 +61,7 @@ impl<V: Default> Tally<V> {
         &mut counted.value
     }
 
-    fn number(&mut self, position: usize, name: &str) -> usize {
+    fn number(&mut self, position: usize, name: &[u8]) -> usize {
         let number = self.names.number(position, name);
         if number == self.counted.len() {
             let is_partial = self.has_forgotten;
@@ -80,7 +80,7 @@ impl<V: Default> Tally<V> {
         others.sort_unstable_by(|(a, x), (b, y)| (Reverse(x.rows), a).cmp(&(Reverse(y.rows), b)));
         others.truncate(self.listed_max);
         for (name, counted) in known.into_iter().chain(others) {
-            self.names.number(0, &name);
+            self.names.number(0, name.as_bytes());
             self.counted.push(counted);
         }
     }
@@ -121,7 +121,7 @@ mod tests {
         ] {
             let mut tally = Tally::new(2, std::iter::empty());
             for name in names {
-                tally.add(0, name, 0);
+                tally.add(0, name.as_bytes(), 0);
             }
             assert_eq!(listed(tally), (expected, more));
         }
@@ -130,14 +130,14 @@ mod tests {
     #[test]
     fn the_frequent_ones_outlast_a_flood_and_pinned_ones_are_counted_from_the_first_row() {
         let mut tally = Tally::<()>::new(10, ["rare", "never"].into_iter());
-        tally.add(0, "rare", 7);
+        tally.add(0, b"rare", 7);
         for n in 0..100_000 {
-            tally.add(0, &format!("junk{n:06}"), 0);
+            tally.add(0, format!("junk{n:06}").as_bytes(), 0);
             if n % 3 == 0 {
-                tally.add(1, "early", n);
+                tally.add(1, b"early", n);
             }
             if n > 50_000 && n % 2 == 0 {
-                tally.add(1, "late", 0);
+                tally.add(1, b"late", 0);
             }
             assert!(tally.counted.len() <= 2 + 21);
         }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::eventstore::{RowBlock, ValueRef};
-use crate::model::{DAY_MS, EventId, ProjectId, PropertyValue, TimeSource};
+use crate::model::{DAY_MS, EventId, ProjectId, Properties, PropertyRef, PropertyValue, TimeSource};
 
 fn row(person_no: u32, occurred_at: i64, id: u128) -> StoredRow {
     StoredRow {
@@ -19,7 +19,7 @@ fn row(person_no: u32, occurred_at: i64, id: u128) -> StoredRow {
         event: "purchase".into(),
         event_id: EventId(id.to_be_bytes()),
         time_source: TimeSource::Client,
-        properties: Vec::new(),
+        properties: Properties::default(),
     }
 }
 
@@ -30,9 +30,10 @@ fn many_rows() -> Vec<StoredRow> {
             let mut row = row(n / 1_000 * 3, i64::from(n) * 60_000, u128::from(n) << 64);
             row.event = ["$pageview", "purchase", "signup"][n as usize % 3].into();
             row.properties = vec![
-                ("amount".into(), PropertyValue::Float(f64::from(n) / 7.0)),
-                ("page".into(), PropertyValue::String(format!("/product/{}", n * 31 % 977))),
-            ];
+                ("amount", PropertyValue::Float(f64::from(n) / 7.0)),
+                ("page", PropertyValue::String(format!("/product/{}", n * 31 % 977))),
+            ]
+            .into();
             row
         })
         .collect();
@@ -88,9 +89,9 @@ fn assert_block_shows(block: &RowBlock, rows: &[StoredRow], asked: &[&str]) {
     for (n, row) in rows.iter().enumerate() {
         assert_eq!(block.person_no[n], row.person_no);
         assert_eq!(block.occurred_at[n], row.occurred_at);
-        assert_eq!(block.event.get(n), Some(row.event.as_str()));
+        assert_eq!(block.event.get(n), Some(&*row.event));
         for (column, name) in block.properties.iter().zip(asked) {
-            let stored = row.properties.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+            let stored = row.properties.get(name).map(PropertyRef::to_value);
             let shown = column.value(n).map(value_of);
             assert_eq!(format!("{shown:?}"), format!("{stored:?}"), "row {n}, property {name}");
         }
@@ -126,10 +127,10 @@ fn any_row() -> impl Strategy<Value = StoredRow> {
             id_no,
             occurred_at: at,
             received_at,
-            event,
+            event: event.into(),
             event_id: EventId(event_id),
             time_source: TimeSource::from_u8(source).unwrap(),
-            properties: properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            properties: properties.into_iter().collect(),
         },
     )
 }
@@ -187,9 +188,9 @@ fn the_pages_of_all_columns_are_cut_at_the_same_rows() {
     const UNIQUE: usize = 9;
     let mut rows = many_rows();
     for (n, row) in rows.iter_mut().enumerate() {
-        row.properties.push(("unique".into(), PropertyValue::String(format!("{n:0>400}"))));
+        row.properties = row.properties.with("unique", PropertyValue::String(format!("{n:0>400}")));
         if n % 700 == 0 {
-            row.properties.push(("zeldom".into(), PropertyValue::Integer(n as i64)));
+            row.properties = row.properties.with("zeldom", PropertyValue::Integer(n as i64));
         }
     }
     let object = write_segment(&rows, &small_pages()).unwrap();
@@ -216,7 +217,7 @@ fn a_question_fetches_only_the_parts_of_its_columns() {
     let mut rows = many_rows();
     for (n, row) in rows.iter_mut().enumerate() {
         let noise: String = (0..30).map(|k| char::from(b'a' + (n * 7 + k * k * n) as u8 % 26)).collect();
-        row.properties.push(("query".into(), PropertyValue::String(noise)));
+        row.properties = row.properties.with("query", PropertyValue::String(noise));
     }
     let object = write_segment(&rows, &WriteOptions::default()).unwrap();
     let reader = open(&object);
@@ -318,7 +319,7 @@ fn received_times_cost_little_for_live_events_and_for_imports() {
 #[test]
 fn facts_say_what_is_inside() {
     let mut rows = many_rows();
-    rows[5].properties[0].1 = PropertyValue::Integer(-4);
+    rows[5].properties = rows[5].properties.with("amount", PropertyValue::Integer(-4));
     let object = write_segment(&rows, &WriteOptions::default()).unwrap();
     let facts = ObjectFacts::from_bytes(&object.facts.to_bytes()).unwrap();
     assert_eq!(facts, object.facts);
@@ -417,7 +418,7 @@ fn no_part_is_larger_than_a_mebibyte_whatever_a_page_holds() {
             let mut noise = [0; 8_000];
             random.fill(&mut noise);
             let mut row = row(n, 0, 0);
-            row.properties = vec![("noise".into(), PropertyValue::String(hex::encode(noise)))];
+            row.properties = vec![("noise", PropertyValue::String(hex::encode(noise)))].into();
             row
         })
         .collect();
@@ -433,7 +434,7 @@ fn big_rows_make_small_pages() {
     let rows: Vec<StoredRow> = (0..600)
         .map(|n| {
             let mut row = row(n, 0, 0);
-            row.properties = vec![("body".into(), PropertyValue::String("x".repeat(100_000)))];
+            row.properties = vec![("body", PropertyValue::String("x".repeat(100_000)))].into();
             row
         })
         .collect();

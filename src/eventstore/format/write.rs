@@ -1,6 +1,7 @@
 //! Sorted rows into an object: pages, parts, filter and facts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_schema::Schema;
 use bytes::Bytes;
@@ -45,6 +46,14 @@ impl From<&SealingConfig> for WriteOptions {
             names_max: config.segment_names_max as usize,
             ..Self::default()
         }
+    }
+}
+
+impl WriteOptions {
+    /// For objects that compaction writes again within minutes: what a better compression saves is
+    /// not read often enough to earn it back.
+    pub fn for_passes(self) -> Self {
+        Self { zstd_level: 1, ..self }
     }
 }
 
@@ -119,6 +128,16 @@ impl SegmentPlan {
         widen(&mut self.occurred, (facts.occurred_min, facts.occurred_max));
         widen(&mut self.received, (facts.received_min, facts.received_max));
         facts.slices.iter().for_each(|slice| self.add_properties(slice));
+    }
+
+    pub(super) fn page_rows(&self, options: &WriteOptions) -> usize {
+        options.page_rows_for(self.rows, self.raw_bytes)
+    }
+
+    pub(super) fn layout(self, options: &WriteOptions) -> Layout {
+        let received_as_delay = self.keeps_delays();
+        let properties = self.choose(options.columns_max);
+        Layout { kind: ObjectKind::Segment, properties, received_as_delay }
     }
 
     /// Received times that lie much closer together than those of the events are an import.
@@ -199,13 +218,11 @@ impl SegmentWriter {
         plan: SegmentPlan,
         options: &WriteOptions,
     ) -> Result<Self, FormatError> {
-        let page_rows = options.page_rows_for(plan.rows, plan.raw_bytes);
-        let received_as_delay = plan.keeps_delays();
-        let properties = plan.choose(options.columns_max);
+        let page_rows = plan.page_rows(options);
+        let layout = plan.layout(options);
         // Names that have a column are counted whole, so that a reader knows all of their types.
-        let pinned = properties.iter().map(|(name, _)| name.as_str());
+        let pinned = layout.properties.iter().map(|(name, _)| name.as_str());
         let count = SliceCount::new(0, options.names_max, pinned);
-        let layout = Layout { kind: ObjectKind::Segment, properties, received_as_delay };
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
         Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::new(count)), writer })
     }
@@ -327,11 +344,9 @@ struct ObjectWriter {
 impl ObjectWriter {
     fn new(layout: Layout, page_rows: usize, zstd_level: i32) -> Result<Self, FormatError> {
         let schema = layout.schema(Access::Write);
-        let properties = layout.writer_properties(page_rows, zstd_level)?;
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         Ok(Self {
-            page: PageBuffer::new(&layout, std::sync::Arc::<Schema>::clone(&schema)),
-            file: ArrowWriter::try_new_with_options(Vec::new(), schema, options)?,
+            page: PageBuffer::new(&layout, Arc::<Schema>::clone(&schema)),
+            file: file_writer(&layout, schema, page_rows, zstd_level)?,
             layout,
             page_rows,
             page_first_persons: Vec::new(),
@@ -375,7 +390,42 @@ impl ObjectWriter {
         }
         let metadata = self.file.finish()?;
         let file = Bytes::from(std::mem::take(self.file.inner_mut()));
-        let ends = cut(&page_ends(&metadata)?);
+        let written = WrittenFile {
+            layout: self.layout,
+            page_rows: self.page_rows,
+            page_first_persons: self.page_first_persons,
+            hashes: self.hashes,
+            rows: self.rows,
+            raw_bytes: self.raw_bytes,
+            received: self.received,
+        };
+        written.into_object(project_id, rest, slices, file, &metadata)
+    }
+}
+
+/// What is known of a Parquet file that was written, beside its bytes.
+pub(super) struct WrittenFile {
+    pub layout: Layout,
+    pub page_rows: usize,
+    pub page_first_persons: Vec<PersonNo>,
+    /// Of the identities of all rows, in any order.
+    pub hashes: Vec<u64>,
+    pub rows: u64,
+    pub raw_bytes: u64,
+    pub received: Option<(Millis, Millis)>,
+}
+
+impl WrittenFile {
+    /// Cuts the file into parts, with the filter and the header before them.
+    pub fn into_object(
+        self,
+        project_id: Option<ProjectId>,
+        rest: Rest,
+        slices: Vec<SliceFacts>,
+        file: Bytes,
+        metadata: &ParquetMetaData,
+    ) -> Result<ObjectBytes, FormatError> {
+        let ends = cut(&page_ends(metadata)?);
         let data_end = ends.last().copied().unwrap_or(0);
 
         let filter = Filter::build(self.hashes);
@@ -416,6 +466,18 @@ impl ObjectWriter {
     }
 }
 
+/// A Parquet file in memory with the columns of a layout.
+pub(super) fn file_writer(
+    layout: &Layout,
+    schema: Arc<Schema>,
+    page_rows: usize,
+    zstd_level: i32,
+) -> Result<ArrowWriter<Vec<u8>>, FormatError> {
+    let properties = layout.writer_properties(page_rows, zstd_level)?;
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
+}
+
 /// Per column chunk where its pages end: the dictionary page, if there is one, then the data pages.
 fn page_ends(metadata: &ParquetMetaData) -> Result<Vec<Vec<u64>>, FormatError> {
     let index = metadata.page_index_for_row_group(0);
@@ -437,7 +499,7 @@ fn page_ends(metadata: &ParquetMetaData) -> Result<Vec<Vec<u64>>, FormatError> {
     Ok(chunks)
 }
 
-fn widen(range: &mut Option<(Millis, Millis)>, by: (Millis, Millis)) {
+pub(super) fn widen(range: &mut Option<(Millis, Millis)>, by: (Millis, Millis)) {
     let (least, greatest) = range.unwrap_or(by);
     *range = Some((least.min(by.0), greatest.max(by.1)));
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
+use arrow_array::builder::{BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow_array::{
     ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, UInt8Array, UInt32Array,
 };
@@ -11,7 +11,7 @@ use arrow_schema::Schema;
 use super::columns::{Fixed, Layout, PropertyKind};
 use super::names::Names;
 use super::{FormatError, StoredRow, json};
-use crate::model::PropertyValue;
+use crate::model::PropertyBytes;
 
 /// The rows of the page that is being filled. Properties are appended where they occur and padded
 /// with absent values at the end, so a row costs what it has and not what the object has.
@@ -44,7 +44,8 @@ struct PropertyBuffer {
 }
 
 enum Values {
-    Text(StringBuilder),
+    /// All texts of a page become UTF-8 at once.
+    Text(BinaryBuilder),
     Integers(Int64Builder),
     Floats(Float64Builder),
     Booleans(BooleanBuilder),
@@ -55,12 +56,12 @@ impl PageBuffer {
         let mut names = Names::default();
         let mut columns_of: Vec<[Option<usize>; 5]> = Vec::new();
         for (index, (name, kind)) in layout.properties.iter().enumerate() {
-            let number = names.number(0, name);
+            let number = names.number(0, name.as_bytes());
             columns_of.resize(columns_of.len().max(number + 1), [None; 5]);
             columns_of[number][*kind as usize] = Some(index);
         }
         let buffer_of = |kind: &PropertyKind| match kind {
-            PropertyKind::String | PropertyKind::Json => Values::Text(StringBuilder::new()),
+            PropertyKind::String | PropertyKind::Json => Values::Text(BinaryBuilder::new()),
             PropertyKind::Integer => Values::Integers(Int64Builder::new()),
             PropertyKind::Float => Values::Floats(Float64Builder::new()),
             PropertyKind::Boolean => Values::Booleans(BooleanBuilder::new()),
@@ -110,24 +111,36 @@ impl PageBuffer {
         if self.fixed.contains(&Fixed::ProjectId) {
             self.project_id.push(row.project_id.0);
         }
-        let mut others: Vec<(&str, &PropertyValue)> = Vec::new();
-        for (position, (name, value)) in row.properties.iter().enumerate() {
+        let mut others = false;
+        for (position, (name, value)) in row.properties.iter_bytes().enumerate() {
             // Only names that have a column are remembered, however many others there are.
             let columns = self.names.find(position, name).map(|number| &self.columns_of[number]);
             match columns.and_then(|of_kinds| of_kinds[PropertyKind::of(value) as usize]) {
                 Some(index) => self.properties[index].set(self.rows, value),
-                None => others.push((name, value)),
+                None => others = true,
             }
         }
         self.rest_text.clear();
-        if others.is_empty() {
+        if !others {
             self.rest.append_null();
         } else {
-            json::write(&mut self.rest_text, others.into_iter())?;
+            self.write_others(row)?;
             self.rest.append_value(&self.rest_text);
         }
         self.rows += 1;
         Ok(self.rest_text.len())
+    }
+
+    /// The properties without a column of their own.
+    fn write_others(&mut self, row: &StoredRow) -> Result<(), FormatError> {
+        let kinds = row.properties.iter_bytes().map(|(name, value)| (name, PropertyKind::of(value)));
+        let mut has_column = Vec::with_capacity(row.properties.len());
+        for (position, (name, kind)) in kinds.enumerate() {
+            let columns = self.names.find(position, name).map(|number| &self.columns_of[number]);
+            has_column.push(columns.is_some_and(|of_kinds| of_kinds[kind as usize].is_some()));
+        }
+        let others = row.properties.iter().zip(has_column).filter(|(_, has_column)| !has_column);
+        json::write(&mut self.rest_text, others.map(|(property, _)| property))
     }
 
     /// The page as arrays; the buffer is empty afterwards.
@@ -149,7 +162,7 @@ impl PageBuffer {
             });
         }
         for property in &mut self.properties {
-            arrays.push(property.take(self.rows));
+            arrays.push(property.take(self.rows)?);
         }
         arrays.push(Arc::new(self.rest.finish()) as Arc<StringArray>);
         self.rows = 0;
@@ -158,15 +171,15 @@ impl PageBuffer {
 }
 
 impl PropertyBuffer {
-    fn set(&mut self, row: usize, value: &PropertyValue) {
+    fn set(&mut self, row: usize, value: PropertyBytes<'_>) {
         self.pad(row);
         match (&mut self.values, value) {
-            (Values::Text(builder), PropertyValue::String(text) | PropertyValue::Json(text)) => {
+            (Values::Text(builder), PropertyBytes::String(text) | PropertyBytes::Json(text)) => {
                 builder.append_value(text);
             }
-            (Values::Integers(builder), PropertyValue::Integer(number)) => builder.append_value(*number),
-            (Values::Floats(builder), PropertyValue::Float(number)) => builder.append_value(*number),
-            (Values::Booleans(builder), PropertyValue::Bool(flag)) => builder.append_value(*flag),
+            (Values::Integers(builder), PropertyBytes::Integer(number)) => builder.append_value(number),
+            (Values::Floats(builder), PropertyBytes::Float(number)) => builder.append_value(number),
+            (Values::Booleans(builder), PropertyBytes::Bool(flag)) => builder.append_value(flag),
             _ => unreachable!("columns are looked up by the value's type"),
         }
         self.rows = row + 1;
@@ -185,14 +198,14 @@ impl PropertyBuffer {
         self.rows = rows;
     }
 
-    fn take(&mut self, rows: usize) -> ArrayRef {
+    fn take(&mut self, rows: usize) -> Result<ArrayRef, FormatError> {
         self.pad(rows);
         self.rows = 0;
-        match &mut self.values {
-            Values::Text(builder) => Arc::new(builder.finish()),
+        Ok(match &mut self.values {
+            Values::Text(builder) => Arc::new(StringArray::try_from_binary(builder.finish())?),
             Values::Integers(builder) => Arc::new(builder.finish()),
             Values::Floats(builder) => Arc::new(builder.finish()),
             Values::Booleans(builder) => Arc::new(builder.finish()),
-        }
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::eventstore::fixture::two_servers;
-use crate::model::{BatchId, DAY_MS, Event, EventId, ProjectId, TimeSource};
+use crate::model::{BatchId, DAY_MS, Event, EventId, ProjectId, Properties, TimeSource};
 use crate::storage::Storage;
 use crate::storage::batch::BatchEncoder;
 use crate::storage::conformance::{TestDatabase, fresh_mysql, fresh_sqlite};
@@ -16,14 +16,14 @@ fn forwarder(storage: &Storage, n: u8) -> Forwarder {
 async fn insert(db: &Db, shard_no: ShardNo, n: u8, value_bytes: usize) {
     let event = Event {
         project_id: ProjectId(1),
-        distinct_id: "x".repeat(value_bytes),
+        distinct_id: "x".repeat(value_bytes).into(),
         anonymous_id: None,
-        event: "spilled".to_owned(),
+        event: "spilled".into(),
         event_id: EventId([n; 16]),
         occurred_at: DAY_MS,
         received_at: DAY_MS,
         time_source: TimeSource::Client,
-        properties: Vec::new(),
+        properties: Properties::default(),
         route: Vec::new(),
     };
     let batch = BatchEncoder::default().encode_events([&event]);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, store_run, store_segment};
-use crate::model::{BatchId, SeededRandom, TimeSource};
+use crate::model::{BatchId, Properties, SeededRandom, TimeSource};
 use crate::storage::StorageError;
 use crate::storage::batch::BatchEncoder;
 use crate::storage::conformance::on_both;
@@ -46,7 +46,7 @@ fn waiting_event(distinct_id: &str, n: u8, at: Millis) -> Event {
         occurred_at: at,
         received_at: at,
         time_source: TimeSource::Client,
-        properties: vec![],
+        properties: Properties::default(),
         route: Vec::new(),
     }
 }
@@ -112,7 +112,7 @@ on_both! {
         let mut all = rows(PROJECT, 0..2_000);
         all.retain(|row| row.person_no == 7);
         for row in &mut all {
-            row.properties = vec![("text".to_owned(), PropertyValue::String("x".repeat(100_000)))];
+            row.properties = vec![("text", PropertyValue::String("x".repeat(100_000)))].into();
         }
         store_segment(&db, &random, all[..20].to_vec()).await;
         store_run(&db, &random, all[20..].to_vec()).await;

@@ -10,12 +10,9 @@ fn expected(rows: &[StoredRow]) -> Vec<String> {
     let mut shown: Vec<String> = rows
         .iter()
         .map(|row| {
-            let value = |name| {
-                let found = row.properties.iter().find(|(n, _)| n == name);
-                found.map(|(_, value)| format!("{value:?}")).unwrap_or_default()
-            };
+            let value = |name| row.properties.get(name).map(|value| format!("{value:?}")).unwrap_or_default();
             let values = format!("[Some({}), Some({})]", value("value"), value("plan"));
-            format!("{} {} {:?} {values}", row.person_no, row.occurred_at, Some(&row.event))
+            format!("{} {} {:?} {values}", row.person_no, row.occurred_at, Some(&*row.event))
         })
         .collect();
     shown.sort();

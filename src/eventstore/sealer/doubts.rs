@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::SealError;
 use super::pass::Content;
-use crate::model::{BatchId, Event, EventId, Millis, ProjectId, TimeSource};
+use crate::model::{BatchId, Event, EventId, Millis, ProjectId, Properties, TimeSource};
 use crate::storage::batch::{BatchDecoder, Salvaged};
 use crate::storage::server::failed_events::{FailedEvent, Stage};
 use crate::storage::server::journal::JournalBatch;
@@ -64,6 +64,8 @@ impl Doubts {
     pub fn read(&mut self, batches: Vec<JournalBatch>, read: Vec<ReadBatch>) -> Content {
         let mut content = Content::default();
         let mut unread = HashMap::new();
+        let readable = read.iter().flatten().map(|salvaged| salvaged.batch.events.len());
+        content.events.reserve_exact(readable.sum());
         for (batch, read) in batches.into_iter().zip(read) {
             let batch_id = batch.entry.batch_id;
             let is_whole = matches!(&read, Ok(salvaged) if salvaged.broken.is_empty());
@@ -131,10 +133,11 @@ impl Broken {
             source = cause.source();
         }
         let properties: serde_json::Map<_, _> =
-            event.properties.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
+            event.properties.iter().map(|(name, value)| (name.to_owned(), value.to_json())).collect();
         let body = serde_json::json!({
-            "event": event.event, "distinct_id": event.distinct_id, "anonymous_id": event.anonymous_id,
-            "route": event.route, "id": uuid::Uuid::from_bytes(event.event_id.0), "timestamp": event.occurred_at,
+            "event": &*event.event, "distinct_id": &*event.distinct_id,
+            "anonymous_id": event.anonymous_id.as_deref(),
+            "route": event.route.iter().map(|id| &**id).collect::<Vec<_>>(), "id": uuid::Uuid::from_bytes(event.event_id.0), "timestamp": event.occurred_at,
             "properties": properties,
         });
         Self {
@@ -252,14 +255,14 @@ impl Sift {
 fn harmless(like: &Event) -> Event {
     Event {
         project_id: like.project_id,
-        distinct_id: "$probe".to_owned(),
+        distinct_id: "$probe".into(),
         anonymous_id: None,
-        event: "$probe".to_owned(),
+        event: "$probe".into(),
         event_id: EventId([0; 16]),
         occurred_at: like.received_at,
         received_at: like.received_at,
         time_source: TimeSource::Server,
-        properties: Vec::new(),
+        properties: Properties::default(),
         route: Vec::new(),
     }
 }

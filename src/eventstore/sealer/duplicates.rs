@@ -21,6 +21,41 @@ use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 /// What identifies an event within its project.
 pub type Identity = (PersonNo, EventId, i32);
 
+/// What of a row is looked for in every object that may hold it.
+pub struct Probe {
+    person_no: PersonNo,
+    event_id: EventId,
+    day: i32,
+    /// On how many days before and after, too.
+    around: i32,
+    /// Of its own day, as the filters of segments and of runs have it.
+    in_segments: u64,
+    in_runs: u64,
+}
+
+impl Probe {
+    pub fn of(row: &StoredRow) -> Self {
+        let days = probed_days(row);
+        let day = utc_day(row.occurred_at);
+        Self {
+            person_no: row.person_no,
+            event_id: row.event_id,
+            day,
+            around: days.end() - day,
+            in_segments: identity_hash(None, row.person_no, row.event_id, day),
+            in_runs: identity_hash(Some(row.project_id), row.person_no, row.event_id, day),
+        }
+    }
+
+    fn hash(&self, in_filter: Option<ProjectId>, day: i32) -> u64 {
+        match in_filter {
+            None if day == self.day => self.in_segments,
+            Some(_) if day == self.day => self.in_runs,
+            project_id => identity_hash(project_id, self.person_no, self.event_id, day),
+        }
+    }
+}
+
 /// The days on which an event may already be stored.
 pub fn probed_days(row: &StoredRow) -> RangeInclusive<i32> {
     let day = utc_day(row.occurred_at);
@@ -85,7 +120,7 @@ impl OpenedCache {
     }
 }
 
-/// The identities of `rows` (all of one project) that `object` holds.
+/// The identities of rows (all of one project) that `object` holds.
 ///
 /// `Ok(None)`: the object is gone, list again.
 pub async fn find_stored(
@@ -93,7 +128,7 @@ pub async fn find_stored(
     cache: &mut OpenedCache,
     object: &ObjectRow,
     project_id: ProjectId,
-    rows: &[&StoredRow],
+    probes: &Arc<Vec<Probe>>,
 ) -> Result<Option<FastSet<Identity>>, SealError> {
     let object_id = object.object_id;
     let unreadable = move |source: FormatError| SealError::Unreadable { object_id, source };
@@ -104,15 +139,21 @@ pub async fn find_stored(
         ObjectKind::Segment => None,
     };
     let days = opened.facts.day_from()..=opened.facts.day_to();
-    let mut suspects: FastSet<Identity> = FastSet::default();
-    for row in rows {
-        for day in probed_days(row).filter(|day| days.contains(day)) {
-            let hash = identity_hash(in_filter, row.person_no, row.event_id, day);
-            if opened.filter.may_contain(hash) {
-                suspects.insert((row.person_no, row.event_id, day));
+    let persons = slice.person_min..=slice.person_max;
+    let (probing, probes) = (opened.clone(), probes.clone());
+    let suspects = tokio::task::spawn_blocking(move || {
+        let mut suspects: FastSet<Identity> = FastSet::default();
+        for probe in probes.iter().filter(|probe| persons.contains(&probe.person_no)) {
+            let (from, to) = (probe.day - probe.around, probe.day + probe.around);
+            for day in (from..=to).filter(|day| days.contains(day)) {
+                if probing.filter.may_contain(probe.hash(in_filter, day)) {
+                    suspects.insert((probe.person_no, probe.event_id, day));
+                }
             }
         }
-    }
+        suspects
+    });
+    let suspects = suspects.await.map_err(SealError::from_join)?;
     if suspects.is_empty() {
         return Ok(Some(suspects));
     }

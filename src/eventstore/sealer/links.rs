@@ -12,6 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bytestring::ByteString;
+
 use super::homes::Homes;
 use super::pass::ShardMemory;
 use crate::model::{Event, FastMap, Millis, PersonNo, ProjectId, ShardNo};
@@ -300,7 +302,7 @@ impl Pointers {
 
     fn follow(&self, event: &Event) -> End {
         let mut passed: Vec<&str> = match event.route.split_last() {
-            Some((_, passed)) => passed.iter().map(String::as_str).collect(),
+            Some((_, passed)) => passed.iter().map(|id| &**id).collect(),
             None => Vec::new(),
         };
         let mut id = arrived_at(event);
@@ -319,7 +321,7 @@ impl Pointers {
             id = &link.target_id;
             if let Some(shard_no) = link.target_shard.filter(|shard_no| *shard_no != self.shard_no) {
                 passed.push(id);
-                return End::There(shard_no, passed.into_iter().map(str::to_owned).collect());
+                return End::There(shard_no, passed.into_iter().map(ByteString::from).collect());
             }
         }
     }
@@ -327,7 +329,7 @@ impl Pointers {
 
 enum End {
     Here(String),
-    There(ShardNo, Vec<String>),
+    There(ShardNo, Vec<ByteString>),
     /// The id whose pointer is to be dropped.
     Circle(String),
 }
@@ -343,8 +345,8 @@ fn finish(events: Vec<Event>, ends: Vec<End>, dropped: Vec<Link>) -> Routed {
         match end {
             End::Here(root) | End::Circle(root) => {
                 event.route = Vec::new();
-                if root != event.distinct_id {
-                    routed.roots.insert(event.distinct_id.clone(), root);
+                if event.distinct_id != root {
+                    routed.roots.insert(event.distinct_id.to_string(), root);
                 }
                 routed.staying.push(event);
             }

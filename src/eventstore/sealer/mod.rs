@@ -120,6 +120,8 @@ struct SealMetrics {
     pass_seconds: prometheus::Histogram,
     lag_seconds: prometheus::IntGaugeVec,
     waiting_batches: prometheus::IntGaugeVec,
+    waiting_events: prometheus::IntGaugeVec,
+    waiting_bytes: prometheus::IntGaugeVec,
     foreign_batches: prometheus::IntGaugeVec,
     links: prometheus::IntCounterVec,
     moved_rows: prometheus::IntCounter,
@@ -152,6 +154,16 @@ impl SealMetrics {
             waiting_batches: metrics.gauges(
                 "weir_seal_waiting_batches",
                 "Batches in the journal of a server.",
+                &["server"],
+            ),
+            waiting_events: metrics.gauges(
+                "weir_seal_waiting_events",
+                "Events in the journal of a server.",
+                &["server"],
+            ),
+            waiting_bytes: metrics.gauges(
+                "weir_seal_waiting_bytes",
+                "Bytes that the batches in the journal of a server inflate to.",
                 &["server"],
             ),
             foreign_batches: metrics.gauges(
@@ -411,6 +423,10 @@ impl Sealer {
         self.metrics.lag_seconds.with_label_values(&[&label]).set(lag_ms / 1_000);
         let batches: u64 = backlog.iter().map(|entry| entry.batches).sum();
         self.metrics.waiting_batches.with_label_values(&[&label]).set(batches as i64);
+        let events: u64 = backlog.iter().map(|entry| entry.events).sum();
+        self.metrics.waiting_events.with_label_values(&[&label]).set(events as i64);
+        let bytes: u64 = backlog.iter().map(|entry| entry.inflated_bytes).sum();
+        self.metrics.waiting_bytes.with_label_values(&[&label]).set(bytes as i64);
         let is_here = |shard_no: ShardNo| self.shards.server_of(shard_no).server_id == server.server_id;
         let foreign = backlog
             .iter()

@@ -132,12 +132,13 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn push(&mut self, row: StoredRow) {
+    fn push(&mut self, mut row: StoredRow) {
         let Some(after) = self.after.get(&row.person_no) else { return };
         if after.is_some_and(|after| (row.occurred_at, row.event_id) <= after) {
             return;
         }
         self.raw_bytes += row.raw_bytes();
+        row.detach();
         self.rows.push(row);
         let ChunkLimits { rows_max, raw_bytes_max } = self.limits;
         if self.rows.len() >= 2 * rows_max || self.raw_bytes >= 2 * raw_bytes_max {
@@ -250,8 +251,8 @@ async fn plan(
             let detail = format!("shard {shard_no} has rows of id {} but not its name", row.id_no);
             StorageError::corrupt("distinct_ids", "id_no", detail)
         })?;
-        let route = vec![of.distinct_id.clone(), of.target_id.clone()];
-        events.push((of.target_shard, row.into_event(distinct_id, route)));
+        let route = vec![of.distinct_id.as_str().into(), of.target_id.as_str().into()];
+        events.push((of.target_shard, row.into_event(distinct_id.into(), route)));
     }
     let steps = moves.into_iter().filter_map(|of| match last {
         // The last person of a chunk that was cut may have more, and those behind it have not begun.

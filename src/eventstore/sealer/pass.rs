@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::doubts::{self, Broken, Doubts, Sift};
-use super::duplicates::{self, Identity, OpenedCache};
+use super::duplicates::{self, Identity, OpenedCache, Probe};
 use super::links::{self, LinkChanges, Pointers, SaidLink};
 use super::moves;
 use super::persons::{self, PersonsCache, ProjectPersons};
@@ -137,14 +137,26 @@ async fn seal(
     };
     let mut by_project: BTreeMap<ProjectId, Vec<Event>> = BTreeMap::new();
     let mut said = Vec::new();
-    for event in events {
-        match (event.event.as_str(), event.anonymous_id) {
-            (LINK_EVENT, Some(target_id)) => {
-                let Event { project_id, distinct_id, .. } = event;
-                said.push(SaidLink { project_id, distinct_id, target_id });
-            }
-            (_, anonymous_id) => {
-                by_project.entry(event.project_id).or_default().push(Event { anonymous_id, ..event });
+    if events.windows(2).all(|two| two[0].project_id == two[1].project_id)
+        && events.iter().all(|event| event.event != LINK_EVENT)
+    {
+        // Most passes of a busy shard: nothing has to be moved.
+        by_project
+            .extend(events.first().map(|event| event.project_id).map(|project_id| (project_id, events)));
+    } else {
+        for event in events {
+            match (&*event.event, event.anonymous_id) {
+                (LINK_EVENT, Some(target_id)) => {
+                    let Event { project_id, distinct_id, .. } = event;
+                    said.push(SaidLink {
+                        project_id,
+                        distinct_id: distinct_id.into(),
+                        target_id: target_id.into(),
+                    });
+                }
+                (_, anonymous_id) => {
+                    by_project.entry(event.project_id).or_default().push(Event { anonymous_id, ..event });
+                }
             }
         }
     }
@@ -160,6 +172,7 @@ async fn seal(
 
     let mut projects = BTreeMap::new();
     let mut rows = BTreeMap::new();
+    let mut probes = BTreeMap::new();
     let mut leaving = Vec::new();
     for (project_id, events) in by_project {
         let pointers = Pointers::load(db, memory, shard_no, project_id, &events, &links.starts).await?;
@@ -168,8 +181,11 @@ async fn seal(
         links.dropped.extend(routed.dropped.drain(..).map(|link| (project_id, link)));
         leaving.append(&mut routed.leaving);
         if !routed.staying.is_empty() {
-            rows.insert(project_id, stored_rows(routed.staying, &persons)?);
-            projects.insert(project_id, persons);
+            let of_project = stored_rows(routed.staying, persons).await?;
+            rows.insert(project_id, of_project.rows);
+            outcome.duplicates += of_project.repeated;
+            probes.insert(project_id, Arc::new(of_project.probes));
+            projects.insert(project_id, of_project.persons);
         }
     }
     outcome.relayed = leaving.len() as u64;
@@ -177,9 +193,9 @@ async fn seal(
     let inserted_at = inserted_at.unwrap_or(now);
     let relayed = moves::encode(context, leaving, inserted_at).await?;
     let before: usize = rows.values().map(Vec::len).sum();
-    drop_duplicates(db, &mut memory.opened, shard_no, &projects, &mut rows).await?;
+    drop_stored(db, &mut memory.opened, shard_no, &probes, &mut rows).await?;
     outcome.rows = rows.values().map(Vec::len).sum::<usize>() as u64;
-    outcome.duplicates = before as u64 - outcome.rows;
+    outcome.duplicates += before as u64 - outcome.rows;
 
     let mut profiles = BTreeMap::new();
     for (project_id, rows) in &rows {
@@ -253,10 +269,19 @@ async fn read_journal(
     Ok((journal::read(db, shard_no, &taken).await?, more))
 }
 
-fn stored_rows(events: Vec<Event>, persons: &ProjectPersons) -> Result<Vec<StoredRow>, SealError> {
-    events
-        .into_iter()
-        .map(|event| {
+/// The events of one project as rows.
+struct ProjectRows {
+    persons: ProjectPersons,
+    rows: Vec<StoredRow>,
+    /// Of the persons who have rows from before this pass.
+    probes: Vec<Probe>,
+    /// Events that this pass had twice.
+    repeated: u64,
+}
+
+async fn stored_rows(events: Vec<Event>, persons: ProjectPersons) -> Result<ProjectRows, SealError> {
+    let making = tokio::task::spawn_blocking(move || {
+        let of_event = |event: Event| {
             let numbers = persons.numbers(&event.distinct_id).ok_or(SealError::Unresolved)?;
             Ok(StoredRow {
                 project_id: event.project_id,
@@ -269,50 +294,19 @@ fn stored_rows(events: Vec<Event>, persons: &ProjectPersons) -> Result<Vec<Store
                 time_source: event.time_source,
                 properties: event.properties,
             })
-        })
-        .collect()
+        };
+        let mut rows = events.into_iter().map(of_event).collect::<Result<Vec<_>, SealError>>()?;
+        let before = rows.len();
+        drop_repeated(&mut rows);
+        let repeated = (before - rows.len()) as u64;
+        let old = rows.iter().filter(|row| !persons.is_new(row.person_no));
+        let probes = old.map(Probe::of).collect();
+        Ok(ProjectRows { persons, rows, probes, repeated })
+    });
+    making.await.map_err(SealError::from_join)?
 }
 
-/// Removes what this pass has twice and what is stored already. The first content wins.
-async fn drop_duplicates(
-    db: &Db,
-    opened: &mut OpenedCache,
-    shard_no: ShardNo,
-    projects: &BTreeMap<ProjectId, ProjectPersons>,
-    rows: &mut BTreeMap<ProjectId, Vec<StoredRow>>,
-) -> Result<(), SealError> {
-    for rows in rows.values_mut() {
-        drop_repeated(rows);
-    }
-    for _ in 0..LIST_ATTEMPTS {
-        let mut gone = false;
-        let listed = list_objects(db, shard_no, rows).await?;
-        opened.keep_only(&listed.runs.iter().map(|run| run.object_id).chain(listed.segment_ids()).collect());
-        for (project_id, rows) in rows.iter_mut() {
-            let persons = &projects[project_id];
-            let old: Vec<&StoredRow> = rows.iter().filter(|row| !persons.is_new(row.person_no)).collect();
-            if old.is_empty() {
-                continue;
-            }
-            let mut stored: FastSet<Identity> = FastSet::default();
-            let segments = listed.segments.get(project_id).into_iter().flatten();
-            for object in listed.runs.iter().chain(segments) {
-                match duplicates::find_stored(db, opened, object, *project_id, &old).await? {
-                    Some(found) => stored.extend(found),
-                    None => gone = true,
-                }
-            }
-            rows.retain(|row| {
-                !duplicates::probed_days(row).any(|day| stored.contains(&(row.person_no, row.event_id, day)))
-            });
-        }
-        if !gone {
-            return Ok(());
-        }
-    }
-    Err(SealError::ObjectsKeepVanishing)
-}
-
+/// The first content wins.
 fn drop_repeated(rows: &mut Vec<StoredRow>) {
     let mut seen: FastSet<Identity> = FastSet::with_capacity_and_hasher(rows.len(), Default::default());
     rows.retain(|row| {
@@ -323,6 +317,42 @@ fn drop_repeated(rows: &mut Vec<StoredRow>) {
         }
         !known
     });
+}
+
+/// Removes what is stored already.
+async fn drop_stored(
+    db: &Db,
+    opened: &mut OpenedCache,
+    shard_no: ShardNo,
+    probes: &BTreeMap<ProjectId, Arc<Vec<Probe>>>,
+    rows: &mut BTreeMap<ProjectId, Vec<StoredRow>>,
+) -> Result<(), SealError> {
+    for _ in 0..LIST_ATTEMPTS {
+        let mut gone = false;
+        let listed = list_objects(db, shard_no, rows).await?;
+        opened.keep_only(&listed.runs.iter().map(|run| run.object_id).chain(listed.segment_ids()).collect());
+        for (project_id, rows) in rows.iter_mut() {
+            let Some(probes) = probes.get(project_id).filter(|probes| !probes.is_empty()) else { continue };
+            let mut stored: FastSet<Identity> = FastSet::default();
+            let segments = listed.segments.get(project_id).into_iter().flatten();
+            for object in listed.runs.iter().chain(segments) {
+                match duplicates::find_stored(db, opened, object, *project_id, probes).await? {
+                    Some(found) => stored.extend(found),
+                    None => gone = true,
+                }
+            }
+            if stored.is_empty() {
+                continue;
+            }
+            rows.retain(|row| {
+                !duplicates::probed_days(row).any(|day| stored.contains(&(row.person_no, row.event_id, day)))
+            });
+        }
+        if !gone {
+            return Ok(());
+        }
+    }
+    Err(SealError::ObjectsKeepVanishing)
 }
 
 struct Listed {
@@ -388,14 +418,15 @@ async fn write_objects(
                 mixed.append(&mut rows);
                 continue;
             }
-            rows.sort_unstable_by_key(StoredRow::segment_key);
+            // Keys are a quarter of a row, and sorting moves what it sorts often.
+            rows.sort_by_cached_key(StoredRow::segment_key);
             for rows in rows.chunks(segment_rows_max) {
                 let object = write_segment(rows, &options).map_err(SealError::Format)?;
                 made.push(place(Some(project_id), object));
             }
         }
         if !mixed.is_empty() {
-            mixed.sort_unstable_by_key(StoredRow::run_key);
+            mixed.sort_by_cached_key(StoredRow::run_key);
             let object = write_run(&mixed, &options).map_err(SealError::Format)?;
             made.push(place(None, object));
         }

@@ -5,8 +5,6 @@
 //! a pass gives out are remembered only after its transaction has committed. Only ids that belong to
 //! nobody else are remembered: whose links lead on is looked up every time.
 
-use std::collections::HashMap;
-
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::links::Routed;
@@ -24,13 +22,13 @@ pub struct Numbers {
 /// becomes the older, and what is used again moves back.
 pub struct PersonsCache {
     entries_max: usize,
-    young: HashMap<u128, Numbers>,
-    old: HashMap<u128, Numbers>,
+    young: FastMap<u128, Numbers>,
+    old: FastMap<u128, Numbers>,
 }
 
 impl PersonsCache {
     pub fn new(entries_max: usize) -> Self {
-        Self { entries_max: entries_max.max(2), young: HashMap::new(), old: HashMap::new() }
+        Self { entries_max: entries_max.max(2), young: FastMap::default(), old: FastMap::default() }
     }
 
     fn find(&mut self, project_id: ProjectId, distinct_id: &str) -> Option<Numbers> {
@@ -121,7 +119,7 @@ pub async fn resolve(
     project_id: ProjectId,
     routed: &Routed,
 ) -> Result<ProjectPersons, StorageError> {
-    let mut wanted: FastSet<&str> = routed.staying.iter().map(|event| event.distinct_id.as_str()).collect();
+    let mut wanted: FastSet<&str> = routed.staying.iter().map(|event| &*event.distinct_id).collect();
     wanted.extend(routed.roots.values().map(String::as_str));
     let belongs_to = |distinct_id: &str| routed.roots.get(distinct_id);
     let is_dropped = |distinct_id: &str| routed.dropped.iter().any(|link| link.distinct_id == distinct_id);

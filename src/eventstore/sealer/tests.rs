@@ -11,7 +11,8 @@ use crate::eventstore::fixture::two_servers;
 use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, StoredRow, Want, WriteOptions};
 use crate::model::ProjectId;
 use crate::model::{
-    BatchId, DAY_MS, Event, EventId, ManualClock, PropertyValue, ReplicaId, SeededRandom, TimeSource,
+    BatchId, DAY_MS, Event, EventId, ManualClock, PropertyRef, PropertyValue, ReplicaId, SeededRandom,
+    TimeSource,
 };
 use crate::storage::Statement;
 use crate::storage::batch::{BatchEncoder, encode_event};
@@ -55,14 +56,14 @@ fn memory() -> ShardMemory {
 fn event(who: &str, id: u8, at: i64) -> Event {
     Event {
         project_id: PROJECT,
-        distinct_id: who.to_owned(),
+        distinct_id: who.into(),
         anonymous_id: None,
-        event: "visited".to_owned(),
+        event: "visited".into(),
         event_id: EventId([id; 16]),
         occurred_at: at,
         received_at: at + 5,
         time_source: TimeSource::Client,
-        properties: vec![("n".to_owned(), PropertyValue::Integer(id.into()))],
+        properties: vec![("n", PropertyValue::Integer(id.into()))].into(),
         route: Vec::new(),
     }
 }
@@ -183,12 +184,12 @@ on_both! {
         send(&db, 1, &[event("a", 1, DAY_MS)]).await;
         pass(&db, &context, &mut memory).await;
         let mut changed = event("a", 1, DAY_MS + 7);
-        changed.properties[0].1 = PropertyValue::Integer(99);
+        changed.properties = changed.properties.with("n", PropertyValue::Integer(99));
         send(&db, 2, &[changed, event("b", 1, DAY_MS), event("a", 1, 2 * DAY_MS)]).await;
         let outcome = pass(&db, &context, &mut memory).await;
         assert_eq!((outcome.rows, outcome.duplicates), (2, 1));
         let rows = stored(&db).await;
-        assert_eq!(rows.iter().filter(|row| row.properties[0].1 == PropertyValue::Integer(99)).count(), 0);
+        assert_eq!(rows.iter().filter(|row| row.properties.get("n") == Some(PropertyRef::Integer(99))).count(), 0);
     }
 }
 
@@ -332,8 +333,8 @@ on_both! {
 on_both! {
     async fn links_are_recorded_and_never_stored_as_rows(db: Db) {
         let mut link = event("anonymous", 1, DAY_MS);
-        link.event = LINK_EVENT.to_owned();
-        link.anonymous_id = Some("user".to_owned());
+        link.event = LINK_EVENT.into();
+        link.anonymous_id = Some("user".into());
         send(&db, 1, &[link, event("user", 2, DAY_MS)]).await;
         let outcome = pass(&db, &context(1), &mut memory()).await;
         assert_eq!((outcome.links, outcome.rows), (1, 1));

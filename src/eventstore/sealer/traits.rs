@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::eventstore::format::StoredRow;
-use crate::model::{EventId, Millis, PropertyValue};
+use crate::model::{EventId, Millis, PropertyRef, PropertyValue};
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -142,14 +142,15 @@ impl Traits {
                 continue;
             }
             let replaced = had.map_or(0, |had| name.len() + bytes_of(&had.value));
-            let bytes = self.bytes - replaced + name.len() + bytes_of(value);
+            let value = value.to_value();
+            let bytes = self.bytes - replaced + name.len() + bytes_of(&value);
             let has_room = had.is_some() || self.traits.len() < limits.keys_max;
             if !has_room || (bytes > limits.bytes_max && bytes > self.bytes) {
                 dropped += 1;
                 continue;
             }
             self.bytes = bytes;
-            self.traits.insert(name.to_owned(), Trait { value: value.clone(), given });
+            self.traits.insert(name.to_owned(), Trait { value, given });
         }
         dropped
     }
@@ -157,22 +158,21 @@ impl Traits {
 
 /// Whether the event says anything about its person.
 pub fn has_traits(row: &StoredRow) -> bool {
-    given_by(row).next().is_some()
+    (row.event == IDENTIFY || row.properties.may_have_traits()) && given_by(row).next().is_some()
 }
 
 /// The traits that an event gives, and whether only for a person who has none of that name: plain
 /// properties of `$identify` first, so that its own `$set` counts over them.
-fn given_by(row: &StoredRow) -> impl Iterator<Item = (&str, bool, &PropertyValue)> {
+fn given_by(row: &StoredRow) -> impl Iterator<Item = (&str, bool, PropertyRef<'_>)> {
     let prefixed = |prefix: &'static str, is_once: bool| {
-        // Sorted by name: those with a prefix lie together.
-        let from = row.properties.partition_point(|(name, _)| name.as_str() < prefix);
-        let own = row.properties[from..].iter().take_while(move |(name, _)| name.starts_with(prefix));
-        own.filter(move |(name, _)| name.len() > prefix.len())
-            .map(move |(name, value)| (&name[prefix.len()..], is_once, value))
+        row.properties.iter().filter_map(move |(name, value)| {
+            let name = name.strip_prefix(prefix).filter(|name| !name.is_empty())?;
+            Some((name, is_once, value))
+        })
     };
     let plain = row.properties.iter().filter(|(name, _)| !name.starts_with('$') && !name.is_empty());
     let plain = plain.take(if row.event == IDENTIFY { usize::MAX } else { 0 });
-    let plain = plain.map(|(name, value)| (name.as_str(), false, value));
+    let plain = plain.map(|(name, value)| (name, false, value));
     prefixed(SET_ONCE, true).chain(plain).chain(prefixed(SET, false))
 }
 
@@ -196,19 +196,16 @@ mod tests {
     }
 
     fn row(event: &str, id: u8, at: Millis, properties: &[(&str, PropertyValue)]) -> StoredRow {
-        let mut properties: Vec<_> =
-            properties.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        properties.sort_by(|(a, _), (b, _)| a.cmp(b));
         StoredRow {
             project_id: ProjectId(1),
             person_no: 1,
             id_no: 1,
             occurred_at: at,
             received_at: at,
-            event: event.to_owned(),
+            event: event.into(),
             event_id: EventId([id; 16]),
             time_source: TimeSource::Client,
-            properties,
+            properties: properties.iter().cloned().collect(),
         }
     }
 

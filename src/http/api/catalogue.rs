@@ -16,7 +16,7 @@ use crate::eventstore::recent::{RecentFilter, list_recent};
 use crate::http::extract::Caller;
 use crate::http::web::live;
 use crate::http::{ApiError, HttpState};
-use crate::model::PropertyValue;
+use crate::model::PropertyRef;
 
 /// Example values are taken from so many of the events that arrived last.
 const EVENTS_LOOKED_AT: usize = 500;
@@ -78,7 +78,7 @@ pub async fn get_catalogue(caller: Caller, state: web::Data<HttpState>) -> Resul
                 .remove(name.as_str())
                 .into_iter()
                 .flatten()
-                .map(PropertyValue::to_json)
+                .map(PropertyRef::to_json)
                 .collect(),
         })
         .collect();

@@ -166,7 +166,7 @@ fn page(found: &PersonEvents, this: &str, limit: u32) -> bytes::Bytes {
             distinct_id: &event.distinct_id,
             occurred_at: rfc3339(event.occurred_at),
             received_at: rfc3339(event.received_at),
-            properties: values(&event.properties),
+            properties: event.properties.iter().map(|(name, value)| (name, value.to_json())).collect(),
         });
         if last.is_some() {
             if text.len() + view.len() > ANSWER_BYTES_MAX {

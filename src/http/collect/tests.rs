@@ -106,7 +106,8 @@ impl Site {
     }
 
     async fn stored_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.stored().await.into_iter().map(|event| event.event).collect();
+        let mut names: Vec<String> =
+            self.stored().await.into_iter().map(|event| event.event.to_string()).collect();
         names.sort();
         names
     }
@@ -149,11 +150,12 @@ async fn an_event_is_in_the_journal_when_it_is_answered() {
         received_at: NOW,
         time_source: TimeSource::Corrected,
         properties: vec![
-            ("amount".into(), PropertyValue::Integer(5)),
-            ("cart.gift".into(), PropertyValue::Bool(false)),
-            ("cart.size".into(), PropertyValue::Float(2.5)),
-            ("tags".into(), PropertyValue::Json(r#"["x"]"#.into())),
-        ],
+            ("amount", PropertyValue::Integer(5)),
+            ("cart.gift", PropertyValue::Bool(false)),
+            ("cart.size", PropertyValue::Float(2.5)),
+            ("tags", PropertyValue::Json(r#"["x"]"#.into())),
+        ]
+        .into(),
         route: Vec::new(),
     };
     assert_eq!(site.stored().await, [expected]);
@@ -254,7 +256,7 @@ async fn a_link_is_sent_to_the_home_of_the_id_before() {
         .await
         .into_iter()
         .filter(|event| event.event == "$link")
-        .map(|event| (event.distinct_id, event.anonymous_id))
+        .map(|event| (event.distinct_id.into(), event.anonymous_id.map(Into::into)))
         .collect();
     links.sort();
     assert_eq!(links, [("anon".into(), Some("user".into())), ("old".into(), Some("user".into()))]);

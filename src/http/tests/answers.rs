@@ -130,7 +130,7 @@ async fn what_was_just_committed_is_live_on_the_page_and_escaped() {
         occurred_at: NOW,
         received_at: NOW,
         time_source: TimeSource::Client,
-        properties: vec![("plan".into(), PropertyValue::String("pro</b>".into()))],
+        properties: vec![("plan", PropertyValue::String("pro</b>".into()))].into(),
         route: Vec::new(),
     };
     let batch = BatchEncoder::default().encode_events(std::slice::from_ref(&event));

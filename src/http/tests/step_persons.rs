@@ -14,7 +14,8 @@ use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLi
 use crate::http::HttpState;
 use crate::http::testing::{Browser, NOW, Page, TestSite};
 use crate::model::{
-    BatchId, DAY_MS, Event, EventId, ProjectId, ReplicaId, Role, SystemRandom, TimeSource, shard_of,
+    BatchId, DAY_MS, Event, EventId, ProjectId, Properties, ReplicaId, Role, SystemRandom, TimeSource,
+    shard_of,
 };
 use crate::storage::batch::BatchEncoder;
 use crate::storage::control::accounts::find_account_by_email;
@@ -72,14 +73,14 @@ async fn send(site: &TestSite, project_id: ProjectId, name: impl Fn(usize) -> St
     let day = NOW - 2 * DAY_MS;
     let event = |person: usize, event: &str, at: i64| Event {
         project_id,
-        distinct_id: name(person),
+        distinct_id: name(person).into(),
         anonymous_id: None,
-        event: event.to_owned(),
+        event: event.into(),
         event_id: EventId((at as u128).to_be_bytes()),
         occurred_at: at,
         received_at: NOW,
         time_source: TimeSource::Client,
-        properties: vec![],
+        properties: Properties::default(),
         route: vec![],
     };
     let viewed = (0..VIEWED).map(|person| event(person, "viewed", day + 1_000 * person as i64));

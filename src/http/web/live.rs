@@ -9,7 +9,7 @@ use crate::eventstore::recent::{RecentFilter, list_recent};
 use crate::eventstore::scan::ScanError;
 use crate::http::extract::ProjectPage;
 use crate::http::{ApiError, HttpState};
-use crate::model::{Event, PropertyValue};
+use crate::model::{Event, PropertyRef};
 
 const ROWS_MAX: usize = 100;
 
@@ -31,7 +31,7 @@ pub async fn show(
     let filter = RecentFilter { event, distinct_id };
     let shards = &state.storage.shards;
     let recent = list_recent(shards, project.project_id(), ROWS_MAX, &filter).await.map_err(failed)?;
-    let mut event_names: Vec<String> = recent.events.iter().map(|event| event.event.clone()).collect();
+    let mut event_names: Vec<String> = recent.events.iter().map(|event| event.event.to_string()).collect();
     event_names.sort_unstable();
     event_names.dedup();
     let (missing, servers) = (recent.missing.len(), shards.servers().len());
@@ -57,22 +57,22 @@ pub(in crate::http) fn failed(error: ScanError) -> ApiError {
 }
 
 /// A value as people read it.
-pub(super) fn shown(value: &PropertyValue) -> String {
+pub(super) fn shown(value: PropertyRef<'_>) -> String {
     match value {
-        PropertyValue::String(text) | PropertyValue::Json(text) => text.clone(),
-        PropertyValue::Integer(number) => number.to_string(),
-        PropertyValue::Float(number) => number.to_string(),
-        PropertyValue::Bool(flag) => flag.to_string(),
+        PropertyRef::String(text) | PropertyRef::Json(text) => text.to_owned(),
+        PropertyRef::Integer(number) => number.to_string(),
+        PropertyRef::Float(number) => number.to_string(),
+        PropertyRef::Bool(flag) => flag.to_string(),
     }
 }
 
 pub(super) fn row(event: Event) -> LiveRow {
     LiveRow {
         event_id: event.event_id.to_string(),
-        event: event.event,
-        distinct_id: event.distinct_id,
+        event: event.event.into(),
+        distinct_id: event.distinct_id.into(),
         occurred_at: event.occurred_at,
         received_at: event.received_at,
-        properties: event.properties.iter().map(|(name, value)| (name.clone(), shown(value))).collect(),
+        properties: event.properties.iter().map(|(name, value)| (name.to_owned(), shown(value))).collect(),
     }
 }

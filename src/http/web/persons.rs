@@ -42,7 +42,7 @@ pub async fn show(
         let mut persons: Vec<LiveRow> = Vec::new();
         for event in recent.events {
             if persons.len() < RECENT_PERSONS_MAX
-                && !persons.iter().any(|known| known.distinct_id == event.distinct_id)
+                && !persons.iter().any(|known| event.distinct_id == known.distinct_id)
             {
                 persons.push(live::row(event));
             }
@@ -71,7 +71,7 @@ fn profile(found: &PersonEvents) -> Option<Profile> {
         *counts.entry(&event.event).or_default() += 1;
         // Newest first, so what is there already is the latest.
         for (name, value) in &event.properties {
-            properties.entry(name.clone()).or_insert_with(|| live::shown(value));
+            properties.entry(name.to_owned()).or_insert_with(|| live::shown(value));
         }
     }
     let mut top: Vec<(String, usize)> =
@@ -85,7 +85,11 @@ fn profile(found: &PersonEvents) -> Option<Profile> {
         events: found.events.len(),
         top,
         properties: properties.into_iter().collect(),
-        traits: found.traits.iter().map(|(name, value)| (name.clone(), live::shown(value))).collect(),
+        traits: found
+            .traits
+            .iter()
+            .map(|(name, value)| (name.clone(), live::shown(value.as_ref())))
+            .collect(),
         first_day: found.days.map(|(first, _)| format::day_month_year(format::utc_date(first))),
     })
 }

@@ -9,7 +9,7 @@ use crate::access::find_write_key;
 use crate::eventstore::recent::{RecentFilter, list_recent};
 use crate::http::extract::ProjectPage;
 use crate::http::{ApiError, HttpState};
-use crate::model::{Event, PropertyValue};
+use crate::model::{Event, PropertyRef};
 
 /// First events that are looked at: whoever tries a snippet tries it a few times.
 const FIRST_EVENTS_MAX: usize = 50;
@@ -40,6 +40,5 @@ pub async fn show(state: web::Data<HttpState>, project: ProjectPage) -> Result<H
 }
 
 fn is_from(event: &Event, sender: Sender) -> bool {
-    let from = event.properties.iter().find(|(name, _)| name == "from");
-    matches!(from, Some((_, PropertyValue::String(word))) if word == sender.word())
+    event.properties.get("from") == Some(PropertyRef::String(sender.word()))
 }

@@ -1,12 +1,16 @@
 //! Batches into events: nothing is believed.
 
+use bytes::Bytes;
+use bytestring::ByteString;
 use zstd::bulk::Decompressor;
 
 use super::{
     BATCH_INFLATED_BYTES_MAX, Batch, FLAG_ANONYMOUS_ID, FLAG_ROUTE, FLAG_TIME_SOURCE, FLAGS_KNOWN,
-    FORMAT_VERSION, TYPE_FALSE, TYPE_FLOAT, TYPE_INTEGER, TYPE_JSON, TYPE_STRING, TYPE_TRUE,
+    FORMAT_VERSION,
 };
-use crate::model::{Event, EventId, ProjectId, PropertyValue, TimeSource};
+use crate::model::{
+    Event, EventId, ProjectId, Properties, PropertiesError, TimeSource, take_text, take_varint, take_zigzag,
+};
 use crate::storage::StorageError;
 
 /// What a batch still gives when some of its records are broken.
@@ -26,7 +30,7 @@ pub struct BrokenRecord {
 
 impl BrokenRecord {
     fn new(record: &[u8], error: &StorageError) -> Self {
-        let mut reader = Reader { rest: record };
+        let mut reader = Reader::new(record);
         let project_id = reader.byte().and_then(|_| reader.varint()).ok();
         Self {
             project_id: project_id.and_then(|id| u32::try_from(id).ok()).map(ProjectId),
@@ -61,8 +65,8 @@ impl BatchDecoder {
     /// The events that can be read and the records that cannot; an error when nothing can be told
     /// apart, because the frame around them is broken.
     pub fn salvage(&mut self, body: &[u8]) -> Result<Salvaged, StorageError> {
-        let content = self.inflate(body)?;
-        let mut reader = Reader { rest: &content };
+        let content = Bytes::from(self.inflate(body)?);
+        let mut reader = Reader::new(&content);
         let mut salvaged = Salvaged::default();
         for _ in 0..reader.count(1)? {
             reader.text()?;
@@ -76,8 +80,7 @@ impl BatchDecoder {
                 salvaged.broken.push(BrokenRecord::new(rest, &corrupt("a record without its end")));
                 return Ok(salvaged);
             };
-            let mut fields = Reader { rest: record };
-            match fields.event().and_then(|event| fields.end().map(|()| event)) {
+            match Reader::new(record).event(&content) {
                 Ok(event) => salvaged.batch.events.push(event),
                 Err(error) => salvaged.broken.push(BrokenRecord::new(record, &error)),
             }
@@ -90,7 +93,7 @@ impl BatchDecoder {
     }
 
     fn inflate(&mut self, body: &[u8]) -> Result<Vec<u8>, StorageError> {
-        let mut reader = Reader { rest: body };
+        let mut reader = Reader::new(body);
         match reader.byte()? {
             FORMAT_VERSION => {}
             version => return Err(corrupt(format!("format version {version} is not known"))),
@@ -120,7 +123,12 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn event(&mut self) -> Result<Event, StorageError> {
+    fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    /// A whole record; its texts and properties stay where they are in `content`.
+    fn event(mut self, content: &Bytes) -> Result<Event, StorageError> {
         let flags = self.byte()?;
         if flags & !FLAGS_KNOWN != 0 {
             return Err(corrupt(format!("unknown record flags {flags:#010b}")));
@@ -134,23 +142,20 @@ impl<'a> Reader<'a> {
         let event_id = EventId(self.array()?);
         let occurred_at = self.zigzag()?;
         let received_at = occurred_at.wrapping_add(self.zigzag()?);
-        let event = self.text()?.to_owned();
-        let distinct_id = self.text()?.to_owned();
+        let event = self.shared_text(content)?;
+        let distinct_id = self.shared_text(content)?;
         let anonymous_id = match flags & FLAG_ANONYMOUS_ID {
             0 => None,
-            _ => Some(self.text()?.to_owned()),
+            _ => Some(self.shared_text(content)?),
         };
         let mut route = Vec::new();
         if flags & FLAG_ROUTE != 0 {
             for _ in 0..self.count(1)? {
-                route.push(self.text()?.to_owned());
+                route.push(self.shared_text(content)?);
             }
         }
         let count = self.count(2)?;
-        let mut properties = Vec::with_capacity(count);
-        for _ in 0..count {
-            properties.push((self.text()?.to_owned(), self.property_value()?));
-        }
+        let properties = Properties::read(content.slice_ref(self.rest), count as u32)?;
         Ok(Event {
             project_id,
             distinct_id,
@@ -162,24 +167,6 @@ impl<'a> Reader<'a> {
             time_source,
             properties,
             route,
-        })
-    }
-
-    fn property_value(&mut self) -> Result<PropertyValue, StorageError> {
-        Ok(match self.byte()? {
-            TYPE_STRING => PropertyValue::String(self.text()?.to_owned()),
-            TYPE_INTEGER => PropertyValue::Integer(self.zigzag()?),
-            TYPE_FLOAT => {
-                let number = f64::from_le_bytes(self.array()?);
-                if !number.is_finite() {
-                    return Err(corrupt("a float that is not finite"));
-                }
-                PropertyValue::Float(number)
-            }
-            TYPE_FALSE => PropertyValue::Bool(false),
-            TYPE_TRUE => PropertyValue::Bool(true),
-            TYPE_JSON => PropertyValue::Json(self.text()?.to_owned()),
-            code => return Err(corrupt(format!("unknown property type {code}"))),
         })
     }
 
@@ -198,24 +185,11 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, StorageError> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(corrupt("a number of more than 64 bits"))
+        Ok(take_varint(&mut self.rest)?)
     }
 
     fn zigzag(&mut self) -> Result<i64, StorageError> {
-        let number = self.varint()?;
-        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+        Ok(take_zigzag(&mut self.rest)?)
     }
 
     /// A number of things of at least `bytes_each` bytes, so that a false one cannot make us
@@ -229,16 +203,19 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<&'a str, StorageError> {
-        let size = self.count(1)?;
-        std::str::from_utf8(self.take(size)?).map_err(|_| corrupt("text that is not UTF-8"))
+        Ok(take_text(&mut self.rest)?)
     }
 
-    fn end(&self) -> Result<(), StorageError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(corrupt(format!("{} bytes left over", self.rest.len())))
-        }
+    fn shared_text(&mut self, content: &Bytes) -> Result<ByteString, StorageError> {
+        let size = self.count(1)?;
+        let bytes = content.slice_ref(self.take(size)?);
+        ByteString::try_from(bytes).map_err(|_| PropertiesError::NotUtf8.into())
+    }
+}
+
+impl From<PropertiesError> for StorageError {
+    fn from(error: PropertiesError) -> Self {
+        corrupt(error.to_string())
     }
 }
 

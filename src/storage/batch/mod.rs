@@ -7,7 +7,7 @@
 //!          · occurred_at (zigzag) · received_at - occurred_at (zigzag)
 //!          · event name · distinct id · anonymous id if its flag is set
 //!          · route if its flag is set: count, then each id as text
-//!          · properties: count, then each as name, type (1 byte), value
+//!          · properties: count, then as [`Properties`] are written
 //! text   = length (varint) · UTF-8
 //! ```
 //!
@@ -25,6 +25,8 @@ mod tests;
 
 use bytes::Bytes;
 
+#[cfg(doc)]
+use crate::model::Properties;
 use crate::model::{Event, EventId, Millis, ProjectId, TimeSource};
 
 pub use decode::{BatchDecoder, BrokenRecord, Salvaged};
@@ -40,13 +42,6 @@ const FLAG_TIME_SOURCE: u8 = 0b0000_0011;
 const FLAG_ANONYMOUS_ID: u8 = 0b0000_0100;
 const FLAG_ROUTE: u8 = 0b0000_1000;
 const FLAGS_KNOWN: u8 = FLAG_TIME_SOURCE | FLAG_ANONYMOUS_ID | FLAG_ROUTE;
-
-const TYPE_STRING: u8 = 0;
-const TYPE_INTEGER: u8 = 1;
-const TYPE_FLOAT: u8 = 2;
-const TYPE_FALSE: u8 = 3;
-const TYPE_TRUE: u8 = 4;
-const TYPE_JSON: u8 = 5;
 
 /// A batch ready for the journal.
 #[derive(Clone, Debug)]
@@ -73,14 +68,4 @@ pub struct RecordHead<'a> {
     pub event: &'a str,
     pub distinct_id: &'a str,
     pub anonymous_id: Option<&'a str>,
-}
-
-/// A property's value, borrowed.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum RecordValue<'a> {
-    String(&'a str),
-    Integer(i64),
-    Float(f64),
-    Bool(bool),
-    Json(&'a str),
 }

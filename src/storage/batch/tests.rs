@@ -1,27 +1,27 @@
 use proptest::prelude::*;
 
-use super::encode::put_varint;
 use super::*;
-use crate::model::PropertyValue;
+use crate::model::{PropertyRef, PropertyValue, put_varint};
 use crate::storage::StorageError;
 
 fn sample(n: u32) -> Event {
     Event {
         project_id: ProjectId(7),
-        distinct_id: format!("user-{n}"),
-        anonymous_id: n.is_multiple_of(2).then(|| format!("anon-{n}")),
+        distinct_id: format!("user-{n}").into(),
+        anonymous_id: n.is_multiple_of(2).then(|| format!("anon-{n}").into()),
         event: "order_placed".into(),
         event_id: EventId([n as u8; 16]),
         occurred_at: 1_300_000_000_000 + i64::from(n),
         received_at: 1_700_000_000_000,
         time_source: TimeSource::Client,
         properties: vec![
-            ("amount_pence".into(), PropertyValue::Integer(i64::from(n) * 100)),
-            ("country".into(), PropertyValue::String("United Kingdom".into())),
-            ("first".into(), PropertyValue::Bool(n == 0)),
-            ("tags".into(), PropertyValue::Json(r#"["a",1]"#.into())),
-            ("weight".into(), PropertyValue::Float(0.1)),
-        ],
+            ("amount_pence", PropertyValue::Integer(i64::from(n) * 100)),
+            ("country", PropertyValue::String("United Kingdom".into())),
+            ("first", PropertyValue::Bool(n == 0)),
+            ("tags", PropertyValue::Json(r#"["a",1]"#.into())),
+            ("weight", PropertyValue::Float(0.1)),
+        ]
+        .into(),
         route: Vec::new(),
     }
 }
@@ -50,9 +50,9 @@ prop_compose! {
     ) -> Event {
         Event {
             project_id: ProjectId(project_id),
-            distinct_id,
-            anonymous_id,
-            event,
+            distinct_id: distinct_id.into(),
+            anonymous_id: anonymous_id.map(Into::into),
+            event: event.into(),
             event_id: EventId(event_id),
             occurred_at,
             received_at,
@@ -115,7 +115,7 @@ fn records_of_all_sizes_keep_their_length_prefix() {
     let mut encoder = BatchEncoder::default();
     for size in [0, 1, 100, 127, 128, 16_200, 16_383, 16_384, 200_000, 3_000_000] {
         let mut event = sample(3);
-        event.properties = vec![("text".into(), PropertyValue::String("x".repeat(size)))];
+        event.properties = vec![("text", PropertyValue::String("x".repeat(size)))].into();
         let encoded = encoder.encode_events([&event, &sample(4)]);
         let batch = BatchDecoder::default().decode(&encoded.body).unwrap();
         assert_eq!(batch.events, [event, sample(4)], "{size} bytes");
@@ -132,7 +132,7 @@ fn a_false_size_is_refused_before_it_is_allocated() {
 
 #[test]
 fn a_route_travels_with_its_event() {
-    let route = vec!["a".to_owned(), "b".to_owned()];
+    let route = vec!["a".into(), "b".into()];
     let events = [sample(1), Event { route, ..sample(2) }, sample(3)];
     let encoded = BatchEncoder::default().encode_events(&events);
     assert_eq!(BatchDecoder::default().decode(&encoded.body).unwrap().events, events);
@@ -153,7 +153,7 @@ fn the_format_is_fixed() {
             distinct_id: "d",
             anonymous_id: Some("a"),
         },
-        [("p", RecordValue::Integer(-1)), ("q", RecordValue::Bool(true))].into_iter(),
+        [("p", PropertyRef::Integer(-1)), ("q", PropertyRef::Bool(true))].into_iter(),
         &mut record,
     );
     assert_eq!(

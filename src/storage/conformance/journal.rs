@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::on_both;
-use crate::model::{BatchId, Clock, Event, EventId, ProjectId, ShardNo, SystemClock, TimeSource};
+use crate::model::{BatchId, Clock, Event, EventId, ProjectId, Properties, ShardNo, SystemClock, TimeSource};
 use crate::storage::batch::{BatchDecoder, BatchEncoder};
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::{Db, StorageError};
@@ -9,14 +9,14 @@ use crate::storage::{Db, StorageError};
 fn event(n: u8) -> Event {
     Event {
         project_id: ProjectId(1),
-        distinct_id: format!("u{n}"),
+        distinct_id: format!("u{n}").into(),
         anonymous_id: None,
         event: "e".into(),
         event_id: EventId([n; 16]),
         occurred_at: i64::from(n),
         received_at: i64::from(n),
         time_source: TimeSource::Client,
-        properties: vec![],
+        properties: Properties::default(),
         route: Vec::new(),
     }
 }

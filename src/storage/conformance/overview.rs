@@ -29,5 +29,9 @@ on_both! {
         assert!(version.contains('.'), "{version}");
         assert_eq!(overview::count_runs(&db).await.unwrap(), vec![]);
         assert_eq!(overview::count_segments(&db).await.unwrap(), vec![]);
+        assert_eq!(overview::count_run_states(&db).await.unwrap(), vec![]);
+        assert_eq!(overview::count_segment_states(&db).await.unwrap(), vec![]);
+        let history = overview::find_history_length(&db).await.unwrap();
+        assert_eq!(history.is_some(), db.dialect() == crate::storage::Dialect::MySql);
     }
 }

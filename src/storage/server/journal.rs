@@ -56,6 +56,7 @@ pub struct JournalBacklog {
     pub batches: u64,
     pub events: u64,
     pub oldest_inserted_at: Millis,
+    pub inflated_bytes: u64,
 }
 
 /// The same statement for 1 to [`INSERT_ROWS_MAX`] rows, each worth keeping prepared: this is the
@@ -255,8 +256,8 @@ pub async fn delete(tx: &mut Tx, shard_no: ShardNo, batch_ids: &[BatchId]) -> Re
 
 static BACKLOG: Statement = statement!(
     "journal.backlog",
-    "SELECT shard_no, COUNT(*), CAST(SUM(events) AS SIGNED), MIN(inserted_at) FROM journal \
-     GROUP BY shard_no ORDER BY shard_no LIMIT 65536"
+    "SELECT shard_no, COUNT(*), CAST(SUM(events) AS SIGNED), MIN(inserted_at), CAST(SUM(bytes) AS SIGNED) \
+     FROM journal GROUP BY shard_no ORDER BY shard_no LIMIT 65536"
 );
 
 /// What waits on one server, by shard.
@@ -269,6 +270,7 @@ pub async fn backlog(db: &Db) -> Result<Vec<JournalBacklog>, StorageError> {
                 batches: row.u64(1)?,
                 events: row.u64(2)?,
                 oldest_inserted_at: row.i64(3)?,
+                inflated_bytes: row.u64(4)?,
             })
         })
         .collect()

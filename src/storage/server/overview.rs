@@ -99,6 +99,61 @@ async fn count(db: &Db, statement: &'static Statement) -> Result<Vec<(ShardNo, O
         .collect()
 }
 
+/// Objects of one kind in one state, whatever their shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StateCount {
+    /// `building`, `live` or `retired`.
+    pub state: String,
+    pub count: ObjectCount,
+}
+
+static COUNT_RUN_STATES: Statement = statement!(
+    "overview.count_run_states",
+    "SELECT state, COUNT(*), CAST(SUM(events) AS SIGNED), CAST(SUM(bytes) AS SIGNED) FROM runs \
+     GROUP BY state ORDER BY state LIMIT 16"
+);
+static COUNT_SEGMENT_STATES: Statement = statement!(
+    "overview.count_segment_states",
+    "SELECT state, COUNT(*), CAST(SUM(events) AS SIGNED), CAST(SUM(bytes) AS SIGNED) FROM segments \
+     GROUP BY state ORDER BY state LIMIT 16"
+);
+
+pub async fn count_run_states(db: &Db) -> Result<Vec<StateCount>, StorageError> {
+    count_states(db, &COUNT_RUN_STATES).await
+}
+
+pub async fn count_segment_states(db: &Db) -> Result<Vec<StateCount>, StorageError> {
+    count_states(db, &COUNT_SEGMENT_STATES).await
+}
+
+async fn count_states(db: &Db, statement: &'static Statement) -> Result<Vec<StateCount>, StorageError> {
+    let rows = db.fetch_all(statement, vec![]).await?;
+    rows.iter()
+        .map(|row| {
+            let count = ObjectCount { objects: row.u64(1)?, events: row.u64(2)?, bytes: row.u64(3)? };
+            Ok(StateCount { state: row.text(0)?, count })
+        })
+        .collect()
+}
+
+static HISTORY_LENGTH: Statement = statement!(
+    "overview.history_length",
+    mysql: "SELECT CAST(`count` AS SIGNED) FROM information_schema.innodb_metrics \
+            WHERE name = 'trx_rseg_history_len'",
+    sqlite: "SELECT 0 WHERE FALSE",
+);
+
+/// Changes that the server has not purged yet; the longer the list, the slower it reads what is often
+/// deleted, as the journal is. `None` where there is none, or where the user may not see it.
+pub async fn find_history_length(db: &Db) -> Result<Option<u64>, StorageError> {
+    match db.fetch_optional(&HISTORY_LENGTH, vec![]).await {
+        Ok(row) => row.map(|row| row.u64(0)).transpose(),
+        // Only users with the right PROCESS see it.
+        Err(StorageError::Query { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 static ROWS_IN_SEGMENTS: Statement = statement!(
     "overview.rows_in_segments",
     "SELECT CAST(COALESCE(SUM(events), 0) AS SIGNED) FROM segments \

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::eventstore::ValueRef;
-use crate::eventstore::format::{Columns, ObjectBytes, PartSet, RowRanges, StoredRow, Want, write_segment};
-use crate::model::PropertyValue;
+use crate::eventstore::format::{
+    Columns, ObjectBytes, PartSet, RowRanges, StoredRow, Want, join_segments, write_segment,
+};
+use crate::model::{PropertyRef, PropertyValue};
 
 /// Rows of one project, each with some of 12 properties; the higher the number, the rarer.
 fn rows_of_some_properties(numbers: std::ops::Range<u32>, seed: u32) -> Vec<StoredRow> {
@@ -65,13 +67,61 @@ proptest! {
             let want = Want { columns: Columns::Block { properties: vec![name.clone()] }, rows: RowRanges::All };
             let block = merged.reader.read_block(&want, &merged.parts).unwrap();
             for (n, row) in all.iter().enumerate() {
-                let stored = row.properties.iter().find(|(of, _)| *of == name).map(|(_, value)| match value {
-                    PropertyValue::String(text) => ValueRef::String(text),
-                    PropertyValue::Integer(number) => ValueRef::Integer(*number),
+                let stored = row.properties.get(&name).map(|value| match value {
+                    PropertyRef::String(text) => ValueRef::String(text),
+                    PropertyRef::Integer(number) => ValueRef::Integer(number),
                     other => panic!("{other:?}"),
                 });
                 prop_assert_eq!(block.properties[0].value(n), stored, "{} of row {}", name, n);
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Joined column by column, a segment is what it would be had all rows been written at once.
+    #[test]
+    fn segments_joined_by_columns_have_the_rows_and_the_facts_of_all(
+        seed in any::<u32>(),
+        counts in proptest::collection::vec(1..120_u32, 1..9_usize),
+        as_import in any::<bool>(),
+    ) {
+        let options = WriteOptions { page_rows: 16, ..WriteOptions::default() };
+        let (mut all, mut objects, mut next) = (Vec::new(), Vec::new(), 0);
+        for count in counts {
+            let mut rows = rows_of_some_properties(next..next + count, seed);
+            next += count;
+            for row in rows.iter_mut().filter(|_| as_import) {
+                row.received_at = row.occurred_at + 5;
+            }
+            objects.push(input(write_segment(&rows, &options).unwrap()));
+            all.extend(rows);
+        }
+        all.sort_by_key(StoredRow::segment_key);
+        let inputs: Vec<_> = objects.iter().map(Input::columns).collect();
+        let joined = input(join_segments(PROJECT, &inputs, &options).unwrap().expect("nothing is in the way"));
+        let want = Want { columns: Columns::All, rows: RowRanges::All };
+        let read = joined.reader.read_rows(&want, &joined.parts).unwrap();
+        let read: Vec<StoredRow> = read.flat_map(Result::unwrap).collect();
+        prop_assert_eq!(&read, &all);
+        let whole = input(write_segment(&all, &options).unwrap());
+        prop_assert_eq!(&joined.facts.slices, &whole.facts.slices);
+        prop_assert_eq!(joined.facts.raw_bytes, whole.facts.raw_bytes);
+        prop_assert_eq!(joined.facts.received_min, whole.facts.received_min);
+        // Pages are cut alike, so whoever looks for a person finds the same rows.
+        for row in &all {
+            let persons = [row.person_no];
+            prop_assert_eq!(joined.reader.rows_of_persons(&persons), whole.reader.rows_of_persons(&persons));
+        }
+        let parts: PartSet = joined.reader.filter_parts().map(|part_no| {
+            (part_no, joined.parts.get(part_no).unwrap().clone())
+        }).collect();
+        let filter = joined.reader.read_filter(&parts).unwrap();
+        for row in &all {
+            let day = utc_day(row.occurred_at);
+            prop_assert!(filter.may_contain(identity_hash(None, row.person_no, row.event_id, day)));
         }
     }
 }

@@ -15,7 +15,7 @@ fn flooded_rows() -> Vec<StoredRow> {
     let rows = 0..1_000_u32;
     rows.map(|n| {
         let mut row = row(n / 10, i64::from(n) * 1_000, u128::from(n));
-        row.event = format!("event{n:04}");
+        row.event = format!("event{n:04}").into();
         let junk = (n * JUNK_OF_A_ROW..(n + 1) * JUNK_OF_A_ROW)
             .map(|name| (junk(name), PropertyValue::Integer(i64::from(n))));
         let mut properties: Vec<_> = junk.collect();
@@ -26,8 +26,7 @@ fn flooded_rows() -> Vec<StoredRow> {
         };
         properties.push(("amount".into(), amount));
         properties.push(("plan".into(), PropertyValue::String("pro".into())));
-        properties.sort_by(|(a, _), (b, _)| a.cmp(b));
-        row.properties = properties;
+        row.properties = properties.into();
         row
     })
     .collect()
@@ -107,7 +106,7 @@ fn the_last_row_of_a_name_is_known_to_the_second() {
     rows.sort_by_key(|row| row.occurred_at);
     let end = rows.last().unwrap().occurred_at;
     rows[15_000].event = "once".into();
-    rows[100].properties.push(("seldom".into(), PropertyValue::Bool(true)));
+    rows[100].properties = rows[100].properties.with("seldom", PropertyValue::Bool(true));
     rows.sort_by_key(StoredRow::segment_key);
     let object = write_segment(&rows, &WriteOptions::default()).unwrap();
     let facts = ObjectFacts::from_bytes(&object.facts.to_bytes()).unwrap();

@@ -9,9 +9,8 @@ const OTHER: ProjectId = ProjectId(2);
 /// A row of an event and a property that no other row has.
 fn junk(n: u32) -> StoredRow {
     let mut made = row(PROJECT, n);
-    made.event = format!("junk event {n:05}");
-    made.properties.push((format!("junk{n:05}"), PropertyValue::Bool(true)));
-    made.properties.sort_by(|(a, _), (b, _)| a.cmp(b));
+    made.event = format!("junk event {n:05}").into();
+    made.properties = made.properties.with(&format!("junk{n:05}"), PropertyValue::Bool(true));
     made
 }
 
@@ -24,7 +23,7 @@ on_both! {
         let random = SeededRandom::new(1);
         let mut neighbour = row(OTHER, 7);
         neighbour.event = "only theirs".into();
-        neighbour.properties = vec![("only theirs".into(), PropertyValue::Bool(true))];
+        neighbour.properties = vec![("only theirs", PropertyValue::Bool(true))].into();
         let mut mixed = rows(PROJECT, 0..300);
         mixed.push(neighbour);
         store_run(&db, &random, mixed).await;

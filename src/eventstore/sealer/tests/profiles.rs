@@ -8,8 +8,7 @@ use crate::storage::server::profiles::{self, Days};
 fn says(who: &str, id: u8, day: i64, properties: &[(&str, i64)]) -> Event {
     let mut said = event(who, id, day * DAY_MS);
     said.properties =
-        properties.iter().map(|(name, value)| ((*name).to_owned(), PropertyValue::Integer(*value))).collect();
-    said.properties.sort_by(|(a, _), (b, _)| a.cmp(b));
+        properties.iter().map(|(name, value)| (*name, PropertyValue::Integer(*value))).collect();
     said
 }
 
@@ -44,7 +43,7 @@ on_both! {
         pass(&db, &context, &mut memory).await;
         assert_eq!(profile(&db, "u").await, (Some((3, 5)), "plan=1".to_owned()));
         let mut identify = says("u", 3, 4, &[("name", 9), ("$os", 1), ("$set_once.plan", 8)]);
-        identify.event = "$identify".to_owned();
+        identify.event = "$identify".into();
         send(&db, 2, &[identify.clone(), says("u", 4, 8, &[("$set.plan", 2)])]).await;
         pass(&db, &context, &mut memory).await;
         let expected = (Some((3, 8)), "name=9 plan=2".to_owned());

@@ -19,9 +19,9 @@ fn event(project_id: ProjectId, distinct_id: &str, n: u8, properties: &[(&str, &
     let text = |text: &str| PropertyValue::String(text.to_owned());
     Event {
         project_id,
-        distinct_id: distinct_id.to_owned(),
+        distinct_id: distinct_id.into(),
         anonymous_id: None,
-        event: "visited".to_owned(),
+        event: "visited".into(),
         event_id: EventId([n; 16]),
         occurred_at: NOW,
         received_at: NOW,
@@ -94,7 +94,7 @@ async fn a_catalogue_shows_nothing_of_another_project() {
     assert_eq!(neighbour.project_id, NEIGHBOUR);
     let mut theirs = row(NEIGHBOUR, 1);
     theirs.event = "their event".into();
-    theirs.properties = vec![("their property".into(), PropertyValue::Bool(true))];
+    theirs.properties = vec![("their property", PropertyValue::Bool(true))].into();
     let mut mixed = rows(PROJECT, 0..10);
     mixed.push(theirs);
     store_run(db(&api), &SeededRandom::new(1), mixed).await;

@@ -12,9 +12,9 @@ use crate::storage::server::journal::{self, NewBatch};
 fn event(project_id: ProjectId, distinct_id: &str, n: u8) -> Event {
     Event {
         project_id,
-        distinct_id: distinct_id.to_owned(),
+        distinct_id: distinct_id.into(),
         anonymous_id: None,
-        event: if n == 0 { "signed_up" } else { "visited" }.to_owned(),
+        event: if n == 0 { "signed_up" } else { "visited" }.into(),
         event_id: EventId([n; 16]),
         occurred_at: NOW - 60_000 + i64::from(n) * 1_000,
         received_at: NOW,
@@ -22,7 +22,8 @@ fn event(project_id: ProjectId, distinct_id: &str, n: u8) -> Event {
         properties: vec![
             ("n".to_owned(), PropertyValue::Integer(n.into())),
             ("tags".to_owned(), PropertyValue::Json("[\"a\"]".to_owned())),
-        ],
+        ]
+        .into(),
         route: Vec::new(),
     }
 }
@@ -181,7 +182,7 @@ async fn pages_of_long_events_end_before_they_are_too_long() {
     for (who, text, in_a_page) in [("plain", "x", 17), ("escaped", "\u{1}", 5)] {
         let mut sent: Vec<Event> = (0..40).map(|n| event(SHOP, who, n)).collect();
         for event in &mut sent {
-            event.properties = vec![("text".to_owned(), PropertyValue::String(text.repeat(250_000)))];
+            event.properties = vec![("text".to_owned(), PropertyValue::String(text.repeat(250_000)))].into();
         }
         api.waits(SHOP, who, &sent).await;
         let (mut next, mut counts) = (Some(format!("/api/v1/persons/{who}/events")), Vec::new());

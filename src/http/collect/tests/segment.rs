@@ -194,7 +194,7 @@ async fn an_alias_and_an_identify_link_their_ids() {
         .await
         .into_iter()
         .filter(|event| event.event == "$link")
-        .map(|event| (event.distinct_id, event.anonymous_id))
+        .map(|event| (String::from(event.distinct_id), event.anonymous_id.map(String::from)))
         .collect();
     let link = |id: &str| (id.to_owned(), Some("user".to_owned()));
     assert_eq!(links, [link("anon"), link("old")].into());
