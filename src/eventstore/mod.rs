@@ -7,6 +7,7 @@ pub mod examples;
 pub(crate) mod fixture;
 pub mod format;
 pub mod forwarder;
+pub mod held;
 #[cfg(test)]
 mod link_tests;
 mod objects;
