@@ -5,6 +5,7 @@
 //! fails, connections drain, commits end, tickets and leases are given back, pools close.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix_web::web;
@@ -16,6 +17,7 @@ use crate::analysis::{QuestionKind, QuestionLimits};
 use crate::cache::{Cache, CacheSettings};
 use crate::collection::{Collector, CollectorParts};
 use crate::config::{CacheConfig, Config, TicketsConfig};
+use crate::erasure::ErasureKind;
 use crate::eventstore::compaction::Compactor;
 use crate::eventstore::format::WriteOptions;
 use crate::eventstore::forwarder::Forwarder;
@@ -24,6 +26,7 @@ use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
 use crate::model::{Clock, Random, ReplicaId};
+use crate::storage::control::projects;
 use crate::storage::{DatabaseClock, Storage, checkup};
 use crate::telemetry::Metrics;
 use crate::tickets::{TicketSettings, Tickets, TicketsParts};
@@ -34,6 +37,8 @@ const SERVERS_LOOK: Duration = Duration::from_secs(2);
 const CLOCK_LOOK: Duration = Duration::from_secs(60);
 /// Counting reads the catalogue.
 const STORE_LOOK: Duration = Duration::from_secs(60);
+/// How often it is looked whether somebody was erased, and so what is in memory to be forgotten.
+const ERASURES_LOOK: Duration = Duration::from_secs(5);
 /// How long running tickets may take to be given back at a stop.
 const TICKETS_STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -76,23 +81,32 @@ impl App {
 
         let database_clock = Arc::new(DatabaseClock::new(storage.control.clone(), clock.clone()));
         database_clock.sync().await.context("the control database does not tell its time")?;
+        let scanner = Scanner::new(cores, config.cache.columns_bytes_max as usize, &metrics);
         let question = QuestionKind::new(
             storage.control.clone(),
             storage.shards.clone(),
-            Scanner::new(cores, config.cache.columns_bytes_max as usize, &metrics),
+            scanner.clone(),
             database_clock.clone(),
             cores,
             Duration::from_millis(config.tickets.split_after_ms.into()),
         );
         let persons_max = config.questions.persons_max as usize;
         let question = question.with_limits(QuestionLimits { persons_max, ..QuestionLimits::default() });
+        let cache = open_cache(&config.cache, &storage, clock.clone())?;
+        let erasure = ErasureKind::new(
+            storage.control.clone(),
+            storage.shards.clone(),
+            database_clock.clone(),
+            cache.clone(),
+            &metrics,
+        );
         let tickets = Tickets::new(TicketsParts {
             control: storage.control.clone(),
-            cache: open_cache(&config.cache, &storage, clock.clone())?,
+            cache: cache.clone(),
             clock: database_clock.clone(),
             random: random.clone(),
             settings: ticket_settings(&config.tickets, config.roles.work()),
-            kinds: vec![Arc::new(question)],
+            kinds: vec![Arc::new(question), Arc::new(erasure)],
             metrics: metrics.clone(),
         });
 
@@ -117,6 +131,7 @@ impl App {
                 }
             })),
         ];
+        tasks.push(tokio::spawn(forget_erased(storage.clone(), cache, scanner, stopped.clone())));
         if config.roles.work() {
             let context = seal_context(&config, &storage, holder, clock.clone(), random.clone());
             let parallel = config.sealing.parallel_shards as usize;
@@ -243,6 +258,23 @@ fn ticket_settings(config: &TicketsConfig, works: bool) -> TicketSettings {
         queued_max: config.queued_max,
         run_max: Duration::from_secs(config.run_secs_max.into()),
     }
+}
+
+/// Clears what this process keeps in memory whenever somebody was erased, whoever did it.
+async fn forget_erased(storage: Storage, cache: Cache, scanner: Scanner, stop: watch::Receiver<bool>) {
+    let seen = Arc::new(AtomicI64::new(-1));
+    every(ERASURES_LOOK, stop, move || {
+        let (storage, cache, scanner, seen) = (storage.clone(), cache.clone(), scanner.clone(), seen.clone());
+        async move {
+            // While the control database is away nobody is erased, or it is noticed later.
+            let Ok(erasures) = projects::sum_erasure_epochs(&storage.control).await else { return };
+            if seen.swap(erasures, Ordering::Relaxed) != erasures {
+                cache.forget_memory();
+                scanner.forget_columns();
+            }
+        }
+    })
+    .await;
 }
 
 async fn every<F, Work>(pause: Duration, mut stop: watch::Receiver<bool>, work: F)

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod collection;
 pub mod commands;
 pub mod config;
+pub mod erasure;
 pub mod eventstore;
 pub mod http;
 pub mod model;

@@ -26,7 +26,7 @@ use super::split::{Splitting, scan_request};
 use super::{Answer, ProjectSettings, QuestionLimits};
 use crate::eventstore::RowBlock;
 use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
-use crate::model::{Clock, Millis, ProjectId, ShardNo, hash64};
+use crate::model::{Clock, Millis, ProjectId, ShardNo, shards_of};
 use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Shards, StorageError};
@@ -106,13 +106,6 @@ impl QuestionKind {
         let mut settings = ProjectSettings::new(&project.time_zone, self.clock.now_ms());
         settings.limits = self.limits.clone();
         Ok((project, settings))
-    }
-
-    /// The shards that a project lives on.
-    fn shards_of(&self, project: &Project) -> Vec<ShardNo> {
-        let count = u64::from(self.shards.count());
-        let start = hash64(&project.project_id.0.to_le_bytes()) % count;
-        (0..u64::from(project.span)).map(|offset| ShardNo(((start + offset) % count) as u16)).collect()
     }
 
     /// `None` when a server is away: then nothing can be said about its data.
@@ -230,7 +223,7 @@ impl QuestionKind {
         let Ok(asked) = Asked::read(&run.body, &settings) else {
             return Err(fail("question_unreadable", "this release cannot read the stored question"));
         };
-        let shards = self.shards_of(&project);
+        let shards = shards_of(project.project_id, project.span, self.shards.count());
         run.progress.set_totals(shards.len() as u32, 0);
         let fresh = match asked.fresh {
             true => Some(self.wait_until_fresh(&shards).await.map_err(retry)?),

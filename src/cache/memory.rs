@@ -79,6 +79,10 @@ impl MemoryCache {
         self.lock().remove(name);
     }
 
+    pub(super) fn clear(&self) {
+        *self.lock() = Entries::default();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().expect("no holder of this lock can panic")
     }

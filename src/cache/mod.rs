@@ -130,6 +130,14 @@ impl Cache {
         }
     }
 
+    /// Forgets all that is kept in this process, after an erasure. What is in Redis is shared, and whoever
+    /// erases removes it there.
+    pub fn forget_memory(&self) {
+        if let Kept::Memory(memory) = &self.kept {
+            memory.clear();
+        }
+    }
+
     /// Asks Redis now; `None` without Redis.
     pub async fn probe(&self) -> Option<bool> {
         if let Kept::Redis(client) = &self.kept {

@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 pub mod format;
 pub mod forwarder;
 pub mod gauges;
+pub mod held;
 #[cfg(test)]
 mod link_tests;
 mod objects;

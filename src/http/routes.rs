@@ -5,8 +5,8 @@ use actix_web::web::{ServiceConfig, get, post, resource, scope};
 
 use super::ops;
 use super::web::{
-    account, ask, assets, index, keys, live, login, members, overview, persons, projects, rejected, settings,
-    start, tickets,
+    account, ask, assets, erase_person, index, keys, live, login, members, overview, persons, projects,
+    rejected, settings, start, tickets,
 };
 use super::{api, collect, snippet};
 use crate::config::Roles;
@@ -46,6 +46,11 @@ fn pages(config: &mut ServiceConfig) {
                 .service(resource("/tickets/{ticket_id}/cancel").route(post().to(tickets::cancel)))
                 .service(resource("/live").route(get().to(live::show)))
                 .service(resource("/persons").route(get().to(persons::show)))
+                .service(
+                    resource("/persons/erase")
+                        .route(get().to(erase_person::show))
+                        .route(post().to(erase_person::erase)),
+                )
                 .service(resource("/start").route(get().to(start::show)))
                 .service(
                     resource("/settings").route(get().to(settings::show)).route(post().to(settings::save)),

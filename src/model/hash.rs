@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{ProjectId, ShardNo};
+use sha2::{Digest, Sha256};
+
+use super::{ProjectId, ServerId, ShardNo};
 
 /// A hash table for what is looked up once an event or more. Its hash is seeded anew in each table
 /// but is no defence against somebody who can watch it: keep those tables as short-lived as a pass.
@@ -27,6 +29,33 @@ pub fn shard_of(project_id: ProjectId, distinct_id: &str, span: u16, shards: u16
     ShardNo(((start + offset) % u64::from(shards)) as u16)
 }
 
+/// The shards that a project lives on. Preconditions: `1 <= span <= shards`.
+pub fn shards_of(project_id: ProjectId, span: u16, shards: u16) -> Vec<ShardNo> {
+    let start = hash64(&project_id.0.to_le_bytes()) % u64::from(shards);
+    (0..u64::from(span)).map(|offset| ShardNo(((start + offset) % u64::from(shards)) as u16)).collect()
+}
+
+/// What is left of a distinct id after its erasure: enough to know it again when it comes back, and
+/// nothing that can be read.
+///
+/// The first 16 bytes of SHA-256 over the installation's id, the project and the id. The installation's
+/// id is random, so that no table made elsewhere helps; whoever has the whole database knows it, and
+/// can find out whether an id that they can guess was erased.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IdHash(pub [u8; 16]);
+
+impl IdHash {
+    pub fn of(installation_id: ServerId, project_id: ProjectId, distinct_id: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(installation_id.0);
+        hash.update(project_id.0.to_le_bytes());
+        hash.update(distinct_id.as_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash.finalize()[..16]);
+        Self(first)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +71,30 @@ mod tests {
         let first = shard_of(ProjectId(7), "a", 1, 16);
         for id in ["b", "c", "d", "e"] {
             assert_eq!(shard_of(ProjectId(7), id, 1, 16), first);
+        }
+    }
+
+    #[test]
+    fn a_project_lives_where_its_ids_do() {
+        for (span, shards) in [(1, 1), (3, 8), (16, 16)] {
+            let listed = shards_of(ProjectId(5), span, shards);
+            assert_eq!(listed.len(), usize::from(span));
+            for n in 0..100 {
+                assert!(listed.contains(&shard_of(ProjectId(5), &format!("u{n}"), span, shards)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_hash_of_an_id_is_its_own_in_every_project_and_installation() {
+        let one = IdHash::of(ServerId([1; 16]), ProjectId(1), "u");
+        assert_eq!(one, IdHash::of(ServerId([1; 16]), ProjectId(1), "u"));
+        for other in [
+            IdHash::of(ServerId([2; 16]), ProjectId(1), "u"),
+            IdHash::of(ServerId([1; 16]), ProjectId(2), "u"),
+            IdHash::of(ServerId([1; 16]), ProjectId(1), "u "),
+        ] {
+            assert_ne!(one, other);
         }
     }
 

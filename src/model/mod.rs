@@ -16,7 +16,7 @@ mod random;
 pub use access::{AccountId, KeyId, KeyKind, Role};
 pub use clock::{Clock, DAY_MS, ManualClock, Millis, SystemClock, utc_day};
 pub use event::{Event, LINK_EVENT, PropertyValue, TimeSource, UNCOUNTED_EVENTS, is_counted_as_every_event};
-pub use hash::{FastMap, FastSet, hash64, shard_of};
+pub use hash::{FastMap, FastSet, IdHash, hash64, shard_of, shards_of};
 pub use ids::{
     BatchId, EventId, IdNo, ObjectId, PersonNo, ProjectId, ReplicaId, ServerId, ShardNo, TicketId,
 };

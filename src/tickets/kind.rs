@@ -29,6 +29,12 @@ pub trait TicketKind: Send + Sync + 'static {
     /// Watch `run.stop`: what ignores it is dropped at its next await.
     fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>>;
 
+    /// Whether tickets of this kind are owed: once taken in they are tried until they succeed, however
+    /// long that takes, and cannot be cancelled, since they are half done from their first run on.
+    fn is_owed(&self) -> bool {
+        false
+    }
+
     /// Does one step of a run that was split with [`TicketRun::steps`], on any replica. Only for kinds
     /// that split their runs.
     fn run_step<'a>(&'a self, _step: &'a TicketStep) -> BoxFuture<'a, Result<StepOutput, RunError>> {
@@ -88,6 +94,14 @@ pub struct TicketRun {
     pub steps: Steps,
 }
 
+impl TicketRun {
+    /// Replaces what the next run of this ticket, on whatever replica, finds as its body; committed when
+    /// it returns. With `forget_key` its idempotency key goes too.
+    pub async fn replace_body(&self, body: &[u8], forget_key: bool) -> Result<(), RunError> {
+        self.steps.replace_body(body, forget_key).await
+    }
+}
+
 /// What a run that succeeded hands over.
 #[derive(Clone, Debug)]
 pub struct TicketOutput {
@@ -110,6 +124,9 @@ pub enum RunError {
     Fail(Failure),
     /// The stop signal was followed.
     Stopped,
+    /// It waits for something else, which is no failure: again after this long, with a slot free for
+    /// others meanwhile.
+    Later(Duration),
 }
 
 /// `Err(retry(error))`: try again later.

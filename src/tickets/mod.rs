@@ -28,9 +28,14 @@
 //! runners, late rescuers and doubled calls change nothing. A runner renews its lease by heartbeat
 //! and stops by itself before the lease ends when it cannot.
 //!
+//! A ticket of a kind that is owed ([`TicketKind::is_owed`]) is tried until it succeeds: attempts, deaths
+//! of its runners and time do not end it, nor does a caller. An erasure ([`StoredAnswers`]) expires all
+//! tickets of its project, and takes those that run from their runners: they run again.
+//!
 //! A large run may be split into steps ([`Steps`]), one a shard, that any replica runs and that a later
 //! run of the same ticket does not repeat.
 
+mod erase;
 mod kind;
 mod metrics;
 mod runner;
@@ -44,6 +49,7 @@ mod worker;
 mod tests;
 
 pub use crate::storage::control::tickets::{Failure, TicketProgress, TicketState};
+pub use erase::{Names, StoredAnswers};
 pub use kind::{
     InvalidBody, PrepareError, Prepared, Progress, RunError, StopReason, StopSignal, TicketKind,
     TicketOutput, TicketRun, fail, retry,

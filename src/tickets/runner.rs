@@ -38,6 +38,7 @@ enum Ended {
     Failed(Failure),
     Retry(Box<dyn std::error::Error + Send + Sync>),
     Stopped(StopReason),
+    Later(Duration),
 }
 
 /// The ways out of `running`.
@@ -206,6 +207,7 @@ impl Inner {
             )),
             Ok(Ok(output)) => Ended::Output(output),
             Ok(Err(RunError::Fail(failure))) => Ended::Failed(failure),
+            Ok(Err(RunError::Later(after))) => stopped.map_or(Ended::Later(after), Ended::Stopped),
             // An error on the way out is no failure of the run.
             Ok(Err(RunError::Retry(error))) => stopped.map_or(Ended::Retry(error), Ended::Stopped),
             Ok(Err(RunError::Stopped)) => stopped
@@ -285,6 +287,10 @@ impl Inner {
             }
             Ended::Failed(failure) => self.make(ticket, lease_end, Move::Fail(&failure)).await,
             Ended::Retry(error) => self.retry(ticket, lease_end, error.as_ref()).await,
+            Ended::Later(after) => self.later(ticket, lease_end, after).await,
+            Ended::Stopped(StopReason::TimedOut) if ticket.is_owed() => {
+                self.later(ticket, lease_end, Duration::ZERO).await
+            }
             Ended::Stopped(StopReason::TimedOut) => {
                 let secs = self.settings.run_max.as_secs();
                 let failure = Failure::new("timed_out", format!("it ran longer than {secs} seconds"));
@@ -301,6 +307,11 @@ impl Inner {
         }
     }
 
+    async fn later(&self, ticket: &TicketRow, lease_end: &LeaseEnd, after: Duration) -> &'static str {
+        let run_after = self.clock.now_ms() + after.as_millis() as Millis;
+        self.make(ticket, lease_end, Move::GiveBack { run_after, waits_for: None }).await
+    }
+
     async fn retry(
         &self,
         ticket: &TicketRow,
@@ -314,7 +325,10 @@ impl Inner {
             "ticket run failed"
         );
         // The cause is for the log: it may hold internals.
-        let attempts = format!("{} of {} attempts", ticket.attempt, ticket.attempts_max);
+        let attempts = match ticket.is_owed() {
+            true => format!("{} attempts", ticket.attempt),
+            false => format!("{} of {} attempts", ticket.attempt, ticket.attempts_max),
+        };
         if ticket.attempt >= ticket.attempts_max {
             let failure =
                 Failure::new("attempts_exhausted", format!("{attempts} failed; the log has the cause"));

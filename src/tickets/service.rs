@@ -18,8 +18,8 @@ use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, 
 use crate::cache::{Cache, CacheKey, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
 use crate::storage::control::tickets::{
-    InsertAs, Inserted, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef, TicketRow,
-    TicketStore,
+    ATTEMPTS_UNLIMITED, InsertAs, Inserted, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef,
+    TicketRow, TicketStore,
 };
 use crate::storage::{Db, StorageError};
 use crate::telemetry::Metrics;
@@ -29,8 +29,10 @@ pub const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// A ticket that nothing has ended after a day fails.
 const OVERDUE_MS: Millis = 86_400_000;
+/// What is owed is not given up within anybody's time.
+const OWED_OVERDUE_MS: Millis = 100 * 365 * OVERDUE_MS;
 /// For a week an expired ticket is known to be gone.
-const GONE_FOR_MS: Millis = 7 * 86_400_000;
+pub(super) const GONE_FOR_MS: Millis = 7 * 86_400_000;
 /// A ticket that killed three runners is not given a fourth.
 const RUNNER_DEATHS_MAX: u32 = 3;
 const RESCUE_DELAY_MS: Millis = 1_000;
@@ -137,6 +139,9 @@ pub enum TicketError {
     Gone,
     #[error("the ticket has no result")]
     NoResult,
+    /// It is owed and has begun.
+    #[error("a ticket of this kind cannot be cancelled")]
+    NotCancellable,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -194,9 +199,9 @@ impl Tickets {
             data_version: prepared.data_version,
             idempotency_key: submit.idempotency_key,
             created_by: submit.created_by.chars().take(64).collect(),
-            attempts_max: self.inner.settings.attempts_max,
+            attempts_max: if kind.is_owed() { ATTEMPTS_UNLIMITED } else { self.inner.settings.attempts_max },
             created_at: now,
-            overdue_at: now + OVERDUE_MS,
+            overdue_at: now + if kind.is_owed() { OWED_OVERDUE_MS } else { OVERDUE_MS },
         };
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
@@ -248,6 +253,10 @@ impl Tickets {
     pub async fn cancel(&self, project: ProjectId, ticket: TicketId) -> Result<Ticket, TicketError> {
         let now = self.inner.clock.now_ms();
         let expires_at = now + self.inner.kept_ms();
+        let known = self.inner.store.find_of_project(project, ticket).await?;
+        if known.is_some_and(|row| row.is_owed() && !row.state.is_final()) {
+            return Err(TicketError::NotCancellable);
+        }
         let cancelled = self.inner.store.cancel(project, ticket, now, expires_at).await?;
         let (row, settled) = cancelled.ok_or(TicketError::NotFound)?;
         if row.state.is_final() && row.expires_at <= now {
@@ -423,12 +432,12 @@ pub(super) async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: T
     }
 }
 
-fn hash_of(kind: &str, body: &[u8]) -> [u8; 32] {
+pub(super) fn hash_of(kind: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(kind).chain_update([0]).chain_update(body).finalize().into()
 }
 
 /// A result never changes, and its fence says which run's it is.
-struct ResultKey(ResultRef);
+pub(super) struct ResultKey(pub(super) ResultRef);
 
 impl CacheKey for ResultKey {
     type Value = Bytes;

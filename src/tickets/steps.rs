@@ -80,7 +80,8 @@ impl Steps {
         };
         let mut wakeups = inner.cache.wakeups().listen();
         self.were_used.store(true, Ordering::SeqCst);
-        inner.store.insert_steps(ticket, kind.name(), round_no, &work, shards).await.map_err(retry)?;
+        let run = (ticket, self.ticket.fence);
+        inner.store.insert_steps(run, kind.name(), round_no, &work, shards).await.map_err(retry)?;
         inner.cache.wakeups().send(Wakeup::TicketQueued);
         let mut open: BTreeSet<ShardNo> = shards.iter().copied().collect();
         let mut own = FuturesUnordered::new();
@@ -126,6 +127,16 @@ impl Steps {
                 () = super::service::changed(&mut wakeups, ticket) => {}
                 () = tokio::time::sleep(pause) => pause = LOOK_LONGEST.min(pause * 2),
             }
+        }
+    }
+
+    pub(super) async fn replace_body(&self, body: &[u8], forget_key: bool) -> Result<(), RunError> {
+        let body_hash = super::service::hash_of(&self.ticket.kind, body);
+        let replaced = self.inner.store.replace_body(&self.ticket, body, body_hash, forget_key);
+        match replaced.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(retry("somebody else runs this ticket by now")),
+            Err(error) => Err(retry(error)),
         }
     }
 
@@ -213,6 +224,7 @@ impl Inner {
             Some(Ok(Ok(output))) => self.settle(step, left(output)).await,
             Some(Ok(Err(RunError::Fail(failure)))) => self.settle(step, StepOutcome::Failed(failure)).await,
             Some(Ok(Err(RunError::Stopped))) => self.give_back_step(step, "given_back").await,
+            Some(Ok(Err(RunError::Later(_)))) => self.give_back_step(step, "given_back").await,
             Some(Ok(Err(RunError::Retry(_))) | Err(_)) if stopped => {
                 self.give_back_step(step, "given_back").await
             }

@@ -27,6 +27,8 @@ pub struct Ticket {
     pub started_at: Option<Millis>,
     pub finished_at: Option<Millis>,
     pub expires_at: Millis,
+    /// It runs until it succeeds.
+    pub is_owed: bool,
     pub(super) result: Option<ResultRef>,
 }
 
@@ -48,11 +50,13 @@ pub enum WaitFor {
 
 impl Ticket {
     pub(super) fn from_row(row: TicketRow, queue_position: Option<u32>) -> Self {
+        let is_owed = row.is_owed();
         let error = match row.state {
             TicketState::Failed => row.error.map(|(code, detail)| Failure { code, detail }),
             _ => None,
         };
         Self {
+            is_owed,
             ticket_id: row.ticket_id,
             project_id: row.project_id,
             kind: row.kind,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What each module may use beside itself.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("config", &["model"]),
     ("telemetry", &["model", "config"]),
@@ -15,6 +15,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("eventstore", &["model", "config", "telemetry", "storage", "cache"]),
     ("tickets", &["model", "config", "telemetry", "storage", "cache"]),
     ("analysis", &["model", "config", "telemetry", "storage", "cache", "eventstore", "tickets"]),
+    ("erasure", &["model", "config", "telemetry", "storage", "cache", "eventstore", "tickets"]),
     (
         "http",
         &[
@@ -28,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "eventstore",
             "tickets",
             "analysis",
+            "erasure",
         ],
     ),
     (
@@ -43,6 +45,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "eventstore",
             "tickets",
             "analysis",
+            "erasure",
             "http",
         ],
     ),
@@ -59,6 +62,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "eventstore",
             "tickets",
             "analysis",
+            "erasure",
             "http",
             "app",
         ],

@@ -11,6 +11,7 @@ mod architecture;
 mod ask;
 mod backup;
 mod commands;
+mod erasure;
 mod facts;
 mod follow;
 mod frozen;

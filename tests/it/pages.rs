@@ -83,6 +83,7 @@ impl Shop {
             page("persons", "persons"),
             page("person", "persons?id=ada"),
             page("person-unknown", "persons?id=nobody"),
+            page("person-erase", "persons/erase?id=ada"),
             page("members", "members"),
             page("live", "live"),
             page("live-nothing", "live?event=no_such_event"),

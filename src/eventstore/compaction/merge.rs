@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use super::masks::Masked;
 use crate::eventstore::format::{
     Columns, FormatError, JoinInput, ObjectBytes, ObjectFacts, ObjectReader, PartSet, RowBatches, RowRanges,
     RunWriter, SegmentPlan, SegmentWriter, StoredRow, Want, WriteOptions, join_segments, write_segment,
@@ -48,6 +49,14 @@ impl Output {
     }
 }
 
+/// What a merge comes to.
+pub(super) struct Merged {
+    /// None when all rows were those of masked persons.
+    pub outputs: Vec<Output>,
+    /// Rows of masked persons that were left out.
+    pub dropped: u64,
+}
+
 /// The rows of one input, in its order.
 struct Source {
     batches: RowBatches,
@@ -69,12 +78,13 @@ impl Source {
 }
 
 /// Gives the rows of all inputs in the order of `key`; equal keys in the order of inputs. The inputs
-/// are each in that order already.
+/// are each in that order already. Rows of masked persons are not given; how many.
 fn merge<K: Ord + Copy>(
     inputs: &[Input],
+    masked: &Masked,
     key: impl Fn(&StoredRow) -> K,
     mut give: impl FnMut(StoredRow) -> Result<(), FormatError>,
-) -> Result<(), FormatError> {
+) -> Result<u64, FormatError> {
     let all = Want { columns: Columns::All, rows: RowRanges::All };
     let mut sources = Vec::with_capacity(inputs.len());
     let mut heads: Vec<Option<StoredRow>> = Vec::with_capacity(inputs.len());
@@ -88,34 +98,40 @@ fn merge<K: Ord + Copy>(
         sources.push(source);
     }
     let expected: u64 = inputs.iter().map(|input| input.facts.rows).sum();
-    let mut given = 0;
+    let (mut given, mut dropped) = (0, 0);
     while let Some(Reverse((_, n))) = next.pop() {
         let following = sources[n].next()?;
         next.extend(following.as_ref().map(|row| Reverse((key(row), n))));
         if let Some(row) = std::mem::replace(&mut heads[n], following) {
-            give(row)?;
-            given += 1;
+            if masked.has(&row) {
+                dropped += 1;
+            } else {
+                give(row)?;
+                given += 1;
+            }
         }
     }
     // What compaction retires must be in what it writes, to the row.
-    if given != expected {
-        return Err(FormatError::Corrupt(format!("{given} rows where the catalogue has {expected}")));
+    if given + dropped != expected {
+        let found = given + dropped;
+        return Err(FormatError::Corrupt(format!("{found} rows where the catalogue has {expected}")));
     }
-    Ok(())
+    Ok(dropped)
 }
 
 /// Segments of one project into one; into several only where rows are too big for one.
 pub(super) fn merge_segments(
     project_id: ProjectId,
     inputs: &[Input],
+    masked: &Masked,
     options: &WriteOptions,
-) -> Result<Vec<Output>, FormatError> {
+) -> Result<Merged, FormatError> {
     let output = |object| Output { project_id: Some(project_id), object };
     let raw_bytes: u64 = inputs.iter().map(|input| input.facts.raw_bytes).sum();
-    if raw_bytes < OUTPUT_RAW_BYTES_MAX {
+    if raw_bytes < OUTPUT_RAW_BYTES_MAX && masked.is_empty() {
         let columns: Vec<_> = inputs.iter().map(Input::columns).collect();
         if let Some(object) = join_segments(project_id, &columns, options)? {
-            return Ok(vec![output(object)]);
+            return Ok(Merged { outputs: vec![output(object)], dropped: 0 });
         }
     }
     let mut plan = SegmentPlan::new(options);
@@ -124,7 +140,7 @@ pub(super) fn merge_segments(
     }
     let mut outputs = Vec::new();
     let mut writer: Option<SegmentWriter> = None;
-    merge(inputs, StoredRow::segment_key, |row| {
+    let dropped = merge(inputs, masked, StoredRow::segment_key, |row| {
         if writer.as_ref().is_some_and(|writer| writer.raw_bytes() >= OUTPUT_RAW_BYTES_MAX)
             && let Some(full) = writer.take()
         {
@@ -141,16 +157,17 @@ pub(super) fn merge_segments(
     if let Some(writer) = writer {
         outputs.push(output(writer.finish()?));
     }
-    Ok(outputs)
+    Ok(Merged { outputs, dropped })
 }
 
 /// Runs into segments for those projects that have `rows_min` rows in them, and one run for all
 /// others. `rows_min` 0: everything goes into segments.
 pub(super) fn merge_runs(
     inputs: &[Input],
+    masked: &Masked,
     rows_min: u64,
     options: &WriteOptions,
-) -> Result<Vec<Output>, FormatError> {
+) -> Result<Merged, FormatError> {
     let leaving = projects_with(inputs, rows_min);
     let mut rows_of_run = 0;
     let mut raw_bytes = 0;
@@ -168,10 +185,10 @@ pub(super) fn merge_runs(
         waiting_bytes: 0,
         outputs: Vec::new(),
     };
-    merge(inputs, StoredRow::run_key, |row| {
+    let dropped = merge(inputs, masked, StoredRow::run_key, |row| {
         if leaving.contains(&row.project_id) { target.wait(row) } else { target.stay(&row) }
     })?;
-    target.finish()
+    Ok(Merged { outputs: target.finish()?, dropped })
 }
 
 fn projects_with(inputs: &[Input], rows_min: u64) -> BTreeSet<ProjectId> {

@@ -5,12 +5,14 @@
 //! blocking thread ([`merge`]), uploads the outputs as `building`, and then, in one short transaction
 //! under the shard's `compact` lease, makes the outputs live and retires the inputs. All of it happens
 //! or nothing: a step that dies leaves `building` objects, which are given up after a while, and
-//! inputs that are as live as before. The set of rows never changes, and so no answer does.
+//! inputs that are as live as before. The set of rows never changes but for those of masked persons
+//! ([`masks`]), which no question sees, and so no answer does.
 //!
 //! [`Compactor::compact_shard`] makes steps until there is nothing to do; [`Compactor::run`] goes
 //! round the shards for as long as the process lives.
 
 mod choose;
+mod masks;
 mod merge;
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,8 @@ use crate::telemetry::Metrics;
 
 pub use choose::CompactionOptions;
 use choose::{Candidate, Merge, level};
-use merge::{Input, Output};
+use masks::{MaskWork, Masked, SeenMasks};
+use merge::{Input, Merged};
 
 /// Steps of one shard before the next shard has its turn.
 const STEPS_PER_TURN: u32 = 32;
@@ -79,12 +82,26 @@ pub struct Compacted {
     pub outputs: u64,
     pub rows: u64,
     pub deleted: u64,
+    /// Rows of masked persons that were left out.
+    pub dropped: u64,
+}
+
+/// Why objects are written again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Why {
+    /// There are many of their size, or they are old.
+    Size,
+    /// They hold persons who are masked.
+    Masked,
+    /// Among them one who was erased: what is replaced goes soon.
+    Erased,
 }
 
 #[derive(Clone)]
 struct CompactionMetrics {
     objects: prometheus::IntCounterVec,
     rows: prometheus::IntCounter,
+    dropped: prometheus::IntCounter,
     merges: prometheus::IntCounterVec,
     rounds: prometheus::IntCounterVec,
     failures: prometheus::IntCounter,
@@ -100,6 +117,10 @@ impl CompactionMetrics {
                 &["outcome"],
             ),
             rows: metrics.counter("weir_compact_rows_total", "Rows written again by compaction."),
+            dropped: metrics.counter(
+                "weir_compact_dropped_rows_total",
+                "Rows of linked persons that were copied, and of erased ones, that compaction left out.",
+            ),
             merges: metrics.counters("weir_compact_merges_total", "Merges, by what was merged.", &["inputs"]),
             rounds: metrics.counters(
                 "weir_compact_rounds_total",
@@ -131,6 +152,7 @@ struct Seen {
     /// Objects whose rows are so big that merging them gave as many objects again.
     settled: HashSet<ObjectId>,
     tidied_at: HashMap<ShardNo, Millis>,
+    masks: HashMap<ShardNo, SeenMasks>,
 }
 
 impl Compactor {
@@ -206,19 +228,20 @@ impl Compactor {
     }
 
     /// Makes steps until there is nothing left to merge in the shard. Looks before it takes the
-    /// lease, so that an idle shard costs two reads and no write.
+    /// lease, so that an idle shard costs three reads and no write.
     pub async fn compact_shard(&self, db: &Db, shard_no: ShardNo) -> Result<Compacted, CompactionError> {
         let now = db.now_ms().await?;
         let mut done = Compacted::default();
-        let must_tidy = self.must_tidy(shard_no, now);
+        let mask_work = self.find_mask_work(db, shard_no, now).await?;
+        let must_tidy = self.must_tidy(shard_no, now) || mask_work.erasures.is_some();
         let first = self.find_merge(db, shard_no, now).await?;
-        if first.is_none() && !must_tidy {
+        if first.is_none() && !must_tidy && !mask_work.is_any() {
             return Ok(done);
         }
         let taken = leases::find_lease(db, shard_no, LeaseTask::Compact, self.holder, self.lease_ms);
         let Some(lease) = taken.await? else { return Ok(done) };
         let kept = KeptLease::keep(db.clone(), lease, self.lease_ms);
-        let result = self.make_steps(db, &lease, must_tidy, &mut done).await;
+        let result = self.make_steps(db, &lease, mask_work, must_tidy, &mut done).await;
         kept.end().await;
         leases::release(db, &lease).await?;
         result.map(|()| done)
@@ -228,14 +251,21 @@ impl Compactor {
         &self,
         db: &Db,
         lease: &Lease,
+        mask_work: MaskWork,
         must_tidy: bool,
         done: &mut Compacted,
     ) -> Result<(), CompactionError> {
+        if let Some(erasures) = mask_work.erasures {
+            self.erase_rows(db, lease, erasures, done).await?;
+        }
+        if mask_work.tidy {
+            self.tidy_masks(db, lease, done).await?;
+        }
         while done.steps < STEPS_PER_TURN {
             let now = db.now_ms().await?;
             // Again, under the lease: the list from before may be of another's time.
             let Some(merge) = self.find_merge(db, lease.shard_no, now).await? else { break };
-            self.step(db, lease, merge, done).await?;
+            self.step(db, lease, merge, Why::Size, done).await?;
         }
         if must_tidy {
             let now = db.now_ms().await?;
@@ -311,6 +341,7 @@ impl Compactor {
         db: &Db,
         lease: &Lease,
         merge: Merge,
+        why: Why,
         done: &mut Compacted,
     ) -> Result<(), CompactionError> {
         let timer = self.metrics.step_seconds.start_timer();
@@ -323,15 +354,16 @@ impl Compactor {
             inputs.push(load(db, lease.shard_no, kind, candidate).await?);
         }
         let rows: u64 = inputs.iter().map(|input| input.facts.rows).sum();
-        let must_leave = matches!(merge, Merge::Runs { to_segments: true, .. });
-        let outputs = self.merge(merge, inputs).await?;
+        let must_leave = why != Why::Size || matches!(merge, Merge::Runs { to_segments: true, .. });
+        let above = candidates.iter().map(|candidate| candidate.mask_version).min().unwrap_or(0);
+        let masked = self.masked_for(db, lease.shard_no, &inputs, above).await?;
+        let mask_version = masked.version;
+        let Merged { outputs, dropped } = self.merge(merge, inputs, masked).await?;
         let of_same_kind = outputs.iter().filter(|output| output.kind() == kind).count();
         if !must_leave && of_same_kind == outputs.len() && outputs.len() >= candidates.len() {
             self.seen().settled.extend(candidates.iter().map(|candidate| candidate.object_id));
             return Ok(());
         }
-        // Rows of masked persons are kept, so the new objects know no more than the least of the old.
-        let mask_version = candidates.iter().map(|c| c.mask_version).min().unwrap_or(0);
         let now = db.now_ms().await?;
         let mut placements = Vec::with_capacity(outputs.len());
         for output in outputs {
@@ -347,13 +379,28 @@ impl Compactor {
         }
         failpoint::hit("compact.after_parts");
         let retired: Vec<ObjectId> = candidates.iter().map(|candidate| candidate.object_id).collect();
-        replace(db, *lease, self.lease_ms, kind, retired, placements.clone()).await?;
+        let retired_at = match why {
+            Why::Size | Why::Masked => now,
+            Why::Erased => self.soon_deleted(now),
+        };
+        let lease_ms = self.lease_ms;
+        let replaced = replace(db, *lease, lease_ms, kind, (retired, retired_at), placements.clone()).await;
+        if let Err(error) = replaced {
+            // What was written for nothing goes at once: it may hold rows of somebody who was erased.
+            for placement in placements {
+                let _ =
+                    objects::discard(db, placement.kind(), lease.shard_no, placement.object_id, now).await;
+            }
+            return Err(error);
+        }
         failpoint::hit("compact.after_commit");
 
         done.steps += 1;
         done.inputs += candidates.len() as u64;
         done.outputs += placements.len() as u64;
         done.rows += rows;
+        done.dropped += dropped;
+        self.metrics.dropped.inc_by(dropped);
         timer.observe_duration();
         let inputs = match kind {
             ObjectKind::Run => "runs",
@@ -373,13 +420,20 @@ impl Compactor {
         Ok(())
     }
 
-    async fn merge(&self, merge: Merge, inputs: Vec<Input>) -> Result<Vec<Output>, CompactionError> {
+    async fn merge(
+        &self,
+        merge: Merge,
+        inputs: Vec<Input>,
+        masked: Masked,
+    ) -> Result<Merged, CompactionError> {
         let (options, rows_min) = (self.write, self.options.segment_rows_min);
         let merged = tokio::task::spawn_blocking(move || match merge {
             Merge::Runs { to_segments, .. } => {
-                merge::merge_runs(&inputs, if to_segments { 0 } else { rows_min }, &options)
+                merge::merge_runs(&inputs, &masked, if to_segments { 0 } else { rows_min }, &options)
             }
-            Merge::Segments { project_id, .. } => merge::merge_segments(project_id, &inputs, &options),
+            Merge::Segments { project_id, .. } => {
+                merge::merge_segments(project_id, &inputs, &masked, &options)
+            }
         });
         merged.await?.map_err(CompactionError::Merge)
     }
@@ -426,10 +480,9 @@ async fn replace(
     lease: Lease,
     lease_ms: u64,
     kind: ObjectKind,
-    inputs: Vec<ObjectId>,
+    (inputs, retired_at): (Vec<ObjectId>, Millis),
     outputs: Vec<Placement>,
 ) -> Result<(), CompactionError> {
-    let now = db.now_ms().await?;
     db.transaction_after(leases::enter(&lease, lease_ms), move |tx| {
         let (inputs, outputs) = (inputs.clone(), outputs.clone());
         Box::pin(async move {
@@ -444,7 +497,7 @@ async fn replace(
                 }
             }
             for &input in &inputs {
-                if !objects::retire(tx, kind, lease.shard_no, input, now).await? {
+                if !objects::retire(tx, kind, lease.shard_no, input, retired_at).await? {
                     return Err(CompactionError::Overtaken);
                 }
             }

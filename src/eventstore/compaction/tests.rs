@@ -1,4 +1,5 @@
 mod columns;
+mod masks;
 
 use super::*;
 use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, shown, store_run, store_segment, write_options};
@@ -99,7 +100,7 @@ on_both! {
             store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await;
         }
         let done = compactor(1).compact_shard(&db, SHARD).await.unwrap();
-        let expected = Compacted { steps: 1, inputs: 4, outputs: 1, rows: 400, deleted: 0 };
+        let expected = Compacted { steps: 1, inputs: 4, outputs: 1, rows: 400, deleted: 0, dropped: 0 };
         assert_eq!(done, expected);
         let segment = objects::list_all_segments(&db, SHARD).await.unwrap().remove(0);
         let input = load(&db, SHARD, ObjectKind::Segment, &Candidate::from(&segment)).await.unwrap();
@@ -164,17 +165,17 @@ on_both! {
         assert_eq!(shown(&db, PROJECT).await, before);
 
         let stale = Lease { fence: lease.fence - 1, ..lease };
-        let lost = replace(&db, stale, 60_000, ObjectKind::Run, vec![input], vec![output]).await;
+        let lost = replace(&db, stale, 60_000, ObjectKind::Run, (vec![input], 1_000), vec![output]).await;
         assert!(matches!(lost, Err(CompactionError::Overtaken)));
         let absent = ObjectId([8; 16]);
-        let lost = replace(&db, lease, 60_000, ObjectKind::Run, vec![input, absent], vec![output]).await;
+        let lost = replace(&db, lease, 60_000, ObjectKind::Run, (vec![input, absent], 1_000), vec![output]).await;
         assert!(matches!(lost, Err(CompactionError::Overtaken)));
         assert_eq!(shown(&db, PROJECT).await, before);
         assert_eq!(counts(&db).await, (1, 0));
 
-        replace(&db, lease, 60_000, ObjectKind::Run, vec![input], vec![output]).await.unwrap();
+        replace(&db, lease, 60_000, ObjectKind::Run, (vec![input], 1_000), vec![output]).await.unwrap();
         assert_eq!(shown(&db, PROJECT).await, before);
-        let again = replace(&db, lease, 60_000, ObjectKind::Run, vec![input], vec![output]).await;
+        let again = replace(&db, lease, 60_000, ObjectKind::Run, (vec![input], 1_000), vec![output]).await;
         assert!(matches!(again, Err(CompactionError::Overtaken)));
         assert_eq!(shown(&db, PROJECT).await, before);
     }

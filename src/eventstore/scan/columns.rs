@@ -109,6 +109,14 @@ impl ColumnCache {
         known
     }
 
+    /// Forgets all, after an erasure.
+    pub fn clear(&self) {
+        if let Some(columns) = &self.columns {
+            columns.clear();
+            self.metrics.bytes.set(0);
+        }
+    }
+
     /// Keeps what was read of an object, whole, with these properties.
     pub fn keep(&self, object: &ListedObject, properties: &[String], block: &RowBlock) {
         let Some(columns) = self.columns.as_ref().filter(|_| is_kept(object)) else { return };

@@ -152,6 +152,12 @@ impl Scanner {
         self.metrics.question_bytes.observe(bytes as f64);
     }
 
+    /// Forgets the columns that are kept, after an erasure: objects that are gone would leave only as
+    /// others come.
+    pub fn forget_columns(&self) {
+        self.columns.clear();
+    }
+
     pub async fn scan(&self, db: &Db, request: &ScanRequest) -> Result<ShardRows, ScanError> {
         for _ in 0..ATTEMPTS {
             let listing = Listing::read(db, request).await?;

@@ -74,12 +74,12 @@ impl LinkChanges {
         for waiting in &self.waits {
             let WaitingLink { project_id, distinct_id, target_id } = waiting.clone();
             let link = Link { distinct_id, target_id, target_shard: None, state: LinkState::Recorded };
-            links::put_link(tx, shard_no, project_id, &link, now).await?;
+            links::put_link(tx, shard_no, project_id, &link, None, now).await?;
             links::wait(tx, shard_no, waiting, now).await?;
         }
         let mut done: BTreeMap<ProjectId, Vec<String>> = BTreeMap::new();
         for Start { project_id, link, target_shard, person_no } in &self.starts {
-            links::put_link(tx, shard_no, *project_id, link, now).await?;
+            links::put_link(tx, shard_no, *project_id, link, *person_no, now).await?;
             match *person_no {
                 Some(person_no) => {
                     masks::insert(tx, shard_no, *project_id, person_no, "moved", now).await?;
@@ -93,7 +93,7 @@ impl LinkChanges {
             links::end(tx, shard_no, project_id, &ids).await?;
         }
         for (project_id, link) in &self.dropped {
-            links::put_link(tx, shard_no, *project_id, link, now).await?;
+            links::put_link(tx, shard_no, *project_id, link, None, now).await?;
         }
         Ok(())
     }

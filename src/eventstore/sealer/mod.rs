@@ -7,6 +7,7 @@
 
 mod doubts;
 mod duplicates;
+mod erased;
 mod homes;
 mod links;
 mod moves;
@@ -33,6 +34,7 @@ use crate::telemetry::Metrics;
 
 use doubts::Doubts;
 use duplicates::OpenedCache;
+use erased::ErasedIds;
 pub use homes::Homes;
 pub use moves::ChunkLimits;
 pub use pass::{LINK_EVENT, PassOutcome};
@@ -191,6 +193,7 @@ impl SealMetrics {
             ("link", outcome.links),
             ("relayed", outcome.relayed),
             ("broken", outcome.broken),
+            ("erased", outcome.erased),
         ] {
             self.events.with_label_values(&[name]).inc_by(events);
         }
@@ -403,6 +406,7 @@ impl Sealer {
             days: DaysCache::new(self.context.persons_cache_entries_max / shards),
             opened: OpenedCache::new(FILTERS_BYTES_MAX / shards),
             unlinked: Default::default(),
+            erased: ErasedIds::new(self.shards.installation_id()),
             moves: moves::SeenMoves::new(),
         };
         worker.held = Some((lease, memory));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::doubts::{self, Broken, Doubts, Sift};
 use super::duplicates::{self, Identity, OpenedCache, Probe};
+use super::erased::ErasedIds;
 use super::links::{self, LinkChanges, Pointers, SaidLink};
 use super::moves;
 use super::persons::{self, PersonsCache, ProjectPersons};
@@ -34,6 +35,8 @@ pub struct ShardMemory {
     pub opened: OpenedCache,
     /// Projects without links in this shard.
     pub unlinked: FastSet<ProjectId>,
+    /// Whose events are dropped.
+    pub erased: ErasedIds,
     /// When each move was first seen.
     pub moves: moves::SeenMoves,
 }
@@ -55,6 +58,8 @@ pub struct PassOutcome {
     pub started: u64,
     /// Events and whole batches that cannot be sealed and were put aside.
     pub broken: u64,
+    /// Events of persons who were erased.
+    pub erased: u64,
     /// Whether the journal had more than one pass takes.
     pub more: bool,
 }
@@ -128,11 +133,14 @@ async fn seal(
 ) -> Result<PassOutcome, SealError> {
     let shard_no = lease.shard_no;
     let now = context.clock.now_ms();
-    let Content { events, broken, batch_ids, inserted_at, held_back: _ } = content;
+    let Content { mut events, broken, batch_ids, inserted_at, held_back: _ } = content;
+    // Before anything that is to obey the masks is read.
+    let mask_version = memory.erased.mask_version(db, shard_no).await?;
     let mut outcome = PassOutcome {
         batches: batch_ids.len() as u64,
         events: events.len() as u64,
         broken: broken.len() as u64,
+        erased: memory.erased.drop_erased(db, &mut events).await?,
         ..PassOutcome::default()
     };
     let mut by_project: BTreeMap<ProjectId, Vec<Event>> = BTreeMap::new();
@@ -204,7 +212,7 @@ async fn seal(
         outcome.traits_dropped += changes.traits_dropped;
         profiles.insert(*project_id, changes);
     }
-    let made = write_objects(context, shard_no, rows).await?;
+    let made = write_objects(context, shard_no, mask_version, rows).await?;
     let mut objects_made = Vec::new();
     // What is rolled back leaves no parts behind that somebody would have to clear away.
     if ending == Ending::Commit {
@@ -228,13 +236,17 @@ async fn seal(
         ending,
     });
     let shared = closing.clone();
-    db.transaction_after(leases::enter(lease, context.lease_ms), move |tx| {
+    let closed = db.transaction_after(leases::enter(lease, context.lease_ms), move |tx| {
         let closing = shared.clone();
         Box::pin(async move { closing.run(tx).await })
-    })
-    .await?;
+    });
+    if let Err(error) = closed.await {
+        closing.discard(db).await;
+        return Err(error);
+    }
     failpoint::hit("seal.after_commit");
     if outcome.started > 0 {
+        memory.erased.masks_were_set();
         failpoint::hit("link.after_mask");
     }
     for (project_id, persons) in &closing.projects {
@@ -401,6 +413,7 @@ async fn list_objects(
 async fn write_objects(
     context: &SealContext,
     shard_no: ShardNo,
+    mask_version: i64,
     rows: BTreeMap<ProjectId, Vec<StoredRow>>,
 ) -> Result<Vec<NewObject>, SealError> {
     let (segment_rows_min, segment_rows_max) = (context.segment_rows_min, context.segment_rows_max);
@@ -409,7 +422,7 @@ async fn write_objects(
     let written = tokio::task::spawn_blocking(move || -> Result<Vec<NewObject>, SealError> {
         let place = |project_id, object| {
             let object_id = ObjectId::random(&*random);
-            Placement { object_id, shard_no, project_id, tier: 0, mask_version: 0 }.place(object)
+            Placement { object_id, shard_no, project_id, tier: 0, mask_version }.place(object)
         };
         let mut made = Vec::new();
         let mut mixed = Vec::new();
@@ -450,6 +463,17 @@ struct Closing {
 }
 
 impl Closing {
+    /// What was uploaded for nothing goes at once: it may hold rows of somebody who is being erased.
+    async fn discard(&self, db: &Db) {
+        for &(kind, object_id) in &self.objects {
+            let discarded = objects::discard(db, kind, self.lease.shard_no, object_id, self.now).await;
+            if let Err(error) = discarded {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(error, object.id = %object_id, "left for compaction to give up");
+            }
+        }
+    }
+
     async fn run(&self, tx: &mut Tx) -> Result<(), SealError> {
         use crate::storage::server::persons as stored;
         let shard_no = self.lease.shard_no;

@@ -1,5 +1,6 @@
 //! Passes over real journals, on both back ends.
 
+mod erased;
 mod profiles;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, Store
 use crate::model::ProjectId;
 use crate::model::{
     BatchId, DAY_MS, Event, EventId, ManualClock, PropertyRef, PropertyValue, ReplicaId, SeededRandom,
-    TimeSource,
+    ServerId, TimeSource,
 };
 use crate::storage::Statement;
 use crate::storage::batch::{BatchEncoder, encode_event};
@@ -23,6 +24,7 @@ use crate::storage::server::{leases::LeaseTask, objects};
 
 const SHARD: ShardNo = ShardNo(1);
 const PROJECT: ProjectId = ProjectId(3);
+const INSTALLATION: ServerId = ServerId([7; 16]);
 
 fn context(segment_rows_min: usize) -> SealContext {
     SealContext {
@@ -49,6 +51,7 @@ fn memory() -> ShardMemory {
         days: DaysCache::new(100),
         opened: OpenedCache::new(1 << 20),
         unlinked: Default::default(),
+        erased: ErasedIds::new(INSTALLATION),
         moves: Default::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! The API over HTTP, with a question kind that does what it is asked.
 
 mod catalogue;
+mod erasure;
 mod following;
 mod persons;
 
@@ -112,7 +113,7 @@ impl Api {
                 run_max: Duration::from_secs(60),
             },
             metrics: Metrics::default(),
-            kinds: vec![kind.clone()],
+            kinds: vec![kind.clone(), Arc::new(erasure::Waits)],
         });
         let data = web::Data::new(tickets.clone());
         let register = Arc::new(move |config: &mut web::ServiceConfig| {

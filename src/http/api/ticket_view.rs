@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::erasure::{ERASURE, shown_body};
 use crate::http::ApiError;
 use crate::model::Millis;
 use crate::tickets::{Ticket, TicketState, Tickets};
@@ -20,6 +21,9 @@ pub struct TicketView {
     pub state: &'static str,
     /// What was asked, in its canonical form; `null` for kinds that are not questions.
     pub question: Option<Box<RawValue>>,
+    /// Who is being erased; only in a ticket of that kind, and only until it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<serde_json::Value>,
     pub progress: ProgressView,
     /// 1 is next; `null` unless it waits.
     pub queue_position: Option<u32>,
@@ -82,6 +86,7 @@ impl TicketView {
             kind: ticket.kind.clone(),
             state: ticket.state.as_str(),
             question: if is_question { Some(raw(&ticket.body)?) } else { None },
+            erasure: if ticket.kind == ERASURE { shown_body(&ticket.body) } else { None },
             progress: ProgressView {
                 shards_done: ticket.progress.shards_done,
                 shards_total: ticket.progress.shards_total,
@@ -104,7 +109,7 @@ impl TicketView {
             links: LinksView {
                 result: (ticket.state == TicketState::Succeeded).then(|| format!("{this}/result")),
                 events: (!is_final).then(|| format!("{this}/events")),
-                cancel: (!is_final).then(|| format!("{this}/cancel")),
+                cancel: (!is_final && !ticket.is_owed).then(|| format!("{this}/cancel")),
                 this,
             },
         })

@@ -15,10 +15,12 @@ use serde_json::Value;
 
 use super::result_format::{Cursor, Page, PageLimits, ResultFormat, page};
 use super::ticket_view::{TicketView, address, etag, json, version_of};
+use crate::analysis::QUESTION;
+use crate::erasure::ERASURE;
 use crate::http::extract::{Caller, CallerId, JsonBody, Params};
 use crate::http::web::tickets::require_cancel;
 use crate::http::{ApiError, ErrorCode, FieldError};
-use crate::model::{ProjectId, TicketId};
+use crate::model::{ProjectId, Role, TicketId};
 use crate::tickets::{Submit, SubmitError, Ticket, TicketError, Tickets, WAIT_MAX, WaitFor};
 
 pub use super::ticket_events::ticket_events;
@@ -42,7 +44,8 @@ const RETRY_AFTER_SECS_MAX: u64 = 10;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitTicket {
-    question: Value,
+    question: Option<Value>,
+    erasure: Option<Value>,
 }
 
 /// `POST /api/v1/tickets`: 200 when it is done within `Prefer: wait=…`, else 202 and where to look.
@@ -52,14 +55,22 @@ pub async fn submit_ticket(
     request: HttpRequest,
     body: JsonBody<SubmitTicket>,
 ) -> Result<HttpResponse, ApiError> {
+    let (kind, asked) = match (body.0.question, body.0.erasure) {
+        (Some(question), None) => (QUESTION, question),
+        (None, Some(erasure)) => {
+            caller.require(Role::Editor)?;
+            (ERASURE, erasure)
+        }
+        _ => return Err(ApiError::malformed("Send either a question or an erasure.")),
+    };
     let submit = Submit {
         project_id: caller.project_id(),
-        kind: "question".to_owned(),
-        body: body.0.question,
+        kind: kind.to_owned(),
+        body: asked,
         idempotency_key: idempotency_key(request.headers())?,
         created_by: caller.id.to_string(),
     };
-    let submitted = tickets.submit(submit).await.map_err(submit_error)?;
+    let submitted = tickets.submit(submit).await.map_err(|error| submit_error(kind, error))?;
     let mut ticket = submitted.ticket;
     let wait = preferred_wait(request.headers());
     if !ticket.state.is_final() && !wait.is_zero() {
@@ -327,17 +338,18 @@ pub(super) fn invalid_parameter(name: &str, detail: String) -> ApiError {
     ApiError::new(ErrorCode::Invalid, format!("The parameter {name} is not valid.")).with_errors(errors)
 }
 
-fn submit_error(error: SubmitError) -> ApiError {
+pub fn submit_error(kind: &str, error: SubmitError) -> ApiError {
     match error {
         SubmitError::Invalid(invalid) => {
             let errors = invalid.errors.into_iter();
             let errors = errors
-                .map(|(pointer, detail)| FieldError { pointer: format!("/question{pointer}"), detail })
+                .map(|(pointer, detail)| FieldError { pointer: format!("/{kind}{pointer}"), detail })
                 .collect();
             ApiError::new(ErrorCode::Invalid, invalid.detail).with_errors(errors)
         }
         SubmitError::UnknownKind(_) => {
-            ApiError::new(ErrorCode::Unavailable, "This process does not take questions.").with_source(error)
+            ApiError::new(ErrorCode::Unavailable, "This process does not take such tickets.")
+                .with_source(error)
         }
         SubmitError::IdempotencyKeyReused => {
             let detail = "This Idempotency-Key was sent before with another request.";
@@ -359,6 +371,10 @@ pub(super) fn ticket_error(error: TicketError) -> ApiError {
         TicketError::Gone => {
             let detail = "The ticket has expired and its result was deleted. Ask again.";
             ApiError::new(ErrorCode::Gone, detail)
+        }
+        TicketError::NotCancellable => {
+            let detail = "An erasure goes on until it is done: what is gone does not come back.";
+            ApiError::new(ErrorCode::Conflict, detail)
         }
         TicketError::NoResult => ApiError::new(ErrorCode::Conflict, "The ticket has no result."),
         TicketError::Storage(error) => error.into(),

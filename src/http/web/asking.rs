@@ -102,7 +102,12 @@ impl Asking<'_> {
                 let same = ticket.kind == QUESTION && body == Some(question.canonical());
                 Ok(same.then_some(ticket))
             }
-            Err(TicketError::NotFound | TicketError::Gone | TicketError::NoResult) => Ok(None),
+            Err(
+                TicketError::NotFound
+                | TicketError::Gone
+                | TicketError::NoResult
+                | TicketError::NotCancellable,
+            ) => Ok(None),
             Err(TicketError::Storage(error)) => Err(error.into()),
         }
     }
@@ -141,7 +146,7 @@ impl Asking<'_> {
 fn failed(ticket: Option<Ticket>, error: TicketError) -> Result<Outcome, ApiError> {
     match error {
         TicketError::Storage(error) => Err(error.into()),
-        TicketError::NotFound | TicketError::Gone | TicketError::NoResult => {
+        TicketError::NotFound | TicketError::Gone | TicketError::NoResult | TicketError::NotCancellable => {
             Ok(Outcome::Failed { ticket, detail: "Its answer has expired.".to_owned() })
         }
     }

@@ -6,6 +6,7 @@ pub mod ask;
 pub mod asking;
 pub mod assets;
 pub mod chart;
+pub mod erase_person;
 pub mod format;
 pub mod frame;
 pub mod index;

@@ -13,6 +13,7 @@ use crate::eventstore::person::{PersonEvents, PersonRequest, read_person};
 use crate::eventstore::recent::{RecentFilter, list_recent};
 use crate::http::extract::ProjectPage;
 use crate::http::{ApiError, HttpState};
+use crate::model::Role;
 
 /// Recent events that the list of recent persons is taken from.
 const RECENT_MAX: usize = 300;
@@ -58,7 +59,8 @@ pub async fn show(
     let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let profile = profile(&found);
     let rows = found.events.into_iter().map(live::row).collect();
-    let page = PersonPage { frame, id, profile, rows, more: found.more };
+    let may_erase = project.role >= Role::Editor;
+    let page = PersonPage { frame, id, profile, rows, more: found.more, may_erase };
     Ok(views::respond(status, &page)?)
 }
 

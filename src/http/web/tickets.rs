@@ -12,6 +12,7 @@ use super::{
     views::{self, Frame, Nav, Note, TicketPage, TicketRow, TicketsPage},
 };
 use crate::{
+    erasure::{ERASURE, shown_body},
     http::{
         ApiError, HttpState,
         extract::{CsrfForm, ProjectPage},
@@ -120,6 +121,7 @@ fn ticket_id(text: &str) -> Result<TicketId, ApiError> {
 
 fn in_api_words(error: TicketError) -> ApiError {
     match error {
+        TicketError::NotCancellable => ApiError::forbidden("An erasure goes on until it is done."),
         TicketError::NotFound | TicketError::Gone | TicketError::NoResult => {
             ApiError::not_found("There is no such ticket in this project, or it has expired.")
         }
@@ -129,7 +131,11 @@ fn in_api_words(error: TicketError) -> ApiError {
 
 fn row(ticket: &Ticket) -> TicketRow {
     let question: Value = serde_json::from_slice(&ticket.body).unwrap_or_default();
-    let title = if ticket.kind == "question" { in_words(&question) } else { ticket.kind.clone() };
+    let title = match ticket.kind.as_str() {
+        "question" => in_words(&question),
+        ERASURE => "Erasure of a person".to_owned(),
+        other => other.to_owned(),
+    };
     let (progress, progress_text) = match ticket.state.is_final() {
         true => (None, String::new()),
         false => {
@@ -151,7 +157,11 @@ fn row(ticket: &Ticket) -> TicketRow {
 }
 
 fn page(frame: Frame, ticket: &Ticket, may_cancel: bool) -> TicketPage {
-    let question: Option<Value> = serde_json::from_slice(&ticket.body).ok();
+    let question: Option<Value> = match ticket.kind.as_str() {
+        // While it runs the body says more than anybody should see, and afterwards it is the receipt.
+        ERASURE => shown_body(&ticket.body).or_else(|| serde_json::from_slice(&ticket.body).ok()),
+        _ => serde_json::from_slice(&ticket.body).ok(),
+    };
     let text = question.as_ref().and_then(|json| serde_json::to_string_pretty(json).ok()).unwrap_or_default();
     let mut notes = asking::notes(std::iter::once(ticket));
     if let Some(error) = &ticket.error {
@@ -169,10 +179,17 @@ fn page(frame: Frame, ticket: &Ticket, may_cancel: bool) -> TicketPage {
         queue_position: ticket.queue_position.map(|position| u64::from(position.saturating_sub(1))),
         as_of: ticket.as_of,
         expires_at: ticket.state.is_final().then_some(ticket.expires_at),
+        question_heading: match (ticket.kind.as_str(), ticket.state.is_final()) {
+            (ERASURE, true) => "Receipt",
+            (ERASURE, false) => "Person",
+            _ => "Question",
+        },
         question: text,
         answer_href,
         events_href: (!ticket.state.is_final()).then(|| asking::events_href(ticket)),
-        can_cancel: may_cancel && matches!(ticket.state, TicketState::Queued | TicketState::Running),
+        can_cancel: may_cancel
+            && !ticket.is_owed
+            && matches!(ticket.state, TicketState::Queued | TicketState::Running),
         frame,
     }
 }

@@ -40,6 +40,18 @@ on_both! {
 }
 
 on_both! {
+    async fn only_the_named_failed_events_are_deleted(db: Db) {
+        let all: Vec<_> = (1..=4).map(|n| failed(n, 1)).collect();
+        failed_events::insert(&db, &all).await.unwrap();
+        assert_eq!(failed_events::delete(&db, &[]).await.unwrap(), 0);
+        let ids = [all[0].failed_id, all[2].failed_id, BatchId([99; 16])];
+        assert_eq!(failed_events::delete(&db, &ids).await.unwrap(), 2);
+        let left = failed_events::list_latest(&db, ProjectId(1), 9).await.unwrap();
+        assert_eq!(left, [all[3].clone(), all[1].clone()]);
+    }
+}
+
+on_both! {
     async fn failed_events_are_paged_and_counted_by_reason(db: Db) {
         let mut all: Vec<_> = (1..=6).map(|n| failed(n, 1)).chain([failed(100, 2)]).collect();
         for event in all.iter_mut().filter(|event| event.failed_at % 2 == 0) {

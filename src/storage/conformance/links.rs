@@ -17,7 +17,7 @@ async fn put(db: &Db, link: Link) {
     let put: Result<(), StorageError> = db
         .transaction(move |tx| {
             let link = link.clone();
-            Box::pin(async move { links::put_link(tx, SHARD, PROJECT, &link, 50).await })
+            Box::pin(async move { links::put_link(tx, SHARD, PROJECT, &link, None, 50).await })
         })
         .await;
     put.unwrap();

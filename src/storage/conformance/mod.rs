@@ -8,10 +8,12 @@
 //! MySQL half fails, it is never left out.
 
 mod access;
+mod erasure;
 mod failed_events;
 mod journal;
 mod leases;
 mod links;
+mod masks;
 mod objects;
 mod overview;
 mod persons;

@@ -102,6 +102,26 @@ pub async fn update_project(
     Ok(db.execute(&UPDATE, values![name, time_zone, project_id]).await? > 0)
 }
 
+static RAISE_ERASURE_EPOCH: Statement = statement!(
+    "projects.raise_erasure_epoch",
+    "UPDATE projects SET erasure_epoch = erasure_epoch + 1 WHERE project_id = ?"
+);
+static SUM_ERASURE_EPOCHS: Statement = statement!(
+    "projects.sum_erasure_epochs",
+    "SELECT CAST(COALESCE(SUM(erasure_epoch), 0) AS SIGNED) FROM projects"
+);
+
+/// Tells all replicas that something they may have in memory is not to be there any more.
+pub async fn raise_erasure_epoch(db: &Db, project_id: ProjectId) -> Result<(), StorageError> {
+    db.execute(&RAISE_ERASURE_EPOCH, values![project_id]).await?;
+    Ok(())
+}
+
+/// Rises whenever that of any project does.
+pub async fn sum_erasure_epochs(db: &Db) -> Result<i64, StorageError> {
+    db.fetch_optional(&SUM_ERASURE_EPOCHS, vec![]).await?.map_or(Ok(0), |row| row.i64(0))
+}
+
 pub async fn find_project(db: &Db, project_id: ProjectId) -> Result<Option<Project>, StorageError> {
     db.fetch_optional(&FIND, values![project_id]).await?.as_ref().map(project_of).transpose()
 }

@@ -9,6 +9,8 @@ use crate::values;
 
 /// Rows of one insert, seven binds each.
 const INSERT_ROWS_MAX: usize = 500;
+/// Ids in one statement. SQLite takes at most 500 parts of a compound SELECT.
+const IDS_PER_STATEMENT: usize = 200;
 /// What the column holds.
 const DETAIL_CHARS_MAX: usize = 1_000;
 
@@ -136,6 +138,25 @@ fn failed_of(row: &Row, project_id: ProjectId) -> Result<FailedEvent, StorageErr
         body: row.bytes(4)?.into(),
         failed_at: row.i64(5)?,
     })
+}
+
+// Joined with the list, as `journal.delete` is and for the same reason.
+static DELETE: Statement = statement!(
+    "failed_events.delete",
+    mysql: "DELETE failed_events FROM (SELECT * FROM ({rows}) AS listed) AS done STRAIGHT_JOIN failed_events \
+            ON failed_events.failed_id = done.failed_id",
+    sqlite: "DELETE FROM failed_events WHERE failed_id IN ({rows})",
+);
+
+/// Deletes these; how many there were.
+pub async fn delete(db: &Db, failed_ids: &[BatchId]) -> Result<u64, StorageError> {
+    let mut deleted = 0;
+    for some in failed_ids.chunks(IDS_PER_STATEMENT) {
+        let binds: Vec<Value> = some.iter().map(|&id| id.into()).collect();
+        let rows = DELETE.with_joined_rows("SELECT ? AS failed_id", " UNION ALL ", some.len());
+        deleted += db.execute(rows, binds).await?;
+    }
+    Ok(deleted)
 }
 
 static FIND_NTH: Statement = statement!(

@@ -180,6 +180,28 @@ pub async fn release(db: &Db, lease: &Lease) -> Result<(), StorageError> {
     Ok(())
 }
 
+static TAKE_AWAY: Statement = statement!(
+    "leases.take_away",
+    "UPDATE shard_leases SET holder = NULL, fence = fence + 1, connection_id = NULL, expires_at = 0 \
+     WHERE shard_no = ? AND task = ?"
+);
+
+/// In a transaction: ends the lease of whoever holds it, so that what they do now comes to nothing and
+/// whoever takes it next starts with nothing remembered. Nobody closes anything under this lease until
+/// the transaction ends.
+///
+/// Precondition: [`create`] was called.
+pub async fn take_away(tx: &mut Tx, shard_no: ShardNo, task: LeaseTask) -> Result<(), StorageError> {
+    tx.execute(&TAKE_AWAY, values![shard_no, task.name()]).await?;
+    Ok(())
+}
+
+/// Makes the row of a lease that nobody has taken yet.
+pub async fn create(db: &Db, shard_no: ShardNo, task: LeaseTask) -> Result<(), StorageError> {
+    db.execute(&CREATE, values![shard_no, task.name()]).await?;
+    Ok(())
+}
+
 static LOCK_FENCE: Statement = statement!(
     "leases.lock_fence",
     mysql: "SELECT fence FROM shard_leases WHERE shard_no = ? AND task = ? AND holder = ? FOR UPDATE",

@@ -86,25 +86,29 @@ pub async fn find_links(
 static PUT: Statement = statement!(
     "links.put",
     mysql: "INSERT INTO links (shard_no, project_id, distinct_id, target_id, target_shard, state, \
-            moving_after, linked_at) VALUES (?, ?, ?, ?, ?, ?, NULL, ?) \
-            ON DUPLICATE KEY UPDATE target_shard = VALUES(target_shard), state = VALUES(state)",
+            moving_after, linked_at, person_no) VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?) \
+            ON DUPLICATE KEY UPDATE target_shard = VALUES(target_shard), state = VALUES(state), \
+            person_no = COALESCE(VALUES(person_no), person_no)",
     sqlite: "INSERT INTO links (shard_no, project_id, distinct_id, target_id, target_shard, state, \
-             moving_after, linked_at) VALUES (?, ?, ?, ?, ?, ?, NULL, ?) \
-             ON CONFLICT DO UPDATE SET target_shard = excluded.target_shard, state = excluded.state",
+             moving_after, linked_at, person_no) VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?) \
+             ON CONFLICT DO UPDATE SET target_shard = excluded.target_shard, state = excluded.state, \
+             person_no = COALESCE(excluded.person_no, person_no)",
 );
 
-/// Writes a link, or the state of one. The target of a link never changes.
+/// Writes a link, or the state of one. The target of a link never changes, nor who was masked for it.
 pub async fn put_link(
     tx: &mut Tx,
     shard_no: ShardNo,
     project_id: ProjectId,
     link: &Link,
+    person_no: Option<PersonNo>,
     now: Millis,
 ) -> Result<(), StorageError> {
     let Link { distinct_id, target_id, target_shard, state } = link;
     let target_shard = target_shard.map_or(Value::Null, Value::from);
     let (distinct_id, target_id) = (distinct_id.as_str(), target_id.as_str());
-    let binds = values![shard_no, project_id, distinct_id, target_id, target_shard, state.name(), now];
+    let state = state.name();
+    let binds = values![shard_no, project_id, distinct_id, target_id, target_shard, state, now, person_no];
     tx.execute(&PUT, binds).await?;
     Ok(())
 }

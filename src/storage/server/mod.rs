@@ -1,5 +1,6 @@
 //! Statements of the server schema, one file a table.
 
+pub mod erasure;
 pub mod failed_events;
 pub mod journal;
 pub mod leases;
@@ -9,3 +10,4 @@ pub mod objects;
 pub mod overview;
 pub mod persons;
 pub mod profiles;
+pub mod tombstones;

@@ -118,7 +118,7 @@ on_both! {
         let dead = LeaseRequest { by: ReplicaId([9; 16]), now: NOW, until: NOW + 20_000 };
         stage.store.lease_next(dead, &["puppet"]).await.unwrap().unwrap();
         let shards: Vec<_> = (0..6).map(ShardNo).collect();
-        stage.store.insert_steps(ticket, "puppet", 1, &"work".into(), &shards).await.unwrap();
+        stage.store.insert_steps((ticket, 0), "puppet", 1, &"work".into(), &shards).await.unwrap();
         for n in 0..5 {
             let step = stage.store.lease_step(dead, &["puppet"]).await.unwrap().unwrap();
             if n < 3 {

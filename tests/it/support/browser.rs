@@ -47,4 +47,22 @@ impl Browser {
         assert_eq!(status.as_u16(), 200, "GET {url}: {text}");
         text
     }
+
+    /// Fills a form of a page; the status, and where it leads or what it says.
+    pub async fn submit(&self, page: &str, action: &str, fields: &[(&str, &str)]) -> (u16, String) {
+        let form = self.read(page).await;
+        let token = form.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let mut all = vec![("csrf", token.expect("a form has a token"))];
+        all.extend_from_slice(fields);
+        let body = serde_urlencoded::to_string(all).expect("a form of text");
+        let request = self.client.post(action).body(body);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.send().await.expect("a form is answered");
+        let status = answer.status().as_u16();
+        let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+        match location.map(str::to_owned) {
+            Some(location) => (status, location),
+            None => (status, answer.text().await.expect("a page is text")),
+        }
+    }
 }

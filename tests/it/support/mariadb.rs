@@ -33,7 +33,7 @@ impl MariaDb {
     async fn start_with(defaults: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let defaults = repository().join(defaults);
-        let mut install = Command::new("mariadb-install-db");
+        let mut install = command_in("mariadb-install-db", folder.path());
         install.arg(defaults_file(&defaults)).arg(data_dir(folder.path()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]).args(as_user());
         let installed = install.output().expect("mariadb-install-db runs; scripts/test installs it");
@@ -48,7 +48,7 @@ impl MariaDb {
         assert!(self.process.is_none(), "MariaDB runs already");
         let folder = self.folder.path();
         let users = repository().join("config/test/mariadb-users.sql");
-        let mut command = Command::new("mariadbd");
+        let mut command = command_in("mariadbd", folder);
         command.arg(defaults_file(&self.defaults)).arg(data_dir(folder)).args(as_user());
         command.arg("--bind-address=127.0.0.1");
         command.arg(format!("--port={}", self.port));
@@ -100,6 +100,14 @@ impl MariaDb {
     pub fn client_options(&self) -> String {
         format!("--host=127.0.0.1 --port={} --user=weir --password=weir", self.port)
     }
+}
+
+/// With temporary files of its own: a server that starts deletes those of others that it finds in a
+/// folder they share, and gives up when two do so at once.
+fn command_in(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env("TMPDIR", folder);
+    command
 }
 
 fn defaults_file(file: &Path) -> String {

@@ -15,6 +15,7 @@ mod mariadb;
 mod packages;
 mod process;
 mod redis;
+mod traces;
 mod weir;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ pub use mariadb::MariaDb;
 pub use packages::run_script;
 pub use process::Process;
 pub use redis::Redis;
+pub use traces::traces;
 pub use weir::{Installation, Weir};
 
 /// Asks `probe` again and again until it has something.

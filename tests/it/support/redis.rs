@@ -54,6 +54,14 @@ impl Redis {
         .await;
     }
 
+    /// Everything that it holds.
+    pub fn all_values(&self) -> Vec<Vec<u8>> {
+        let keys: Vec<String> = self.ask(&["KEYS", "*"]).expect("Redis answers");
+        let values =
+            keys.iter().map(|key| self.ask::<Option<Vec<u8>>>(&["GET", key]).expect("Redis answers"));
+        values.flatten().chain(keys.iter().map(|key| key.clone().into_bytes())).collect()
+    }
+
     /// Hears the wake-ups from now on.
     pub fn overhear(&self) -> Overheard {
         let client = Client::open(self.url()).expect("the address is one");

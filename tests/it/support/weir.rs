@@ -58,6 +58,16 @@ impl Installation {
         }
     }
 
+    /// All databases, as sqlx opens them.
+    pub fn databases(&self) -> Vec<String> {
+        let mut databases = self.servers();
+        // On MySQL the first server's database is the control database too.
+        if let Some((_, folder)) = self.environment.iter().find(|(key, _)| key == "WEIR__STORAGE__DATA_DIR") {
+            databases.push(format!("sqlite:{folder}/control.db"));
+        }
+        databases
+    }
+
     /// Runs a command to its end; what it printed. Fails the test when the command fails.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);

@@ -47,7 +47,7 @@ pub use live::{LiveFilter, LivePage, LiveRow};
 pub use login::LoginPage;
 pub use members::{MemberRow, MembersPage};
 pub use overview::{Figure, OverviewPage, TopList, TopRow, TopRows};
-pub use persons::{PersonPage, PersonsPage, Profile};
+pub use persons::{ErasePersonPage, PersonPage, PersonsPage, Profile};
 pub use projects::{ProjectForm, ProjectRow, ProjectsPage, SettingsPage, time_zone_names};
 pub use range::RangeBar;
 pub use rejected::{ReasonCount, RejectedPage, RejectedRow};

@@ -29,6 +29,17 @@ pub struct Profile {
     pub first_day: Option<String>,
 }
 
+/// `/p/{id}/persons/erase?id=…`.
+#[derive(Template)]
+#[template(path = "person_erase.html")]
+pub struct ErasePersonPage {
+    pub frame: Frame,
+    pub id: String,
+    /// Kept when it was something else.
+    pub typed: String,
+    pub error: Option<&'static str>,
+}
+
 /// `/p/{id}/persons?id=…`.
 #[derive(Template)]
 #[template(path = "person.html")]
@@ -42,6 +53,7 @@ pub struct PersonPage {
     pub rows: Vec<LiveRow>,
     /// There are older ones.
     pub more: bool,
+    pub may_erase: bool,
 }
 
 impl PersonPage {

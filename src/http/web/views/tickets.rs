@@ -72,7 +72,8 @@ pub struct TicketPage {
     pub queue_position: Option<u64>,
     pub as_of: Option<Millis>,
     pub expires_at: Option<Millis>,
-    /// The question as JSON, indented.
+    pub question_heading: &'static str,
+    /// The question as JSON, indented; of an erasure whom it is about, and later the receipt.
     pub question: String,
     /// Shows the answer, asked again from the same data or read from this ticket.
     pub answer_href: Option<String>,

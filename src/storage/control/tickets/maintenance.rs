@@ -11,6 +11,9 @@ use crate::values;
 /// How many tickets one pass looks at; the next pass takes the rest.
 const BATCH: u32 = 100;
 
+/// An owed ticket waits no longer than so many delays, however many runners it has seen die.
+const RESCUE_DELAYS_MAX: u32 = 60;
+
 static EXPIRED_LEASES: Statement = select!(
     "tickets.expired_leases",
     "WHERE state IN ('running', 'cancelling') AND lease_until < ? AND kind IN (?,?,?,?,?,?,?,?) \
@@ -109,8 +112,8 @@ impl TicketStore {
         rescued: &mut Rescued,
     ) -> Result<(), StorageError> {
         let deaths = ticket.runner_deaths + 1;
-        if ticket.state == TicketState::Running && deaths < rules.runner_deaths_max {
-            let run_after = now + rules.rescue_delay_ms * i64::from(deaths);
+        if ticket.state == TicketState::Running && (deaths < rules.runner_deaths_max || ticket.is_owed()) {
+            let run_after = now + rules.rescue_delay_ms * i64::from(deaths.min(RESCUE_DELAYS_MAX));
             let binds = values![run_after, ticket.ticket_id, ticket.fence, ticket.lease_until];
             if self.db.execute(&RESCUE, binds).await? == 1 {
                 rescued.queued.push(ticket.ticket_id);

@@ -10,6 +10,7 @@
 //!
 //! Times are handed in by the caller, in the control database's clock ([`crate::storage::DatabaseClock`]).
 
+mod erase;
 mod finish;
 mod maintenance;
 mod queue;
@@ -22,7 +23,7 @@ mod tests;
 pub use finish::{Failure, Finished, PART_BYTES_MAX, TicketResult};
 pub use maintenance::{MaintenanceRules, Rescued, Swept};
 pub use queue::{InsertAs, Inserted, LeaseRequest, Renewed};
-pub use row::{NewTicket, ResultRef, TicketProgress, TicketRow, TicketState};
+pub use row::{ATTEMPTS_UNLIMITED, NewTicket, ResultRef, TicketProgress, TicketRow, TicketState};
 pub use steps::{LeasedStep, STEP_BYTES_MAX, StepOutcome};
 
 use super::super::db::{Statement, statement};

@@ -54,6 +54,10 @@ pub struct TicketProgress {
     pub rows_total: u64,
 }
 
+/// As `attempts_max`: the ticket is owed. It is tried until it succeeds, however often it fails, is
+/// interrupted, or takes its runner with it, and nobody cancels it.
+pub const ATTEMPTS_UNLIMITED: u32 = i32::MAX as u32;
+
 /// Where a result's parts are: with the ticket whose run wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResultRef {
@@ -115,6 +119,12 @@ pub struct TicketRow {
     /// When a final ticket's result goes; before that, when the ticket fails as overdue.
     pub expires_at: Millis,
     pub sweep_at: Millis,
+}
+
+impl TicketRow {
+    pub fn is_owed(&self) -> bool {
+        self.attempts_max == ATTEMPTS_UNLIMITED
+    }
 }
 
 /// A SELECT of all columns in the order that [`read`] expects.

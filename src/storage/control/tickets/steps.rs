@@ -16,6 +16,8 @@ use crate::values;
 
 /// What a step may leave behind: one row within a statement of 4 MiB.
 pub const STEP_BYTES_MAX: usize = 3 << 20;
+/// Of a step's fence those that count its leases; above them stands the fence of the run that made it.
+const FENCE_BITS: u32 = 24;
 /// Rows of one INSERT.
 const STEPS_PER_INSERT: usize = 500;
 /// A ticket has a step a shard, and there are at most so many shards.
@@ -128,10 +130,11 @@ pub enum StepOutcome {
 
 impl TicketStore {
     /// Hands out one step a shard. Those of an earlier run with the same work stay as they are, except
-    /// that failed and incomplete ones are queued again.
+    /// that failed and incomplete ones are queued again. New ones begin with a fence that no step of an
+    /// earlier run has had: who still works on one that was deleted settles nothing.
     pub async fn insert_steps(
         &self,
-        ticket: TicketId,
+        (ticket, ticket_fence): (TicketId, u64),
         kind: &'static str,
         round_no: u32,
         work: &Bytes,
@@ -140,11 +143,12 @@ impl TicketStore {
         self.db.execute(&DELETE_OTHERS, values![ticket, round_no, work.clone()]).await?;
         self.db.execute(&AGAIN, values![ticket, round_no]).await?;
         for shards in shards.chunks(STEPS_PER_INSERT) {
-            let mut binds = Vec::with_capacity(shards.len() * 5);
+            let mut binds = Vec::with_capacity(shards.len() * 6);
             for &shard_no in shards {
-                binds.extend(values![ticket, round_no, shard_no, kind, work.clone()]);
+                let fence = ticket_fence << FENCE_BITS;
+                binds.extend(values![ticket, round_no, shard_no, kind, work.clone(), fence]);
             }
-            let row = "(?, ?, ?, ?, 'queued', ?, 0, 0, NULL, NULL, NULL)";
+            let row = "(?, ?, ?, ?, 'queued', ?, 0, ?, NULL, NULL, NULL)";
             self.db.execute(INSERT.with_rows(row, shards.len()), binds).await?;
         }
         Ok(())

@@ -92,6 +92,47 @@ async fn list_bare(db: &Db, kind: ObjectKind, shard_no: ShardNo) -> Result<Vec<O
     objects(kind, shard_no, &db.fetch_all(LIST_BARE.of(kind), values![shard_no, OBJECTS_MAX]).await?)
 }
 
+static LIST_BELOW: Pair = Pair {
+    run: statement!(
+        "runs.list_below",
+        "SELECT run_id, 0, events, bytes, parts, min_at, max_at, 0, mask_version, created_at, directory, \
+         state FROM runs WHERE shard_no = ? AND mask_version < ? ORDER BY mask_version, run_id LIMIT ?"
+    ),
+    segment: statement!(
+        "segments.list_below",
+        "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, \
+         created_at, facts, state FROM segments WHERE shard_no = ? AND mask_version < ? \
+         ORDER BY mask_version, segment_id LIMIT ?"
+    ),
+};
+
+/// An object in any state.
+#[derive(Clone, Debug)]
+pub struct ObjectInState {
+    pub object: ObjectRow,
+    pub is_live: bool,
+}
+
+/// Objects that do not obey all masks up to a version, whatever their state: those that are being
+/// written and those that wait to be deleted hold rows too. The least obedient first.
+pub async fn list_below(
+    db: &Db,
+    shard_no: ShardNo,
+    version: i64,
+    limit: usize,
+) -> Result<Vec<ObjectInState>, StorageError> {
+    let mut listed = Vec::new();
+    for kind in [ObjectKind::Run, ObjectKind::Segment] {
+        let rows = db.fetch_all(LIST_BELOW.of(kind), values![shard_no, version, limit]).await?;
+        for (object, row) in objects(kind, shard_no, &rows)?.into_iter().zip(&rows) {
+            listed.push(ObjectInState { object, is_live: row.text(11)? == "live" });
+        }
+    }
+    listed.sort_by_key(|listed| (listed.object.mask_version, listed.object.object_id));
+    listed.truncate(limit);
+    Ok(listed)
+}
+
 static FACTS: Pair = Pair {
     run: statement!("runs.directory", "SELECT directory FROM runs WHERE shard_no = ? AND run_id = ?"),
     segment: statement!("segments.facts", "SELECT facts FROM segments WHERE shard_no = ? AND segment_id = ?"),

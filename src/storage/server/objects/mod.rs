@@ -17,10 +17,14 @@ use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::Statement;
 
 pub use list::{
-    find_facts, list_all_segments, list_runs, list_runs_bare, list_runs_in, list_segments, list_segments_in,
+    ObjectInState, find_facts, list_all_segments, list_below, list_runs, list_runs_bare, list_runs_in,
+    list_segments, list_segments_in,
 };
 pub use parts::{find_headers, find_parts, find_parts_of};
-pub use states::{abandon, delete_retired, make_live, retire, upload};
+pub use states::{
+    abandon, delete_given_up, delete_retired, discard, give_up_below_in, hasten, make_live, raise_masks,
+    retire, upload,
+};
 
 /// Bytes of parts in one statement, in either direction.
 const STATEMENT_BYTES_MAX: usize = 4 << 20;

@@ -175,6 +175,124 @@ pub async fn abandon(
     Ok(abandoned)
 }
 
+static GIVE_UP_BELOW: Pair = Pair {
+    run: statement!(
+        "runs.give_up_below",
+        "UPDATE runs SET state = 'retired', retired_at = 0 \
+         WHERE shard_no = ? AND state = 'building' AND mask_version < ?"
+    ),
+    segment: statement!(
+        "segments.give_up_below",
+        "UPDATE segments SET state = 'retired', retired_at = 0 \
+         WHERE shard_no = ? AND state = 'building' AND mask_version < ?"
+    ),
+};
+
+/// Gives up what is being built without knowledge of the latest masks: it may hold a person who was
+/// just erased. Its builder finds out when it closes, and begins again. Nobody ever listed it, so it
+/// goes without a grace period: [`delete_given_up`].
+pub async fn give_up_below_in(tx: &mut Tx, shard_no: ShardNo, version: i64) -> Result<(), StorageError> {
+    for kind in [ObjectKind::Run, ObjectKind::Segment] {
+        tx.execute(GIVE_UP_BELOW.of(kind), values![shard_no, version]).await?;
+    }
+    Ok(())
+}
+
+/// Deletes up to 400 objects that were given up by [`give_up_below_in`]; how many.
+pub async fn delete_given_up(db: &Db, shard_no: ShardNo) -> Result<u64, StorageError> {
+    delete_retired(db, shard_no, 1).await
+}
+
+static HASTEN: Pair = Pair {
+    run: statement!(
+        "runs.hasten",
+        mysql: "UPDATE runs SET retired_at = LEAST(retired_at, ?) \
+                WHERE shard_no = ? AND run_id = ? AND state = 'retired'",
+        sqlite: "UPDATE runs SET retired_at = MIN(retired_at, ?) \
+                 WHERE shard_no = ? AND run_id = ? AND state = 'retired'",
+    ),
+    segment: statement!(
+        "segments.hasten",
+        mysql: "UPDATE segments SET retired_at = LEAST(retired_at, ?) \
+                WHERE shard_no = ? AND segment_id = ? AND state = 'retired'",
+        sqlite: "UPDATE segments SET retired_at = MIN(retired_at, ?) \
+                 WHERE shard_no = ? AND segment_id = ? AND state = 'retired'",
+    ),
+};
+
+/// Lets a retired object be deleted as if it had been retired at that time, unless it was earlier.
+pub async fn hasten(
+    db: &Db,
+    kind: ObjectKind,
+    shard_no: ShardNo,
+    object_id: ObjectId,
+    retired_at: Millis,
+) -> Result<(), StorageError> {
+    db.execute(HASTEN.of(kind), values![retired_at, shard_no, object_id]).await?;
+    Ok(())
+}
+
+static RAISE_MASKS: Pair = Pair {
+    run: statement!(
+        "runs.raise_masks",
+        "UPDATE runs SET mask_version = ? WHERE shard_no = ? AND run_id = ? AND mask_version < ?"
+    ),
+    segment: statement!(
+        "segments.raise_masks",
+        "UPDATE segments SET mask_version = ? WHERE shard_no = ? AND segment_id = ? AND mask_version < ?"
+    ),
+};
+
+/// Records that the object obeys all masks up to a version: it was looked through and holds none of
+/// those persons.
+pub async fn raise_masks(
+    db: &Db,
+    kind: ObjectKind,
+    shard_no: ShardNo,
+    object_id: ObjectId,
+    version: i64,
+) -> Result<(), StorageError> {
+    db.execute(RAISE_MASKS.of(kind), values![version, shard_no, object_id, version]).await?;
+    Ok(())
+}
+
+static GIVE_UP: Pair = Pair {
+    run: statement!(
+        "runs.give_up",
+        "UPDATE runs SET state = 'retired', retired_at = ? \
+         WHERE shard_no = ? AND run_id = ? AND state = 'building'"
+    ),
+    segment: statement!(
+        "segments.give_up",
+        "UPDATE segments SET state = 'retired', retired_at = ? \
+         WHERE shard_no = ? AND segment_id = ? AND state = 'building'"
+    ),
+};
+static STATE: Pair = Pair {
+    run: statement!("runs.state", "SELECT state FROM runs WHERE shard_no = ? AND run_id = ?"),
+    segment: statement!("segments.state", "SELECT state FROM segments WHERE shard_no = ? AND segment_id = ?"),
+};
+
+/// What its builder does with an object whose closing transaction failed: takes it away at once. One
+/// that became live after all, when only the answer was lost, stays.
+pub async fn discard(
+    db: &Db,
+    kind: ObjectKind,
+    shard_no: ShardNo,
+    object_id: ObjectId,
+    now: Millis,
+) -> Result<(), StorageError> {
+    db.execute(GIVE_UP.of(kind), values![now, shard_no, object_id]).await?;
+    // Somebody else may have given it up and deleted it while its last parts were still coming.
+    let state = db.fetch_optional(STATE.of(kind), values![shard_no, object_id]).await?;
+    let state = state.map(|row| row.text(0)).transpose()?;
+    if matches!(state.as_deref(), None | Some("retired")) {
+        db.execute(&DELETE_PARTS, values![object_id]).await?;
+        db.execute(DELETE.of(kind), values![shard_no, object_id]).await?;
+    }
+    Ok(())
+}
+
 static LIST_RETIRED: Pair = Pair {
     run: statement!(
         "runs.list_retired",

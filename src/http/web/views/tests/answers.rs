@@ -336,6 +336,7 @@ fn tickets_show_how_far_they_are() {
         queue_position: None,
         as_of: Some(NOW - 4_000),
         expires_at: Some(NOW + 86_400_000),
+        question_heading: "Question",
         question: "{\n  \"kind\": \"trends\",\n  \"from\": \"-30d\"\n}".into(),
         answer_href: None,
         can_cancel: true,

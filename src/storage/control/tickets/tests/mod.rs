@@ -1,6 +1,7 @@
 //! Every statement on both back ends, and the bugs that other queues shipped.
 
 mod ending;
+mod erase;
 mod maintenance;
 mod queue;
 mod steps;

@@ -13,7 +13,7 @@ fn work(text: &'static str) -> Bytes {
 }
 
 async fn hand_out(store: &TicketStore, text: &'static str) {
-    store.insert_steps(id(1), "question", 1, &work(text), &SHARDS).await.unwrap();
+    store.insert_steps((id(1), 0), "question", 1, &work(text), &SHARDS).await.unwrap();
 }
 
 async fn next(store: &TicketStore, by: ReplicaId, now: Millis) -> Option<LeasedStep> {
@@ -78,7 +78,7 @@ on_both! {
 on_both! {
     async fn a_step_whose_runner_died_is_taken_back_and_given_up_in_the_end(db: Db) {
         let store = TicketStore::new(db);
-        store.insert_steps(id(1), "question", 1, &work("w"), &SHARDS[..1]).await.unwrap();
+        store.insert_steps((id(1), 0), "question", 1, &work("w"), &SHARDS[..1]).await.unwrap();
         let first = next(&store, US, NOW).await.unwrap();
         let rescue = async |now| store.rescue_steps(id(1), now, ATTEMPTS_MAX).await.unwrap();
         assert_eq!(rescue(NOW + 30_000).await, 0);
@@ -101,7 +101,7 @@ on_both! {
 on_both! {
     async fn an_interrupted_step_keeps_its_attempt_number_and_a_failed_one_does_not(db: Db) {
         let store = TicketStore::new(db);
-        store.insert_steps(id(1), "question", 1, &work("w"), &SHARDS[..1]).await.unwrap();
+        store.insert_steps((id(1), 0), "question", 1, &work("w"), &SHARDS[..1]).await.unwrap();
         let step = next(&store, US, NOW).await.unwrap();
         assert!(store.give_back_step(&step, true).await.unwrap());
         let step = next(&store, US, NOW).await.unwrap();
