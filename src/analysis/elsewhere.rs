@@ -6,14 +6,13 @@
 //! journal for others nobody can tell: the answer is then partial, and as old as the last time that
 //! server was heard.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::question_kind::QuestionKind;
 use crate::model::{Millis, ServerId, ShardNo};
 use crate::storage::server::journal;
 use crate::storage::{Server, StorageError};
-use crate::tickets::TicketOutput;
 
 /// A server that takes longer to say what waits there counts as away.
 const LISTING_MAX: Duration = Duration::from_secs(2);
@@ -22,25 +21,17 @@ const LISTING_MAX: Duration = Duration::from_secs(2);
 pub(super) type Heard = HashMap<ServerId, Millis>;
 
 /// What an answer must say about events that it could not see.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Elsewhere {
     /// Nothing older waits elsewhere.
     as_of_max: Option<Millis>,
-    /// A server did not say what waits there.
-    is_unknown: bool,
+    /// Servers that did not say what waits there.
+    pub(super) silent: BTreeSet<ServerId>,
 }
 
 impl Elsewhere {
-    pub(super) fn limit(self, mut output: TicketOutput) -> TicketOutput {
-        if let Some(max) = self.as_of_max {
-            output.as_of = Some(output.as_of.map_or(max, |as_of| as_of.min(max)));
-        }
-        if self.is_unknown {
-            output.partial = true;
-            // Not to be shared with whoever asks when it is back.
-            output.data_version = None;
-        }
-        output
+    pub(super) fn limit(&self, as_of: Option<Millis>) -> Option<Millis> {
+        as_of.into_iter().chain(self.as_of_max).min()
     }
 
     fn add(&mut self, as_of: Millis) {
@@ -68,7 +59,7 @@ impl QuestionKind {
                     of_these.for_each(|(_, oldest)| found.add(*oldest));
                 }
                 None => {
-                    found.is_unknown = true;
+                    found.silent.insert(server.server_id);
                     heard.get(&server.server_id).into_iter().for_each(|as_of| found.add(*as_of));
                 }
             }
@@ -80,16 +71,15 @@ impl QuestionKind {
     /// `None` when it does not say.
     async fn foreign_batches(&self, server: &Server) -> Result<Option<Vec<(ShardNo, Millis)>>, StorageError> {
         let Ok(db) = server.db() else { return Ok(None) };
-        let backlog = match tokio::time::timeout(LISTING_MAX, journal::backlog(db)).await {
-            Ok(Ok(backlog)) => backlog,
+        let waiting = match tokio::time::timeout(LISTING_MAX, journal::list_waiting(db)).await {
+            Ok(Ok(waiting)) => waiting,
             Ok(Err(error)) if !error.is_transient() => return Err(error),
             Ok(Err(_)) | Err(_) => return Ok(None),
         };
-        let foreign = backlog.iter().filter(|entry| {
-            entry.shard_no.0 < self.shards.count()
-                && self.shards.server_of(entry.shard_no).server_id != server.server_id
+        let foreign = waiting.into_iter().filter(|(shard_no, _)| {
+            shard_no.0 < self.shards.count() && self.shards.server_of(*shard_no).server_id != server.server_id
         });
-        Ok(Some(foreign.map(|entry| (entry.shard_no, entry.oldest_inserted_at)).collect()))
+        Ok(Some(foreign.collect()))
     }
 }
 
@@ -98,23 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_as_old_as_what_waits_elsewhere_and_partial_when_nobody_knows() {
-        let output = || TicketOutput {
-            body: "{}".into(),
-            as_of: Some(1_000),
-            partial: false,
-            data_version: Some([1; 32]),
+    fn an_answer_is_as_old_as_what_waits_elsewhere() {
+        let limited = |as_of_max: Option<Millis>, as_of: Option<Millis>| {
+            Elsewhere { as_of_max, silent: BTreeSet::new() }.limit(as_of)
         };
-        let limited = |elsewhere: Elsewhere| {
-            let output = elsewhere.limit(output());
-            (output.as_of, output.partial, output.data_version.is_some())
-        };
-        assert_eq!(limited(Elsewhere::default()), (Some(1_000), false, true));
-        let waiting = Elsewhere { as_of_max: Some(400), is_unknown: false };
-        assert_eq!(limited(waiting), (Some(400), false, true));
-        let newer = Elsewhere { as_of_max: Some(4_000), is_unknown: false };
-        assert_eq!(limited(newer), (Some(1_000), false, true));
-        let unknown = Elsewhere { as_of_max: Some(900), is_unknown: true };
-        assert_eq!(limited(unknown), (Some(900), true, false));
+        assert_eq!(limited(None, Some(1_000)), Some(1_000));
+        assert_eq!(limited(Some(400), Some(1_000)), Some(400));
+        assert_eq!(limited(Some(4_000), Some(1_000)), Some(1_000));
+        assert_eq!(limited(Some(400), None), Some(400));
     }
 }

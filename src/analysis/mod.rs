@@ -13,6 +13,7 @@
 
 mod answer;
 mod asked;
+mod completeness;
 mod elsewhere;
 mod exact;
 mod finish;
@@ -31,6 +32,7 @@ pub use answer::{
     Answer, Breakdown, FunnelAnswer, FunnelAnswerStep, PersonsAnswer, PersonsAnswerPerson, TrendsAnswer,
     TrendsAnswerSeries,
 };
+pub use completeness::{Away, Completeness};
 pub use kernels::{Cancel, KernelError};
 pub use number::Number;
 pub use plan::{Next, Partial, Plan, Reads, Round};

@@ -7,6 +7,7 @@
 //! comes back and has been asked.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::db::{Db, Statement, statement};
 use super::{Dsn, PoolOptions, StorageError, schema};
@@ -82,6 +83,11 @@ impl Server {
 
     pub fn is_verified(&self) -> bool {
         self.verified.get().is_some()
+    }
+
+    /// How long ago it last did what it was asked to; `None`: not since this process began.
+    pub fn heard_before(&self) -> Option<Duration> {
+        [&self.db, &self.commits].into_iter().filter_map(Db::heard_before).min()
     }
 }
 

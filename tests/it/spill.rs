@@ -22,7 +22,8 @@ async fn events_of_a_dead_server_wait_at_another_and_count_once() {
     ledger.acknowledges(600).await;
     assert!(ledger.has_unanswered().is_none(), "a request failed");
     assert!(weir.metric("weir_collect_spilled_events_total").await > 0.0);
-    is_partial_and_stands_still(&weir, &project, &ledger).await;
+    let away = is_partial_and_stands_still(&weir, &project, &ledger).await;
+    assert!(away["since"].is_string(), "{away}");
     assert!(ledger.has_unanswered().is_none(), "a request failed");
 
     // weir dies, and starts again while the server is still away.
@@ -35,7 +36,8 @@ async fn events_of_a_dead_server_wait_at_another_and_count_once() {
     let senders = Senders::start(&weir.api, &project, &ledger);
     ledger.acknowledges(300).await;
     assert!(ledger.has_unanswered().is_none(), "a request failed");
-    is_partial_and_stands_still(&weir, &project, &ledger).await;
+    let away = is_partial_and_stands_still(&weir, &project, &ledger).await;
+    assert!(away["since"].is_null(), "this weir has never heard it: {away}");
 
     // The server returns, and weir dies between the two halves of a forward, then after both.
     two.restart().await;
@@ -84,7 +86,8 @@ async fn two_servers(one: &MariaDb, two: &MariaDb) -> (Installation, Project) {
 }
 
 /// Answers are marked, and as old as the oldest event that waits, though others are sealed meanwhile.
-async fn is_partial_and_stands_still(weir: &Weir, project: &Project, ledger: &Ledger) {
+/// What they say is away.
+async fn is_partial_and_stands_still(weir: &Weir, project: &Project, ledger: &Ledger) -> Value {
     let first = weir.api.ask_ticket(project, &question()).await;
     ledger.acknowledges(100).await;
     let second = weir.api.ask_ticket(project, &question()).await;
@@ -92,9 +95,15 @@ async fn is_partial_and_stands_still(weir: &Weir, project: &Project, ledger: &Le
         assert_eq!(ticket["state"], "succeeded", "{ticket:#}");
         assert_eq!(ticket["partial"], json!(true), "{ticket:#}");
         assert_eq!(ticket["result"]["fresh"], json!(false), "{ticket:#}");
+        // Shards are dealt out in turn, and one of two servers is away.
+        let away = &ticket["result"]["away"];
+        let total = away["shards_total"].as_u64().expect("a number");
+        let others: Vec<u64> = (0..total).filter(|shard_no| shard_no % 2 == 1).collect();
+        assert_eq!(away["shards"], json!(others), "{ticket:#}");
     }
     assert!(first["as_of"].is_string(), "{first:#}");
     assert_eq!(first["as_of"], second["as_of"], "an answer without the waiting events is not newer");
+    first["result"]["away"].clone()
 }
 
 fn question() -> Value {

@@ -19,6 +19,7 @@ use serde_json::Value;
 use self::client::{Client, Problem, TicketView};
 use super::Context;
 use super::output::remark;
+use crate::analysis::{Away, Completeness};
 
 const SERVER_DEFAULT: &str = "http://127.0.0.1:8080";
 
@@ -244,6 +245,19 @@ fn show(bar: &ProgressBar, ticket: &TicketView) {
     }
 }
 
+fn partial_in_words(away: Option<&Away>) -> String {
+    let away = match away {
+        Some(away) if !away.shards.is_empty() => {
+            let shards: Vec<String> = away.shards.iter().map(ToString::to_string).collect();
+            let since = away.since.as_ref().map_or_else(String::new, |since| format!(" since {since}"));
+            let (missing, total) = (shards.len(), away.shards_total);
+            format!("{missing} of {total} shards could not be read{since} ({})", shards.join(", "))
+        }
+        _ => "a server could not be read".to_owned(),
+    };
+    format!("the answer is partial: {away}. Ask again later.")
+}
+
 fn print(client: &Client, ticket: &TicketView, args: &AskArgs) -> Result<(), AskError> {
     let mut out = std::io::stdout().lock();
     let is_terminal = out.is_terminal();
@@ -251,10 +265,12 @@ fn print(client: &Client, ticket: &TicketView, args: &AskArgs) -> Result<(), Ask
         // A reader that has seen enough, such as `head`, is no failure.
         let _ = out.write_all(if is_terminal { table::harmless(text) } else { text.into() }.as_bytes());
     };
+    let mut away = None;
     if args.csv {
         client.csv(ticket, &mut write)?;
     } else {
         let result = client.result(ticket)?;
+        away = serde_json::from_value::<Completeness>(result.clone()).ok().and_then(|said| said.away);
         if args.json {
             write(&format!("{}\n", serde_json::to_string(&result).expect("JSON is written as JSON")));
         } else {
@@ -263,7 +279,7 @@ fn print(client: &Client, ticket: &TicketView, args: &AskArgs) -> Result<(), Ask
     }
     let _ = out.flush();
     if ticket.partial {
-        remark(format_args!("weir: the answer is partial: a server could not be read. Ask again later."));
+        remark(format_args!("weir: {}", partial_in_words(away.as_ref())));
     }
     if let (false, Some(as_of)) = (args.json || args.csv, &ticket.as_of) {
         remark(format_args!("as of {as_of}, from {}", client.server()));

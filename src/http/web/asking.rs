@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::{chart, format, views::Note};
+use super::{chart, format};
 use crate::{
-    analysis::{Answer, Question},
+    analysis::{Answer, Completeness, Question},
     http::{ApiError, extract::ProjectPage},
-    model::{Millis, TicketId},
+    model::TicketId,
     tickets::{Submit, SubmitError, Ticket, TicketError, TicketState, Tickets, WaitFor},
 };
 
@@ -23,13 +22,10 @@ const QUESTION: &str = "question";
 /// answered in a fraction of it.
 pub const PAGE_WAIT: Duration = Duration::from_secs(3);
 
-/// An answer that is complete up to longer before its end than this is called stale.
-const STALE_MS: Millis = 60_000;
-
 /// Where one question of a page stands.
 pub enum Outcome {
     Waiting(Ticket),
-    Answered(Ticket, Box<Answer>),
+    Answered(Ticket, Box<Answer>, Completeness),
     /// Final, without an answer. No ticket when it was not even taken.
     Failed {
         ticket: Option<Ticket>,
@@ -40,7 +36,7 @@ pub enum Outcome {
 impl Outcome {
     pub fn ticket(&self) -> Option<&Ticket> {
         match self {
-            Self::Waiting(ticket) | Self::Answered(ticket, _) => Some(ticket),
+            Self::Waiting(ticket) | Self::Answered(ticket, ..) => Some(ticket),
             Self::Failed { ticket, .. } => ticket.as_ref(),
         }
     }
@@ -127,7 +123,8 @@ impl Asking<'_> {
             TicketState::Succeeded => match self.tickets.result(&ticket).await {
                 Ok(body) => {
                     let answer = serde_json::from_slice(&body).map_err(ApiError::internal)?;
-                    Ok(Outcome::Answered(ticket, Box::new(answer)))
+                    let completeness = serde_json::from_slice(&body).map_err(ApiError::internal)?;
+                    Ok(Outcome::Answered(ticket, Box::new(answer), completeness))
                 }
                 Err(error) => failed(Some(ticket), error),
             },
@@ -152,71 +149,11 @@ fn failed(ticket: Option<Ticket>, error: TicketError) -> Result<Outcome, ApiErro
     }
 }
 
-/// What a reader must know about the answers before believing them.
-pub fn notes<'a>(tickets: impl Iterator<Item = &'a Ticket> + Clone) -> Vec<Note> {
-    let mut notes = Vec::new();
-    if tickets.clone().any(|ticket| ticket.partial) {
-        notes.push(Note::warning(
-            "Partial: a part of the data could not be read, so these numbers are too low. Ask again when all servers answer.",
-        ));
-    }
-    // A shared answer is as old as the run that gave it, but still the answer: equal data was asked.
-    let behind = tickets
-        .filter(|ticket| !is_shared(ticket))
-        .filter_map(|ticket| Some(ticket.finished_at? - ticket.as_of?))
-        .max()
-        .unwrap_or(0);
-    if behind > STALE_MS {
-        notes.push(Note::warning(format!(
-            "Stale: sealing is {} behind, so what arrived last is not counted yet.",
-            format::duration(behind)
-        )));
-    }
-    notes
-}
-
-/// Whether an equal question over the same data had been answered before: then nothing ran.
-pub fn is_shared(ticket: &Ticket) -> bool {
-    ticket.state == TicketState::Succeeded
-        && ticket.started_at.is_none_or(|at| Some(at) == ticket.finished_at)
-}
-
-/// How fresh and how whole an answer is: "As of 12:04:31, all 4 shards".
-pub fn completeness(ticket: &Ticket, as_of: &str) -> String {
-    let progress = ticket.progress;
-    match (ticket.partial, progress.shards_total) {
-        (true, 0) => format!("As of {as_of}, not all shards"),
-        (true, total) => format!("As of {as_of}, {} of {total} shards", progress.shards_done.min(total - 1)),
-        (false, 0) => format!("As of {as_of}"),
-        (false, 1) => format!("As of {as_of}, the whole of it"),
-        (false, total) => format!("As of {as_of}, all {total} shards"),
-    }
-}
-
 /// Where a page hears of changes to a ticket, beginning with the state that it shows. What is said
 /// there is only that something is new: the page fetches itself, so that all words come from here.
 pub fn events_href(ticket: &Ticket) -> String {
     let (ticket_id, project_id, seen) = (ticket.ticket_id, ticket.project_id, ticket.version());
     format!("/api/v1/tickets/{ticket_id}/events?project={project_id}&result=false&seen={seen:016x}")
-}
-
-/// What stands below an answer.
-pub fn facts(ticket: &Ticket, zone: &TimeZone) -> Vec<String> {
-    let mut facts = Vec::new();
-    if let Some(as_of) = ticket.as_of {
-        facts.push(completeness(ticket, &format::clock_time(as_of, zone)));
-    }
-    match (ticket.started_at, ticket.finished_at) {
-        _ if is_shared(ticket) => facts.push("Answered before, over the same data".to_owned()),
-        (Some(started), Some(finished)) => {
-            facts.push(format!("Answered in {}", format::duration(finished - started)));
-        }
-        _ => {}
-    }
-    if ticket.progress.rows_done > 0 {
-        facts.push(format!("{} read", format::counted(ticket.progress.rows_done, "event", "events")));
-    }
-    facts
 }
 
 /// A running ticket's bar and the sentence beside it.

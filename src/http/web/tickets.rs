@@ -8,10 +8,12 @@ use super::{
     ask::words::in_words,
     asking,
     index::see_other,
+    notes,
     range::address,
     views::{self, Frame, Nav, Note, TicketPage, TicketRow, TicketsPage},
 };
 use crate::{
+    analysis::Completeness,
     erasure::{ERASURE, shown_body},
     http::{
         ApiError, HttpState,
@@ -82,7 +84,8 @@ pub async fn show(
     let ticket = tickets.get(project.project_id(), ticket_id(&path.1)?).await.map_err(in_api_words)?;
     let frame = project.frame(&state, "Ticket", Nav::Tickets).await?;
     let may_cancel = require_cancel(project.role, project.session.account_id, &ticket).is_ok();
-    Ok(views::respond(StatusCode::OK, &page(frame, &ticket, may_cancel))?)
+    let completeness = completeness(&tickets, &ticket).await;
+    Ok(views::respond(StatusCode::OK, &page(frame, &ticket, &completeness, may_cancel))?)
 }
 
 #[derive(Deserialize)]
@@ -156,14 +159,23 @@ fn row(ticket: &Ticket) -> TicketRow {
     }
 }
 
-fn page(frame: Frame, ticket: &Ticket, may_cancel: bool) -> TicketPage {
+/// What the answer says of itself; nothing when it cannot be read, since the page is of the ticket.
+async fn completeness(tickets: &Tickets, ticket: &Ticket) -> Completeness {
+    if !ticket.partial || ticket.state != TicketState::Succeeded {
+        return Completeness::default();
+    }
+    let body = tickets.result(ticket).await.ok();
+    body.and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default()
+}
+
+fn page(frame: Frame, ticket: &Ticket, completeness: &Completeness, may_cancel: bool) -> TicketPage {
     let question: Option<Value> = match ticket.kind.as_str() {
         // While it runs the body says more than anybody should see, and afterwards it is the receipt.
         ERASURE => shown_body(&ticket.body).or_else(|| serde_json::from_slice(&ticket.body).ok()),
         _ => serde_json::from_slice(&ticket.body).ok(),
     };
     let text = question.as_ref().and_then(|json| serde_json::to_string_pretty(json).ok()).unwrap_or_default();
-    let mut notes = asking::notes(std::iter::once(ticket));
+    let mut notes = notes::notes_of(&[(ticket, completeness)], frame.now, &frame.time_zone);
     if let Some(error) = &ticket.error {
         notes.push(Note::failure(error.detail.clone()));
     }

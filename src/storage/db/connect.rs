@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Executor};
 use tokio::runtime::Handle;
 
+use super::heard::Heard;
 use super::{Db, Pools};
 use crate::storage::StorageError;
 
@@ -86,7 +87,7 @@ impl Db {
             Dsn::MySql(url) => open_mysql(url, options)?,
             Dsn::Sqlite(path) => open_sqlite(path, options),
         };
-        Ok(Self { pools, runtime: Handle::current() })
+        Ok(Self { pools, runtime: Handle::current(), heard: Heard::new() })
     }
 }
 

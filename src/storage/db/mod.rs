@@ -13,6 +13,7 @@
 
 mod connect;
 mod deadline;
+mod heard;
 #[cfg(test)]
 mod ran;
 mod row;
@@ -28,6 +29,7 @@ pub use statement::{Sql, Statement};
 pub use transaction::Tx;
 
 use futures_util::future::BoxFuture;
+use heard::Heard;
 use sqlx::{MySqlPool, SqlitePool};
 use tokio::runtime::Handle;
 
@@ -51,6 +53,7 @@ pub struct Db {
     /// The runtime it was opened on. A connection belongs to the runtime that made it, and those of
     /// HTTP's threads end before the last commit, seal or ticket does.
     runtime: Handle,
+    heard: Heard,
 }
 
 #[derive(Clone)]
@@ -108,7 +111,7 @@ impl Db {
 
     async fn run(&self, sql: Sql, values: Vec<Value>) -> Result<Done, StorageError> {
         let pools = self.pools.clone();
-        self.in_task(timed(async move {
+        let done = self.in_task(timed(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql { pool, statement_max } => {
@@ -123,14 +126,14 @@ impl Db {
                 }
             }
             .map_err(|error| StorageError::from_sqlx(name, error))
-        }))
-        .await
+        }));
+        self.heard.noted(done.await)
     }
 
     pub async fn fetch_all(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StorageError> {
         let sql = sql.into();
         let pools = self.pools.clone();
-        self.in_task(timed(async move {
+        let done = self.in_task(timed(async move {
             let name = sql.name;
             match &pools {
                 Pools::MySql { pool, statement_max } => {
@@ -147,8 +150,8 @@ impl Db {
                     .map(|rows| rows.into_iter().map(|row| Row::sqlite(name, row)).collect()),
             }
             .map_err(|error| StorageError::from_sqlx(name, error))
-        }))
-        .await
+        }));
+        self.heard.noted(done.await)
     }
 
     pub async fn fetch_optional(
@@ -198,7 +201,7 @@ impl Db {
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
     {
         let db = self.clone();
-        self.in_task(async move {
+        let done = self.in_task(async move {
             let mut attempt = 1;
             loop {
                 let error = match transaction::attempt(&db.pools, first.as_ref(), &work).await {
@@ -214,8 +217,8 @@ impl Db {
                 tokio::time::sleep(Duration::from_millis(jitter_ms)).await;
                 attempt += 1;
             }
-        })
-        .await
+        });
+        self.heard.noted(done.await)
     }
 
     /// Runs reads that belong together at one point in time.
@@ -225,7 +228,13 @@ impl Db {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StorageError>> + Send + 'static,
     {
         let db = self.clone();
-        self.in_task(async move { transaction::snapshot(&db.pools, work).await }).await
+        let done = self.in_task(async move { transaction::snapshot(&db.pools, work).await });
+        self.heard.noted(done.await)
+    }
+
+    /// How long ago it last did what it was asked to; `None`: never yet.
+    pub fn heard_before(&self) -> Option<Duration> {
+        self.heard.before()
     }
 
     /// The database's own clock, in milliseconds: leases and freshness are judged by it.

@@ -9,6 +9,7 @@ use crate::{
     analysis::Outcome as Which,
     http::web::{
         asking::{self, Outcome},
+        notes,
         range::address,
         sort::Sort,
         views::{AnswerView, AskPage, Asked, Frame, Menus, RangeBar},
@@ -87,7 +88,7 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             let again_href = shell.href(None);
             shell.page(Asked::Failed { detail, ticket_href, again_href })
         }
-        Outcome::Answered(ticket, answer) => {
+        Outcome::Answered(ticket, answer, completeness) => {
             let Some(question) = shell.request.question.take() else {
                 return shell.page(Asked::Nothing("Ask a question to see its answer".to_owned()));
             };
@@ -101,7 +102,7 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
             shown.sort(&Sort::read(&shell.request.params));
             let project_id = shell.frame.project.as_ref().map_or(0, |project| project.id.0);
             shell.frame.as_of = ticket.as_of;
-            let mut facts = asking::facts(&ticket, &shell.frame.time_zone);
+            let mut facts = notes::facts(&ticket, &completeness, &shell.frame.time_zone);
             facts.extend(shown.remarks);
             let view = AnswerView {
                 chart: shown.chart,
@@ -110,7 +111,7 @@ pub fn answered(mut shell: Shell, outcome: Outcome) -> AskPage {
                 series: shown.series,
                 comparable: shown.comparable,
                 table: shown.table,
-                notes: asking::notes(std::iter::once(&ticket)),
+                notes: notes::notes_of(&[(&ticket, &completeness)], now, &shell.frame.time_zone),
                 facts,
                 ticket_href: shell.ticket_href(&ticket),
                 csv_href: format!(

@@ -14,6 +14,7 @@ use crate::{
             asking::{self, Asking, Outcome, PAGE_WAIT},
             format,
             index::see_other,
+            notes,
             range::{Params, address, param, params_of},
             views::{self, Commands, Frame, Nav, StepPersonRow, StepPersonsPage, StepPersonsState},
         },
@@ -96,7 +97,7 @@ pub async fn show(
             Outcome::Waiting(ticket) => asking::events_href(ticket),
             _ => String::new(),
         },
-        notes: asking::notes(outcome.ticket().filter(|ticket| ticket.state.is_final()).into_iter()),
+        notes: notes::notes(std::iter::once(&outcome), frame.now, &frame.time_zone),
         commands: Commands { public_url: state.config.http.shown_url(), json: pretty(&question.asked()) },
         state: list,
         frame: with_as_of(frame.clone(), &outcome),
@@ -130,7 +131,7 @@ pub enum Funnel<'a> {
 }
 
 fn with_as_of(mut frame: Frame, outcome: &Outcome) -> Frame {
-    if let Outcome::Answered(ticket, _) = outcome {
+    if let Outcome::Answered(ticket, ..) = outcome {
         frame.as_of = ticket.as_of;
     }
     frame
@@ -165,7 +166,7 @@ impl Links<'_> {
     }
 
     fn list(&self, outcome: &Outcome) -> StepPersonsState {
-        let (ticket, answer) = match outcome {
+        let (ticket, answer, completeness) = match outcome {
             Outcome::Waiting(ticket) => {
                 let (progress, text) = asking::progress(ticket);
                 return StepPersonsState::Waiting { progress, text, ticket_href: self.ticket(ticket) };
@@ -175,7 +176,7 @@ impl Links<'_> {
                 let (detail, again_href) = (detail.clone(), self.to(&[]));
                 return StepPersonsState::Failed { detail, ticket_href, again_href };
             }
-            Outcome::Answered(ticket, answer) => (ticket, &**answer),
+            Outcome::Answered(ticket, answer, completeness) => (ticket, &**answer, completeness),
         };
         let Answer::Persons(answer) = answer else {
             let detail = "Its answer is of another kind.".to_owned();
@@ -198,7 +199,7 @@ impl Links<'_> {
             first: first + 1,
             newer_href: (page > 1).then(|| page_href(page - 1)),
             older_href: (page < pages).then(|| page_href(page + 1)),
-            facts: asking::facts(ticket, &self.frame.time_zone),
+            facts: notes::facts(ticket, completeness, &self.frame.time_zone),
             ticket_href: self.ticket(ticket),
             csv_href: format!("/api/v1/tickets/{}/result?format=csv&project={project_id}", ticket.ticket_id),
         }

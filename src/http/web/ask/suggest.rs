@@ -114,7 +114,7 @@ pub async fn values(
     })?;
     let asking = Asking { tickets: &tickets, project: &project, page: "overview", wait: PAGE_WAIT };
     let values = match asking.ask(&question, None).await? {
-        Outcome::Answered(_, answer) => match *answer {
+        Outcome::Answered(_, answer, _) => match *answer {
             Answer::Trends(trends) => counted(&trends),
             Answer::Funnel(_) | Answer::Persons(_) => Vec::new(),
         },

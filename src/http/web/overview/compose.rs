@@ -147,7 +147,7 @@ pub fn compose(
 
 fn trends(outcome: &Outcome) -> Option<&TrendsAnswer> {
     match outcome {
-        Outcome::Answered(_, answer) => match &**answer {
+        Outcome::Answered(_, answer, _) => match &**answer {
             Answer::Trends(trends) => Some(trends),
             Answer::Funnel(_) | Answer::Persons(_) => None,
         },

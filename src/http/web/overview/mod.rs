@@ -16,9 +16,10 @@ use serde_json::Value;
 
 use super::{
     ask::form::AskForm,
-    asking::{Asking, Outcome, PAGE_WAIT, notes},
+    asking::{Asking, Outcome, PAGE_WAIT},
     index::see_other,
     menu::{menus, types_of},
+    notes::notes,
     range::{Params, Range, address, param},
     views::{self, Nav, RangeBar},
 };
@@ -82,7 +83,7 @@ pub async fn show(
     frame.as_of = seen.iter().filter_map(|ticket| ticket.as_of).min();
     let mut refresh = here(&range, &form);
     refresh.extend(seen.iter().map(|ticket| ("ticket".to_owned(), ticket.ticket_id.to_string())));
-    let notes = notes(seen.iter().copied());
+    let notes = notes(outcomes.iter(), frame.now, &frame.time_zone);
     let refresh_href = address(&frame.href("overview"), &refresh);
 
     let mut outcomes = outcomes.into_iter();

@@ -1,0 +1,167 @@
+//! How whole an answer is, as it says itself beside its figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Answer;
+use super::elsewhere::Elsewhere;
+use super::question_kind::{QuestionKind, version_hash};
+use super::time::format_instant;
+use crate::model::{Millis, ServerId, ShardNo};
+use crate::tickets::{RunError, TicketOutput, TicketRun, retry};
+
+/// Fields of the result; those that would say nothing are not there.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Completeness {
+    /// Only when it was asked for: whether all that was committed by then is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<bool>,
+    /// Persons whose events are on their way to another one, and in no figure until they are there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moving: u64,
+    /// What could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Away {
+    /// Ascending. None: all shards were read, but a server did not say whether it holds events that
+    /// are yet to be brought to them.
+    pub shards: Vec<ShardNo>,
+    /// Of how many the project has.
+    pub shards_total: usize,
+    /// RFC 3339 in UTC: when the servers were last heard, the earliest of them. Not there when one has
+    /// never been heard since this process began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What is known before any shard is read.
+pub(super) struct Before {
+    pub(super) fresh: Option<bool>,
+    pub(super) kept_from: Millis,
+    pub(super) elsewhere: Elsewhere,
+    pub(super) shards_total: usize,
+}
+
+/// What the shards said of themselves as they were read.
+#[derive(Default)]
+pub(super) struct Seen {
+    versions: BTreeMap<ShardNo, i64>,
+    as_of: Option<Millis>,
+    pub(super) moving: u64,
+    /// A shard had other data in a later round.
+    has_changed: bool,
+    away: BTreeSet<ShardNo>,
+}
+
+impl Seen {
+    pub(super) fn passed(&mut self, shard_no: ShardNo, data_version: i64, as_of: Millis, moving: u64) {
+        let before = self.versions.insert(shard_no, data_version);
+        self.has_changed |= before.is_some_and(|before| before != data_version);
+        self.as_of = Some(self.as_of.map_or(as_of, |least| least.min(as_of)));
+        self.moving += moving;
+    }
+
+    pub(super) fn away(&mut self, shard_no: ShardNo) {
+        self.away.insert(shard_no);
+    }
+}
+
+impl QuestionKind {
+    pub(super) async fn output(
+        &self,
+        run: &TicketRun,
+        before: &Before,
+        seen: Seen,
+        answer: Answer,
+    ) -> Result<TicketOutput, RunError> {
+        let away = self.away(&before.elsewhere.silent, &seen.away, before.shards_total);
+        let partial = away.is_some();
+        // An answer that lacks something is not for whoever asks when it is back.
+        let is_shared = !partial && !seen.has_changed;
+        let completeness = Completeness { fresh: before.fresh, moving: seen.moving, away };
+        // A long answer takes a while: not on the threads of others.
+        let body = tokio::task::spawn_blocking(move || encode(&answer, &completeness));
+        Ok(TicketOutput {
+            body: body.await.map_err(retry)??,
+            as_of: before.elsewhere.limit(seen.as_of),
+            partial,
+            data_version: is_shared.then(|| version_hash(&run.body, before.kept_from, &seen.versions)),
+        })
+    }
+
+    fn away(
+        &self,
+        silent: &BTreeSet<ServerId>,
+        shards: &BTreeSet<ShardNo>,
+        shards_total: usize,
+    ) -> Option<Away> {
+        if silent.is_empty() && shards.is_empty() {
+            return None;
+        }
+        let of_shards = shards.iter().map(|&shard_no| self.shards.server_of(shard_no));
+        let of_silent = self.shards.servers().iter().filter(|server| silent.contains(&server.server_id));
+        let heard: Option<Vec<_>> = of_shards.chain(of_silent).map(|server| server.heard_before()).collect();
+        let since = heard.and_then(|ago| ago.into_iter().max());
+        let since = since.map(|ago| format_instant(self.clock.now_ms() - ago.as_millis() as Millis));
+        Some(Away { shards: shards.iter().copied().collect(), shards_total, since })
+    }
+}
+
+fn encode(answer: &Answer, completeness: &Completeness) -> Result<Bytes, RunError> {
+    let mut json = serde_json::to_value(answer).map_err(retry)?;
+    let more = serde_json::to_value(completeness).map_err(retry)?;
+    if let (Value::Object(fields), Value::Object(more)) = (&mut json, more) {
+        fields.extend(more);
+    }
+    Ok(json.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::analysis::FunnelAnswer;
+
+    #[test]
+    fn an_answer_says_only_what_keeps_it_from_being_whole() {
+        let encoded = |completeness: &Completeness| -> Value {
+            let answer = Answer::Funnel(FunnelAnswer { steps: vec![] });
+            let encoded = serde_json::from_slice(&encode(&answer, completeness).unwrap()).unwrap();
+            let read: Completeness = serde_json::from_value(Value::clone(&encoded)).unwrap();
+            assert_eq!(read, *completeness);
+            serde_json::from_value::<Answer>(encoded.clone()).unwrap();
+            encoded
+        };
+        assert_eq!(encoded(&Completeness::default()), json!({"kind": "funnel", "steps": []}));
+        let since = Some("2011-01-01T12:01:00Z".to_owned());
+        let away = Away { shards: vec![ShardNo(7)], shards_total: 16, since };
+        let lacking = Completeness { fresh: Some(false), moving: 2, away: Some(away) };
+        assert_eq!(
+            encoded(&lacking),
+            json!({"kind": "funnel", "steps": [], "fresh": false, "moving": 2,
+                   "away": {"shards": [7], "shards_total": 16, "since": "2011-01-01T12:01:00Z"}})
+        );
+    }
+
+    #[test]
+    fn the_oldest_shard_counts_and_a_change_between_rounds_is_noticed() {
+        let mut seen = Seen::default();
+        seen.passed(ShardNo(1), 4, 2_000, 1);
+        seen.passed(ShardNo(2), 9, 1_000, 0);
+        seen.passed(ShardNo(1), 4, 3_000, 0);
+        assert_eq!((seen.as_of, seen.moving, seen.has_changed), (Some(1_000), 1, false));
+        seen.passed(ShardNo(2), 10, 3_000, 0);
+        assert!(seen.has_changed);
+    }
+}
