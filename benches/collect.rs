@@ -1,6 +1,7 @@
 //! Durable collection, measured by `scripts/bench collect`: events a second over HTTP into MariaDB, with
 //! sealing and compaction on, against plain multi-row INSERTs of the same events into the same server in
-//! the same run; and requests of one event a second.
+//! the same run; requests of one event a second and how long they take; how old the journal becomes
+//! meanwhile, and how much memory weir needs.
 //!
 //! The client speaks HTTP by hand over plain sockets: it shares two cores with everything it measures.
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,6 +26,10 @@ const SINGLE_CONNECTIONS: usize = 64;
 /// Times the plain INSERT, and requests a second.
 const RATIO_GOAL: f64 = 2.0;
 const SINGLE_GOAL: f64 = 10_000.0;
+const SINGLE_P99_GOAL: f64 = 50.0;
+const JOURNAL_AGE_GOAL: f64 = 5.0;
+/// Between two looks at the age of the journal.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 struct Arguments {
@@ -38,49 +44,71 @@ struct Arguments {
     /// mysql://user:password@host:port/database, for the plain INSERTs.
     #[arg(long)]
     mysql: String,
+    /// The process id of weir, whose memory is looked at.
+    #[arg(long)]
+    pid: u32,
     /// How long batches are sent in each run; the other two take a fifth of it.
     #[arg(long, default_value_t = 300)]
     secs: u64,
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// Write the figures there, too.
+    /// What earlier runs found; this one's is added.
+    #[arg(long)]
+    figures: std::path::PathBuf,
+    /// Write the table there, too.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
 }
 
-/// What one run found, in events or requests a second.
+/// What one run found: events or requests a second, milliseconds, seconds, MiB.
+#[derive(Serialize, Deserialize)]
 struct Figures {
     plain: f64,
     collected: f64,
     sealed: f64,
     single: f64,
+    single_p99: f64,
+    /// The oldest that the journal became while batches were sent.
+    journal_age: f64,
+    memory: f64,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arc::new(Arguments::parse());
-    anyhow::ensure!(arguments.runs > 0 && arguments.secs >= 5, "at least one run of 5 seconds");
-    let events = Arc::new(AtomicU64::default());
-    let mut figures = Vec::new();
-    for run in 1..=arguments.runs {
-        let found = measure(&arguments, &events).await?;
-        println!(
-            "run {run}: plain INSERT {:.0} events/s, collected {:.0}, sealed {:.0}, single {:.0} requests/s",
-            found.plain, found.collected, found.sealed, found.single
-        );
-        figures.push(found);
-    }
+    anyhow::ensure!(arguments.secs >= 5, "at least 5 seconds");
+    let mut figures: Vec<Figures> = match std::fs::read(&arguments.figures) {
+        Ok(earlier) => serde_json::from_slice(&earlier).context("unreadable figures")?,
+        Err(_) => Vec::new(),
+    };
+    let found = measure(&arguments, &Arc::default()).await?;
+    println!(
+        "plain INSERT {:.0} events/s, collected {:.0}, sealed {:.0}, journal at most {:.1} s old; single \
+         {:.0} requests/s, p99 {:.1} ms; weir's memory at most {:.0} MiB",
+        found.plain,
+        found.collected,
+        found.sealed,
+        found.journal_age,
+        found.single,
+        found.single_p99,
+        found.memory,
+    );
+    figures.push(found);
+    std::fs::write(&arguments.figures, serde_json::to_vec(&figures)?)?;
     let rows = rows(&figures);
-    println!("\n{:<48} {:>12}  {:<12} {:>7} {:>8}  holds", "", "median", "", "ratio", "goal");
+    let title = format!("median of {}", figures.len());
+    println!("\n{:<48} {title:>12}  {:<12} {:>7} {:>8}  holds", "", "", "ratio", "goal");
     for row in &rows {
         let ratio = row["ratio"].as_f64().map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
         println!(
-            "{:<48} {:>12.0}  {:<12} {ratio:>7} {:>8}  {}",
+            "{:<48} {:>12.1}  {:<12} {ratio:>7} {:>8}  {}",
             row["name"].as_str().unwrap_or_default(),
             row["value"].as_f64().unwrap_or_default(),
             row["unit"].as_str().unwrap_or_default(),
-            row["goal"],
-            if row["holds"] == json!(true) { "yes" } else { "NO" },
+            row["goal"].as_f64().map_or("-".to_owned(), |goal| goal.to_string()),
+            match row["holds"].as_bool() {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "-",
+            },
         );
     }
     if let Some(file) = &arguments.json {
@@ -96,6 +124,9 @@ fn rows(figures: &[Figures]) -> Vec<Value> {
     // Within one run, since the machine may be slower in another.
     let ratio = median(figures.iter().map(|found| lesser(found) / found.plain));
     let single = median(figures.iter().map(|found| found.single));
+    let p99 = median(figures.iter().map(|found| found.single_p99));
+    let age = figures.iter().map(|found| found.journal_age).fold(0.0, f64::max);
+    let memory = figures.iter().map(|found| found.memory).fold(0.0, f64::max);
     vec![
         json!({
             "name": "durable collection, batches of 100", "value": batches, "unit": "events/s",
@@ -104,6 +135,18 @@ fn rows(figures: &[Figures]) -> Vec<Value> {
         json!({
             "name": "durable collection, one event a request", "value": single, "unit": "requests/s",
             "ratio": null, "goal": SINGLE_GOAL, "holds": single >= SINGLE_GOAL,
+        }),
+        json!({
+            "name": "one event a request, p99", "value": p99, "unit": "ms",
+            "ratio": null, "goal": SINGLE_P99_GOAL, "holds": p99 <= SINGLE_P99_GOAL,
+        }),
+        json!({
+            "name": "age of the journal in all runs, at most", "value": age, "unit": "s",
+            "ratio": null, "goal": JOURNAL_AGE_GOAL, "holds": age <= JOURNAL_AGE_GOAL,
+        }),
+        json!({
+            "name": "resident memory of weir, at most", "value": memory, "unit": "MiB",
+            "ratio": null, "goal": null, "holds": null,
         }),
     ]
 }
@@ -121,16 +164,42 @@ async fn measure(arguments: &Arc<Arguments>, events: &Arc<AtomicU64>) -> anyhow:
 
     let sealed_before = sealed(&arguments.ops).await?;
     let began = Instant::now();
+    let looking = tokio::spawn(oldest_journal(arguments.ops.clone(), Duration::from_secs(arguments.secs)));
     let sent = send(arguments, events, BATCH, CONNECTIONS, Duration::from_secs(arguments.secs)).await?;
     let sealed_events = sealed(&arguments.ops).await? - sealed_before;
     let took = began.elapsed().as_secs_f64();
+    let journal_age = looking.await??;
     let single = send(arguments, events, 1, SINGLE_CONNECTIONS, short).await?;
     Ok(Figures {
         plain,
-        collected: sent as f64 / took,
+        collected: sent.accepted as f64 / took,
         sealed: sealed_events / took,
-        single: single as f64 / short.as_secs_f64(),
+        single: single.accepted as f64 / short.as_secs_f64(),
+        single_p99: single.percentile(0.99).as_secs_f64() * 1e3,
+        journal_age,
+        memory: peak_memory(arguments.pid)?,
     })
+}
+
+/// The most that the age of the oldest batch in the journal, which weir itself tells, is within a time.
+async fn oldest_journal(ops: String, time: Duration) -> anyhow::Result<f64> {
+    let end = Instant::now() + time;
+    let mut oldest = 0.0_f64;
+    while Instant::now() + LOOK < end {
+        tokio::time::sleep(LOOK).await;
+        let ages = samples(&ops, "weir_seal_lag_seconds{").await?;
+        anyhow::ensure!(!ages.is_empty(), "weir does not say how old its journal is");
+        oldest = ages.into_iter().fold(oldest, f64::max);
+    }
+    Ok(oldest)
+}
+
+/// The most memory that a process has ever had, in MiB.
+fn peak_memory(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("weir has ended")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib / 1024.0)
 }
 
 /// Events a second that go into a plain table: prepared, 100 rows a statement, autocommit, a unique id.
@@ -185,47 +254,69 @@ async fn plain_inserts(url: &str, events: &Arc<AtomicU64>, time: Duration) -> an
     Ok(rate)
 }
 
-/// Sends requests of `batch` events for a while; how many events were accepted.
+/// What clients saw.
+struct Sent {
+    accepted: u64,
+    /// How long each request took, ascending.
+    took: Vec<Duration>,
+}
+
+impl Sent {
+    fn percentile(&self, part: f64) -> Duration {
+        let last = self.took.len().saturating_sub(1);
+        self.took.get((last as f64 * part) as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Sends requests of `batch` events for a while.
 async fn send(
     arguments: &Arc<Arguments>,
     events: &Arc<AtomicU64>,
     batch: u64,
     connections: usize,
     time: Duration,
-) -> anyhow::Result<u64> {
-    let (stop, accepted) = (Arc::new(AtomicBool::default()), Arc::new(AtomicU64::default()));
+) -> anyhow::Result<Sent> {
+    let stop = Arc::new(AtomicBool::default());
     let mut tasks = Vec::new();
     for _ in 0..connections {
         let mut client = Client::connect(&arguments.weir).await?;
-        let (arguments, events) = (arguments.clone(), events.clone());
-        let (stop, accepted) = (stop.clone(), accepted.clone());
+        let (arguments, events, stop) = (arguments.clone(), events.clone(), stop.clone());
         tasks.push(tokio::spawn(async move {
+            let mut took = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let first = events.fetch_add(batch, Ordering::Relaxed);
                 let body = body(first..first + batch);
+                let began = Instant::now();
                 let (status, answer) = client.post(&arguments, &body).await?;
                 anyhow::ensure!(status == 200, "weir answered {status}: {answer}");
-                accepted.fetch_add(batch, Ordering::Relaxed);
+                took.push(began.elapsed());
             }
-            anyhow::Ok(())
+            anyhow::Ok(took)
         }));
     }
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);
+    let mut took = Vec::new();
     for task in tasks {
-        task.await??;
+        took.extend(task.await??);
     }
-    Ok(accepted.load(Ordering::Relaxed))
+    took.sort_unstable();
+    Ok(Sent { accepted: batch * took.len() as u64, took })
 }
 
 /// Events that have left the journal, whatever became of them.
 async fn sealed(ops: &str) -> anyhow::Result<f64> {
+    Ok(samples(ops, "weir_seal_events_total{").await?.into_iter().sum())
+}
+
+/// The values of one metric.
+async fn samples(ops: &str, metric: &str) -> anyhow::Result<Vec<f64>> {
     let mut client = Client::connect(ops).await?;
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {ops}\r\n\r\n");
     let (status, text) = client.ask(request.as_bytes()).await?;
     anyhow::ensure!(status == 200, "metrics answered {status}");
-    let lines = text.lines().filter(|line| line.starts_with("weir_seal_events_total{"));
-    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    let lines = text.lines().filter(|line| line.starts_with(metric));
+    Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).collect())
 }
 
 /// One connection, one request at a time.

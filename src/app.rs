@@ -22,6 +22,7 @@ use crate::eventstore::compaction::Compactor;
 use crate::eventstore::format::WriteOptions;
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::gauges::StoreGauges;
+use crate::eventstore::retention::Retention;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
@@ -133,13 +134,27 @@ impl App {
         ];
         tasks.push(tokio::spawn(forget_erased(storage.clone(), cache, scanner, stopped.clone())));
         if config.roles.work() {
-            let context = seal_context(&config, &storage, holder, clock.clone(), random.clone());
+            let retention = Arc::new(Retention::default());
+            let retention_look = Duration::from_millis(config.sealing.retention_every_ms.into());
+            tasks.push(tokio::spawn(every(retention_look, stopped.clone(), {
+                let (retention, control) = (retention.clone(), storage.control.clone());
+                move || {
+                    let (retention, control) = (retention.clone(), control.clone());
+                    async move {
+                        // What was read before holds for a while.
+                        let _ = retention.refresh(&control).await;
+                    }
+                }
+            })));
+            let mut context = seal_context(&config, &storage, holder, clock.clone(), random.clone());
+            context.retention = retention.clone();
             let parallel = config.sealing.parallel_shards as usize;
             let sealer = Arc::new(Sealer::new(context, storage.shards.clone(), parallel, &metrics));
             tasks.push(tokio::spawn(sealer.run(stopped.clone())));
             let forwarder = Arc::new(forwarder(&config, holder, &storage, &metrics));
             tasks.push(tokio::spawn(forwarder.run(stopped.clone())));
             let compactor = Compactor::new(holder, &config.sealing, random.clone(), &metrics);
+            let compactor = compactor.with_retention(retention);
             let (gauges, shards) = (Arc::new(StoreGauges::new(&metrics)), storage.shards.clone());
             tasks.push(tokio::spawn(every(STORE_LOOK, stopped.clone(), move || {
                 let (gauges, shards) = (gauges.clone(), shards.clone());
@@ -235,11 +250,13 @@ pub fn seal_context(
         segment_rows_max: sealing.segment_rows_max as usize,
         write: WriteOptions::from(sealing).for_passes(),
         persons_cache_entries_max: sealing.persons_cache_entries_max as usize,
+        filters_bytes_max: sealing.filters_bytes_max as usize,
         traits: TraitLimits {
             keys_max: sealing.traits_max as usize,
             bytes_max: sealing.traits_bytes_max as usize,
         },
         homes: Homes::new(storage.control.clone(), storage.shards.clone()),
+        retention: Arc::default(),
         move_settle_ms: sealing.move_settle_ms.into(),
         move_chunk: ChunkLimits {
             rows_max: sealing.move_rows_max as usize,

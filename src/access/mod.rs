@@ -23,7 +23,7 @@ pub use keys::{CreatedKey, KeyError, find_write_key};
 pub use login::{LoginError, NewSession, Session};
 pub use members::{AddedMember, MEMBERS_MAX, MemberError};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordBusy, Passwords};
-pub use projects::{CreateProject, CreatedProject, Membership, ProjectError};
+pub use projects::{CreateProject, CreatedProject, Membership, ProjectError, RETENTION_DAYS};
 pub use token::hash_token;
 
 use crate::model::{AccountId, Clock, Millis, ProjectId, Random};

@@ -10,6 +10,8 @@ use crate::storage::control::projects::{
 };
 
 pub const PROJECT_NAME_CHARS_MAX: usize = 100;
+/// A century is as good as for ever.
+pub const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
 
 /// A project as one account sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +44,12 @@ pub enum ProjectError {
     TimeZone(String),
     #[error("the span is {span}, but it must be between 1 and the {shards} shards of this installation")]
     Span { span: u16, shards: u16 },
+    #[error(
+        "events can be kept for {} to {} days, or for ever, but not for {days}",
+        RETENTION_DAYS.start(),
+        RETENTION_DAYS.end()
+    )]
+    Retention { days: u32 },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -86,12 +94,26 @@ impl Access {
     ) -> Result<(), ProjectError> {
         let (name, time_zone) = (check_name(name)?, check_time_zone(time_zone)?);
         projects::update_project(&self.storage.control, project_id, &name, &time_zone).await?;
+        self.forget_project(project_id);
+        Ok(())
+    }
+
+    /// For how many days the project keeps its events; `None`: for ever.
+    pub async fn set_retention(&self, project_id: ProjectId, days: Option<u32>) -> Result<(), ProjectError> {
+        if let Some(days) = days.filter(|days| !RETENTION_DAYS.contains(days)) {
+            return Err(ProjectError::Retention { days });
+        }
+        projects::set_retention(&self.storage.control, project_id, days).await?;
+        self.forget_project(project_id);
+        Ok(())
+    }
+
+    fn forget_project(&self, project_id: ProjectId) {
         self.memberships.forget_where(|(_, known), _| *known == project_id);
         self.projects_of.forget_where(|_, known| known.iter().any(|m| m.project.project_id == project_id));
         self.secret_keys.forget_where(|_, known| {
             known.as_ref().is_some_and(|(_, project)| project.project_id == project_id)
         });
-        Ok(())
     }
 
     /// The project as the account sees it; `None` when there is none or it is a stranger's.

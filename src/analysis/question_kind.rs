@@ -10,20 +10,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::asked::Asked;
+use super::completeness::{Before, Seen};
 use super::elsewhere::Heard;
 use super::kernels::{Cancel, KernelError};
 use super::naming::NamingError;
 use super::plan::{Next, Partial, Plan, Round};
 use super::split::{Splitting, scan_request};
-use super::{Answer, ProjectSettings, QuestionLimits};
+use super::{ProjectSettings, QuestionLimits};
 use crate::eventstore::RowBlock;
 use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
 use crate::model::{Clock, Millis, ProjectId, ShardNo, shards_of};
@@ -61,7 +61,7 @@ pub struct QuestionKind {
 /// One shard after a round that read it, or not.
 pub(super) enum Read {
     Passed(PassedShard),
-    Away,
+    Away(ShardNo),
 }
 
 pub(super) struct PassedShard {
@@ -108,6 +108,12 @@ impl QuestionKind {
         Ok((project, settings))
     }
 
+    /// The first instant that the project keeps: what is older does not count, whether or not it has
+    /// been deleted yet.
+    pub(super) fn kept_from(&self, project: &Project) -> Millis {
+        project.kept_from(self.clock.now_ms()).unwrap_or(Millis::MIN)
+    }
+
     /// `None` when a server is away: then nothing can be said about its data.
     async fn data_version(&self, project: &Project, body: &[u8]) -> Result<Option<[u8; 32]>, StorageError> {
         let mut versions = BTreeMap::new();
@@ -121,7 +127,7 @@ impl QuestionKind {
                 Err(_) => return Ok(None),
             }
         }
-        Ok(Some(version_hash(body, &versions)))
+        Ok(Some(version_hash(body, self.kept_from(project), &versions)))
     }
 
     /// Waits until everything that was committed when it was called is sealed; `false` when that takes
@@ -147,11 +153,11 @@ impl QuestionKind {
         loop {
             let mut is_waiting = false;
             for db in &waiting {
-                match journal::backlog(db).await {
-                    Ok(backlog) => {
-                        is_waiting |= backlog.iter().any(|entry| {
-                            shards.contains(&entry.shard_no) && entry.oldest_inserted_at <= asked_at
-                        });
+                match journal::list_waiting(db).await {
+                    Ok(waiting) => {
+                        is_waiting |= waiting
+                            .iter()
+                            .any(|(shard_no, oldest)| shards.contains(shard_no) && *oldest <= asked_at);
                     }
                     Err(error) => return not_fresh(error),
                 }
@@ -232,19 +238,11 @@ impl QuestionKind {
 
         // Before any shard is listed: what is on its way then, and not found here, is in the list.
         let elsewhere = self.elsewhere(&shards).await.map_err(retry)?;
+        let kept_from = self.kept_from(&project);
+        let before = Before { fresh, kept_from, elsewhere, shards_total: shards.len() };
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
-        self.answer_plan(run, &plan, &shards, fresh).await.map(|output| elsewhere.limit(output))
-    }
-
-    async fn answer_plan(
-        &self,
-        run: &TicketRun,
-        plan: &Arc<Plan>,
-        shards: &[ShardNo],
-        fresh: Option<bool>,
-    ) -> Result<TicketOutput, RunError> {
-        if self.is_large(run.project_id, shards, &plan.reads()).await? {
-            match self.answer_split(run, plan, shards, fresh).await {
+        if self.is_large(run.project_id, &shards, &plan.reads(), kept_from).await? {
+            match self.answer_split(run, &plan, &shards, &before).await {
                 // It cannot be kept between processes: one does it all.
                 Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {
                     run.progress.reset();
@@ -252,7 +250,7 @@ impl QuestionKind {
                 answered => return answered,
             }
         }
-        self.answer_whole(run, plan, shards, fresh).await
+        self.answer_whole(run, &plan, &shards, &before).await
     }
 
     /// All shards in this process.
@@ -261,29 +259,27 @@ impl QuestionKind {
         run: &TicketRun,
         plan: &Arc<Plan>,
         shards: &[ShardNo],
-        fresh: Option<bool>,
+        before: &Before,
     ) -> Result<TicketOutput, RunError> {
         let reads = plan.reads();
         let cancel = Cancel::default();
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
         let first = plan.first_round();
         let scans = shards.iter().copied().map(|shard_no| {
-            self.read_shard(scan_request(shard_no, run.project_id, &reads), plan, &first, &cancel)
+            let request = scan_request(shard_no, run.project_id, &reads, before.kept_from);
+            self.read_shard(request, plan, &first, &cancel)
         });
         let mut round = plan.first_round();
         let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
-        let mut versions = BTreeMap::new();
-        let (mut as_of, mut away, mut bytes, mut moving) = (None::<Millis>, 0_u32, 0, 0);
+        let (mut seen, mut bytes) = (Seen::default(), 0);
         while let Some(read) = scans.next().await {
             match read? {
-                Read::Away => away += 1,
+                Read::Away(shard_no) => seen.away(shard_no),
                 Read::Passed(shard) => {
                     run.progress.add_rows(shard.rows);
                     bytes += shard.bytes;
-                    moving += shard.moving;
-                    versions.insert(shard.shard_no, shard.data_version);
-                    as_of = Some(as_of.map_or(shard.as_of, |least| least.min(shard.as_of)));
+                    seen.passed(shard.shard_no, shard.data_version, shard.as_of, shard.moving);
                     partials.push(shard.partial);
                     kept.extend(shard.blocks);
                 }
@@ -304,12 +300,7 @@ impl QuestionKind {
                 }
             }
         };
-        Ok(TicketOutput {
-            body: encode_apart(answer, fresh, moving).await?,
-            as_of,
-            partial: away > 0,
-            data_version: (away == 0).then(|| version_hash(&run.body, &versions)),
-        })
+        self.output(run, before, seen, answer).await
     }
 
     /// Puts the partial answers of one round together, and says what comes next.
@@ -349,7 +340,7 @@ impl QuestionKind {
 fn away(shard_no: ShardNo, error: &StorageError) -> Read {
     let error: &dyn std::error::Error = error;
     tracing::warn!(shard.no = shard_no.0, error, "a shard is away; the answer is partial");
-    Read::Away
+    Read::Away(shard_no)
 }
 
 /// A server that does not answer makes the answer partial later; here it only keeps it from being fresh.
@@ -373,37 +364,17 @@ fn kernel_failed(error: KernelError) -> RunError {
     }
 }
 
-pub(super) fn version_hash(body: &[u8], versions: &BTreeMap<ShardNo, i64>) -> [u8; 32] {
+pub(super) fn version_hash(body: &[u8], kept_from: Millis, versions: &BTreeMap<ShardNo, i64>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update((body.len() as u64).to_le_bytes());
     hash.update(body);
+    hash.update(kept_from.to_le_bytes());
     // A shard without rows has no version: it is the same whether it is listed as 0 or not at all.
     for (shard_no, version) in versions.iter().filter(|(_, version)| **version > 0) {
         hash.update(shard_no.0.to_le_bytes());
         hash.update(version.to_le_bytes());
     }
     hash.finalize().into()
-}
-
-/// A long answer takes a while: not on the threads of others.
-pub(super) async fn encode_apart(
-    answer: Answer,
-    fresh: Option<bool>,
-    moving: u64,
-) -> Result<Bytes, RunError> {
-    tokio::task::spawn_blocking(move || encode(&answer, fresh, moving)).await.map_err(retry)?
-}
-
-fn encode(answer: &Answer, fresh: Option<bool>, moving: u64) -> Result<Bytes, RunError> {
-    let mut json = serde_json::to_value(answer).map_err(retry)?;
-    if let (Some(fresh), Value::Object(fields)) = (fresh, &mut json) {
-        fields.insert("fresh".to_owned(), json!(fresh));
-    }
-    // Said only while it is so: their events are not in the answer.
-    if let (1.., Value::Object(fields)) = (moving, &mut json) {
-        fields.insert("moving".to_owned(), json!(moving));
-    }
-    Ok(json.to_string().into())
 }
 
 impl TicketKind for QuestionKind {
@@ -459,8 +430,9 @@ mod tests {
     fn an_empty_shard_does_not_change_the_version() {
         let one = BTreeMap::from([(ShardNo(1), 4)]);
         let with_empty = BTreeMap::from([(ShardNo(0), 0), (ShardNo(1), 4)]);
-        assert_eq!(version_hash(b"q", &one), version_hash(b"q", &with_empty));
-        assert_ne!(version_hash(b"q", &one), version_hash(b"q", &BTreeMap::from([(ShardNo(1), 5)])));
-        assert_ne!(version_hash(b"q", &one), version_hash(b"p", &one));
+        assert_eq!(version_hash(b"q", 0, &one), version_hash(b"q", 0, &with_empty));
+        assert_ne!(version_hash(b"q", 0, &one), version_hash(b"q", 0, &BTreeMap::from([(ShardNo(1), 5)])));
+        assert_ne!(version_hash(b"q", 0, &one), version_hash(b"p", 0, &one));
+        assert_ne!(version_hash(b"q", 0, &one), version_hash(b"q", 1, &one), "a day later");
     }
 }

@@ -5,7 +5,7 @@
 //! rounds of a breakdown: the second round answers for what the first one chose, `as_of` is the earlier
 //! of the two, and such an answer is not offered to equal questions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::asked::Asked;
+use super::completeness::{Before, Seen};
 use super::kernels::Cancel;
 use super::plan::{Next, Partial, Plan, Reads, Round};
-use super::question_kind::{CancelOnDrop, QuestionKind, Read, encode_apart, version_hash};
+use super::question_kind::{CancelOnDrop, QuestionKind, Read};
 use crate::eventstore::scan::{Listing, ScanRequest};
 use crate::model::{Millis, ProjectId, ShardNo};
 use crate::storage::StorageError;
@@ -93,6 +94,7 @@ impl QuestionKind {
         project_id: ProjectId,
         shards: &[ShardNo],
         reads: &Reads,
+        kept_from: Millis,
     ) -> Result<bool, RunError> {
         if shards.len() < 2 || self.splitting.after.is_zero() {
             return Ok(shards.len() > 1);
@@ -110,7 +112,7 @@ impl QuestionKind {
         }
         let mut rows = 0;
         for &shard_no in shards {
-            let request = scan_request(shard_no, project_id, reads);
+            let request = scan_request(shard_no, project_id, reads, kept_from);
             let Ok(db) = self.shards.db_of(shard_no) else { continue };
             match Listing::read(db, &request).await {
                 Ok(listing) => rows += listing.rows_to_read(),
@@ -146,28 +148,26 @@ impl QuestionKind {
         run: &TicketRun,
         plan: &Arc<Plan>,
         shards: &[ShardNo],
-        fresh: Option<bool>,
+        before: &Before,
     ) -> Result<TicketOutput, RunError> {
         let mut round = plan.first_round();
-        let mut versions: BTreeMap<ShardNo, i64> = BTreeMap::new();
-        let (mut as_of, mut is_partial, mut has_moved) = (None::<Millis>, false, false);
+        let mut seen = Seen::default();
         for round_no in 1.. {
             let work = Bytes::from(serde_json::to_vec(&round).map_err(retry)?);
-            let (mut partials, mut moving) = (Vec::new(), 0);
+            let mut partials = Vec::new();
+            // The figures are those of the last round.
+            seen.moving = 0;
             let settled = |shard_no: ShardNo, body: Bytes| {
                 if round_no == 1 {
                     run.progress.add_shard();
                 }
                 match ShardPart::read(&body)? {
-                    ShardPart::Away => is_partial = true,
-                    ShardPart::Passed { data_version, as_of: until, moving: hidden, rows, partial } => {
-                        moving += hidden;
+                    ShardPart::Away => seen.away(shard_no),
+                    ShardPart::Passed { data_version, as_of, moving, rows, partial } => {
                         if round_no == 1 {
                             run.progress.add_rows(rows);
                         }
-                        let seen = versions.insert(shard_no, data_version);
-                        has_moved |= seen.is_some_and(|seen| seen != data_version);
-                        as_of = Some(as_of.map_or(until, |least| least.min(until)));
+                        seen.passed(shard_no, data_version, as_of, moving);
                         partials.push(*partial);
                     }
                 }
@@ -178,15 +178,7 @@ impl QuestionKind {
                 return Err(retry("no server of this project can be reached"));
             }
             match self.merge(plan, &round, partials).await? {
-                Next::Done(answer) => {
-                    let is_shared = !is_partial && !has_moved;
-                    return Ok(TicketOutput {
-                        body: encode_apart(answer, fresh, moving).await?,
-                        as_of,
-                        partial: is_partial,
-                        data_version: is_shared.then(|| version_hash(&run.body, &versions)),
-                    });
-                }
+                Next::Done(answer) => return self.output(run, before, seen, answer).await,
                 Next::Round(next) => round = next,
             }
         }
@@ -195,7 +187,7 @@ impl QuestionKind {
 
     /// One shard's part of one round.
     pub(super) async fn answer_step(&self, step: &TicketStep) -> Result<StepOutput, RunError> {
-        let (_, settings) = self.settings(step.project_id).await.map_err(retry)?;
+        let (project, settings) = self.settings(step.project_id).await.map_err(retry)?;
         let Ok(asked) = Asked::read(&step.body, &settings) else {
             return Err(fail("question_unreadable", "this release cannot read the stored question"));
         };
@@ -204,9 +196,10 @@ impl QuestionKind {
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
         let cancel = Cancel::default();
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
-        let request = scan_request(step.shard_no, step.project_id, &plan.reads());
+        let kept_from = self.kept_from(&project);
+        let request = scan_request(step.shard_no, step.project_id, &plan.reads(), kept_from);
         let (part, is_complete) = match self.read_shard(request, &plan, &round, &cancel).await? {
-            Read::Away => (ShardPart::Away, false),
+            Read::Away(_) => (ShardPart::Away, false),
             Read::Passed(shard) => {
                 let part = ShardPart::Passed {
                     data_version: shard.data_version,
@@ -222,11 +215,16 @@ impl QuestionKind {
     }
 }
 
-pub(super) fn scan_request(shard_no: ShardNo, project_id: ProjectId, reads: &Reads) -> ScanRequest {
+pub(super) fn scan_request(
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    reads: &Reads,
+    kept_from: Millis,
+) -> ScanRequest {
     ScanRequest {
         shard_no,
         project_id,
-        from: reads.range.from,
+        from: reads.range.from.max(kept_from).min(reads.range.to),
         to: reads.range.to,
         properties: reads.properties.clone(),
         events: reads.events.clone(),

@@ -35,6 +35,9 @@ pub struct SealingConfig {
     pub compact_every_ms: u32,
     /// How long a retired run or segment stays for those who are still reading it.
     pub retired_grace_secs: u32,
+    /// Memory for the filters that tell whether an event is stored already, two bytes an event of the days
+    /// that are written to. What does not fit is read again with every pass.
+    pub filters_bytes_max: u32,
     /// Memory for the numbers of known distinct ids in this process.
     pub persons_cache_entries_max: u32,
     /// Traits that one person may have; who has so many keeps those.
@@ -46,6 +49,8 @@ pub struct SealingConfig {
     pub move_settle_ms: u32,
     /// Rows of linked persons that are copied at a time.
     pub move_rows_max: u32,
+    /// How often it is read for how many days projects keep their events.
+    pub retention_every_ms: u32,
 }
 
 impl Default for SealingConfig {
@@ -63,11 +68,13 @@ impl Default for SealingConfig {
             compact_fan_in: 8,
             compact_every_ms: 5_000,
             retired_grace_secs: 120,
+            filters_bytes_max: 256 << 20,
             persons_cache_entries_max: 200_000,
             traits_max: 200,
             traits_bytes_max: 32 << 10,
             move_settle_ms: 2_000,
             move_rows_max: 4_096,
+            retention_every_ms: 15_000,
         }
     }
 }
@@ -91,9 +98,12 @@ impl SealingConfig {
         check("retired_grace_secs", self.retired_grace_secs, 1, 86_400);
         check("traits_max", self.traits_max, 0, 2_000);
         check("traits_bytes_max", self.traits_bytes_max, 1 << 10, 1 << 20);
+        check("filters_bytes_max", self.filters_bytes_max, 1 << 20, 4095 << 20);
         check("persons_cache_entries_max", self.persons_cache_entries_max, 1_000, 100_000_000);
         check("move_settle_ms", self.move_settle_ms, 0, 60_000);
         check("move_rows_max", self.move_rows_max, 1, 65_536);
+        // Nobody deletes by what was read ten minutes ago.
+        check("retention_every_ms", self.retention_every_ms, 50, 300_000);
     }
 }
 
@@ -119,6 +129,28 @@ mod tests {
             let mut problems = Vec::new();
             config.validate(&mut problems);
             assert_eq!(problems.is_empty(), is_allowed, "{columns} columns, {names} names");
+        }
+    }
+
+    #[test]
+    fn filters_have_some_memory() {
+        for (bytes, is_allowed) in
+            [((1 << 20) - 1, false), (1 << 20, true), (4095 << 20, true), (u32::MAX, false)]
+        {
+            let config = SealingConfig { filters_bytes_max: bytes, ..SealingConfig::default() };
+            let mut problems = Vec::new();
+            config.validate(&mut problems);
+            assert_eq!(problems.is_empty(), is_allowed, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn retention_is_read_often_enough_to_be_known() {
+        for (every, is_allowed) in [(49, false), (50, true), (300_000, true), (300_001, false)] {
+            let config = SealingConfig { retention_every_ms: every, ..SealingConfig::default() };
+            let mut problems = Vec::new();
+            config.validate(&mut problems);
+            assert_eq!(problems.is_empty(), is_allowed, "{every} ms");
         }
     }
 

@@ -118,8 +118,10 @@ impl World {
             segment_rows_min: 3,
             segment_rows_max: 100,
             persons_cache_entries_max: 1_000,
+            filters_bytes_max: 64 << 20,
             write: WriteOptions::default(),
             traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
+            retention: Arc::default(),
             homes: Homes::new(storage.control.clone(), storage.shards.clone()),
             move_settle_ms: 0,
             move_chunk: ChunkLimits { rows_max: 2, raw_bytes_max: 1 << 20 },
@@ -510,6 +512,7 @@ fn what_is_done_comes_back_from_the_body_and_only_the_asked_id_is_shown() {
     assert!(matches!(Body::read(&bytes).unwrap(), Body::Open(read) if *read == work));
     assert_eq!(shown_body(&bytes), Some(json!({"distinct_id": "u"})));
     let project = Project {
+        retention_days: None,
         project_id: ProjectId(1),
         name: String::new(),
         time_zone: "UTC".to_owned(),

@@ -56,11 +56,8 @@ impl ErasureKind {
     /// are looked at twice: a batch that was brought home between two looks is found there by the second.
     async fn are_journals_clear(&self, shards: &[ShardNo], until: Millis) -> Result<bool, StorageError> {
         for server in self.shards.servers().iter().chain(self.shards.servers()) {
-            let waiting = journal::backlog(server.db()?).await?;
-            let holds = |entry: &journal::JournalBacklog| {
-                shards.contains(&entry.shard_no) && entry.oldest_inserted_at <= until
-            };
-            if waiting.iter().any(holds) {
+            let waiting = journal::list_waiting(server.db()?).await?;
+            if waiting.iter().any(|(shard_no, oldest)| shards.contains(shard_no) && *oldest <= until) {
                 return Ok(false);
             }
         }

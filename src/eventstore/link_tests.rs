@@ -196,8 +196,10 @@ fn sealer(storage: &Storage, clock: &Arc<ManualClock>, random: &Arc<SeededRandom
         segment_rows_min: 3,
         segment_rows_max: 100,
         persons_cache_entries_max: 1_000,
+        filters_bytes_max: 64 << 20,
         write: WriteOptions::default(),
         traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
+        retention: Arc::default(),
         homes: Homes::new(storage.control.clone(), storage.shards.clone()),
         move_settle_ms: 0,
         move_chunk: ChunkLimits { rows_max: 2, raw_bytes_max: 1 << 20 },
@@ -301,6 +303,7 @@ async fn run(
             span: shards,
             distinct_id: id,
             after: None,
+            kept_from: None,
             limit: 100,
             bytes_max: 1 << 20,
         };

@@ -14,8 +14,11 @@ mod link_tests;
 mod objects;
 pub mod person;
 pub mod recent;
+pub mod retention;
 pub mod scan;
 pub mod sealer;
+#[cfg(test)]
+mod small_tests;
 
 use std::sync::Arc;
 

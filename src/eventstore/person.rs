@@ -39,6 +39,8 @@ pub struct PersonRequest<'a> {
     pub distinct_id: &'a str,
     /// Only what comes after this one in the order of showing, which is newest first.
     pub after: Option<EventPlace>,
+    /// What occurred before is not shown.
+    pub kept_from: Option<Millis>,
     pub limit: usize,
     /// Fewer come when they are longer than this together; one always does.
     pub bytes_max: usize,
@@ -130,7 +132,7 @@ async fn read_in_shard(
     request: &PersonRequest<'_>,
     passed: Passed,
 ) -> Result<PersonEvents, ScanError> {
-    let &PersonRequest { project_id, after, limit, bytes_max, .. } = request;
+    let &PersonRequest { project_id, after, kept_from, limit, bytes_max, .. } = request;
     // The journal first: what is sealed in between is seen twice, never not at all.
     let mut journal = recent::waiting(db, shard_no, project_id).await?;
     let mut events = Vec::new();
@@ -139,7 +141,9 @@ async fn read_in_shard(
     let mut found = PersonEvents::default();
     let mut floor = None;
     if let Some(person_no) = known.first().map(|known| known.person_no) {
-        let listing = Listing::read(db, &ScanRequest::everything(shard_no, project_id)).await?;
+        let mut kept = ScanRequest::everything(shard_no, project_id);
+        kept.from = kept_from.unwrap_or(kept.from);
+        let listing = Listing::read(db, &kept).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
         if listing.masked.binary_search(&person_no).is_err() {
             let ids = persons::find_ids_of_persons(db, shard_no, project_id, &[person_no]).await?;
@@ -178,6 +182,15 @@ async fn read_in_shard(
     let mut seen = HashSet::new();
     events.sort_by_key(|event| (event.received_at, event.event_id));
     events.retain(|event| seen.insert((event.event_id, utc_day(event.occurred_at))));
+    let mut is_first_unknown = false;
+    if let Some(kept_from) = kept_from {
+        events.retain(|event| event.occurred_at >= kept_from);
+        floor = floor.filter(|floor| floor.occurred_at >= kept_from);
+        let first_kept = utc_day(kept_from);
+        found.days = found.days.filter(|(_, last)| *last >= first_kept);
+        is_first_unknown = found.days.is_some_and(|(first, _)| first < first_kept);
+        found.days = found.days.map(|(first, last)| (first.max(first_kept), last));
+    }
     let days = events.iter().map(|event| utc_day(event.occurred_at)).map(|day| (day, day));
     found.days = days.chain(found.days).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     events.retain(|event| after.is_none_or(|after| EventPlace::of(event) < after));
@@ -193,6 +206,11 @@ async fn read_in_shard(
     let fit = fit.count();
     found.more = floor.is_some() || fit < events.len();
     events.truncate(fit);
+    if let (true, false, None, Some(oldest), Some(days)) =
+        (is_first_unknown, found.more, after, events.last(), &mut found.days)
+    {
+        days.0 = utc_day(oldest.occurred_at);
+    }
     found.events = events;
     Ok(found)
 }
@@ -347,11 +365,9 @@ fn locate(
     wanted: Wanted,
 ) -> Result<Vec<u64>, super::format::FormatError> {
     let found = reader.read_identities(want, parts)?;
-    let numbers: Box<dyn Iterator<Item = u64>> = match &want.rows {
-        RowRanges::All => Box::new(0_u64..),
-        RowRanges::Some(ranges) => Box::new(ranges.iter().cloned().flatten()),
-    };
-    let mut own: Vec<(EventPlace, u64)> = numbers
+    let mut own: Vec<(EventPlace, u64)> = want
+        .rows
+        .numbers()
         .zip(found.person_no.iter().zip(found.occurred_at.iter().zip(&found.event_id)))
         .filter(|(_, (person_no, _))| **person_no == wanted.person_no)
         .map(|(row, (_, (&occurred_at, &event_id)))| (EventPlace { occurred_at, event_id }, row))

@@ -6,7 +6,7 @@ use actix_web::web::{ServiceConfig, get, post, resource, scope};
 use super::ops;
 use super::web::{
     account, ask, assets, erase_person, index, keys, live, login, members, overview, persons, projects,
-    rejected, settings, start, tickets,
+    rejected, retention, settings, start, tickets,
 };
 use super::{api, collect, snippet};
 use crate::config::Roles;
@@ -54,6 +54,9 @@ fn pages(config: &mut ServiceConfig) {
                 .service(resource("/start").route(get().to(start::show)))
                 .service(
                     resource("/settings").route(get().to(settings::show)).route(post().to(settings::save)),
+                )
+                .service(
+                    resource("/retention").route(get().to(retention::show)).route(post().to(retention::save)),
                 )
                 .service(resource("/keys").route(get().to(keys::list)).route(post().to(keys::create)))
                 .service(resource("/keys/{key_id}/revoke").route(post().to(keys::revoke)))

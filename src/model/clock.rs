@@ -12,6 +12,11 @@ pub fn utc_day(at: Millis) -> i32 {
     at.div_euclid(DAY_MS) as i32
 }
 
+/// The first instant that is kept by whoever keeps this many days: those before today (UTC), and today.
+pub fn kept_from(days: u32, now: Millis) -> Millis {
+    (Millis::from(utc_day(now)) - Millis::from(days)) * DAY_MS
+}
+
 /// Where "now" comes from: a parameter, so that tests can hold it still.
 pub trait Clock: Send + Sync + 'static {
     fn now_ms(&self) -> Millis;

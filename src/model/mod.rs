@@ -14,7 +14,7 @@ mod properties;
 mod random;
 
 pub use access::{AccountId, KeyId, KeyKind, Role};
-pub use clock::{Clock, DAY_MS, ManualClock, Millis, SystemClock, utc_day};
+pub use clock::{Clock, DAY_MS, ManualClock, Millis, SystemClock, kept_from, utc_day};
 pub use event::{Event, LINK_EVENT, PropertyValue, TimeSource, UNCOUNTED_EVENTS, is_counted_as_every_event};
 pub use hash::{FastMap, FastSet, IdHash, hash64, shard_of, shards_of};
 pub use ids::{

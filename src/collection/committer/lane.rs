@@ -33,6 +33,13 @@ const RETRY_WITHIN: Duration = Duration::from_secs(1);
 /// the connection may hang for an hour though the server is back.
 const STALL_LETS_GO: Duration = Duration::from_secs(30);
 
+/// A server that has said nothing for so long while a commit waited for it is away: who waits is told
+/// within two seconds.
+const SILENCE_MAX: Duration = Duration::from_millis(1_200);
+const SILENCE_LOOK: Duration = Duration::from_millis(100);
+/// A server that has answered so lately is there.
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
+
 /// How long a server that failed is left alone while others take its events.
 const AWAY_REST: Duration = Duration::from_secs(1);
 
@@ -249,9 +256,12 @@ impl Lane {
                 settled => settled,
             }
         });
-        let Ok(ended) = tokio::time::timeout(self.settings.deadline, &mut inserting).await else {
-            self.metrics.commits.with_label_values(&["stalled"]).inc();
-            return self.wait_out(inserting, group).await;
+        let ended = tokio::select! {
+            ended = &mut inserting => ended,
+            () = self.gives_up(started) => {
+                self.metrics.commits.with_label_values(&["stalled"]).inc();
+                return self.wait_out(inserting, group).await;
+            }
         };
         let outcome = match ended {
             Ok(Ok(())) => {
@@ -266,6 +276,19 @@ impl Lane {
         let label = if outcome.is_ok() { "committed" } else { "failed" };
         self.metrics.commits.with_label_values(&[label]).inc();
         answer(group, &outcome);
+    }
+
+    /// Ends when a commit has taken too long, or when its server has been silent since it began: one that
+    /// is slow answers other statements meanwhile.
+    async fn gives_up(&self, started: Instant) {
+        loop {
+            let waited = started.elapsed();
+            let is_silent = self.journal.heard_before().is_some_and(|before| before >= SILENCE_MAX);
+            if waited >= self.settings.deadline || (waited >= SILENCE_MAX && is_silent) {
+                return;
+            }
+            tokio::time::sleep(SILENCE_LOOK.min(self.settings.deadline - waited)).await;
+        }
     }
 
     /// Whether the server takes what it is given.
@@ -293,8 +316,21 @@ impl Lane {
         let refused = self.lock().queue.drain(..).collect();
         answer(refused, &Err(Unavailable::ServerAway));
         tracing::warn!("a server does not answer; events for it are refused until it does");
-        let _ = tokio::time::timeout(STALL_LETS_GO, inserting).await;
+        tokio::select! {
+            _ = inserting => {}
+            () = self.is_heard_again() => {}
+            () = tokio::time::sleep(STALL_LETS_GO) => {}
+        }
         self.lock().stalled -= 1;
+    }
+}
+
+impl Lane {
+    /// Ends when the server answers others again, over a connection that does not hang.
+    async fn is_heard_again(&self) {
+        while self.journal.heard_before().is_none_or(|before| before >= HEARD_WITHIN) {
+            tokio::time::sleep(SILENCE_LOOK).await;
+        }
     }
 }
 

@@ -38,12 +38,19 @@ use crate::storage::{Server, Shards, StorageError};
 pub trait Journal: Send + Sync + 'static {
     /// All of them or none; again with the same ids changes nothing.
     fn insert(&self, batches: Vec<NewBatch>) -> BoxFuture<'static, Result<(), StorageError>>;
+
+    /// How long ago its server last answered anything at all; `None` when that is not known.
+    fn heard_before(&self) -> Option<Duration>;
 }
 
 impl Journal for Server {
     fn insert(&self, batches: Vec<NewBatch>) -> BoxFuture<'static, Result<(), StorageError>> {
         let db = self.commits_db().cloned();
         Box::pin(async move { journal::insert(&db?, batches).await })
+    }
+
+    fn heard_before(&self) -> Option<Duration> {
+        Server::heard_before(self)
     }
 }
 

@@ -14,6 +14,7 @@ struct Gate {
     failures: AtomicUsize,
     inserts: Mutex<Vec<Vec<NewBatch>>>,
     arrived: tokio::sync::Notify,
+    heard_before: Mutex<Option<Duration>>,
 }
 
 impl Default for Gate {
@@ -23,6 +24,7 @@ impl Default for Gate {
             failures: AtomicUsize::new(0),
             inserts: Mutex::default(),
             arrived: tokio::sync::Notify::new(),
+            heard_before: Mutex::default(),
         }
     }
 }
@@ -40,6 +42,10 @@ impl Journal for GatedJournal {
                 gate.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
             if failing.is_ok() { Err(StorageError::Refused("told to fail".into())) } else { Ok(()) }
         })
+    }
+
+    fn heard_before(&self) -> Option<Duration> {
+        *self.0.heard_before.lock().unwrap()
     }
 }
 
@@ -265,6 +271,32 @@ async fn a_server_that_hangs_alone_refuses_at_once_and_recovers_by_itself() {
     // The old statement ends, and the lane with it.
     gate.open(10);
     while committer.commit(vec![piece(0, 3)]).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_within_two_seconds_and_a_slow_one_is_not() {
+    let (committer, gate) = lonely(SETTINGS);
+    let heard = |before| *gate.heard_before.lock().unwrap() = before;
+    heard(Some(Duration::from_secs(1)));
+    let slow = send(&committer, vec![piece(0, 0)]);
+    tokio::time::sleep(Duration::from_millis(1_800)).await;
+    assert!(!slow.is_finished(), "it has answered something else a second ago");
+    gate.open(1);
+    assert_eq!(slow.await.unwrap(), Ok(()));
+
+    heard(Some(Duration::from_secs(9)));
+    let began = std::time::Instant::now();
+    assert_eq!(committer.commit(vec![piece(0, 1)]).await, Err(Unavailable::CommitTooSlow));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(committer.commit(vec![piece(0, 2)]).await, Err(Unavailable::ServerAway));
+    // It answers somebody, though the old statement hangs.
+    heard(Some(Duration::ZERO));
+    let began = std::time::Instant::now();
+    gate.open(10);
+    while committer.commit(vec![piece(0, 3)]).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(2));
         tokio::task::yield_now().await;
     }
 }

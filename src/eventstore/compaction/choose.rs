@@ -1,6 +1,7 @@
 //! What to merge next: pure, from the catalogue alone.
 
 use crate::model::{Millis, ObjectId, ProjectId};
+use crate::storage::server::objects::ObjectKind;
 
 #[derive(Clone, Copy, Debug)]
 pub struct CompactionOptions {
@@ -52,6 +53,43 @@ pub(super) enum Merge {
         project_id: ProjectId,
         inputs: Vec<Candidate>,
     },
+    /// Segments of which no row is kept.
+    Dropped {
+        inputs: Vec<Candidate>,
+    },
+}
+
+impl Merge {
+    pub(super) fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Runs { .. } => ObjectKind::Run,
+            Self::Segments { .. } | Self::Dropped { .. } => ObjectKind::Segment,
+        }
+    }
+
+    pub(super) fn inputs(&self) -> &[Candidate] {
+        match self {
+            Self::Runs { inputs, .. } | Self::Segments { inputs, .. } | Self::Dropped { inputs } => inputs,
+        }
+    }
+}
+
+/// What is due to be merged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Debt {
+    pub objects: u64,
+    pub bytes: u64,
+}
+
+impl Debt {
+    pub fn add(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+    }
+
+    fn of(objects: &[Candidate]) -> Self {
+        Self { objects: objects.len() as u64, bytes: objects.iter().map(|object| object.bytes).sum() }
+    }
 }
 
 /// Rows grow eightfold from one level to the next; up to 1,023 rows are level 0.
@@ -76,20 +114,58 @@ impl CompactionOptions {
 
     /// `segments` of one project.
     pub(super) fn choose_segments(&self, project_id: ProjectId, segments: &[Candidate]) -> Option<Merge> {
-        // Those that are half full stay: rewriting them again gains little.
-        let small = segments.iter().filter(|segment| {
-            segment.rows < self.segment_rows_max / 2 && segment.bytes < self.input_bytes_max / 2
-        });
-        let inputs = self.fullest_level(small.copied().collect(), self.segment_rows_max)?;
+        let inputs = self.fullest_level(self.small(segments), self.segment_rows_max)?;
         Some(Merge::Segments { project_id, inputs })
     }
 
-    /// The first objects in time of a level that has enough of them; the smallest level first.
+    /// Those that are half full stay: rewriting them again gains little.
+    fn small(&self, segments: &[Candidate]) -> Vec<Candidate> {
+        let is_small = |segment: &&Candidate| {
+            segment.rows < self.segment_rows_max / 2 && segment.bytes < self.input_bytes_max / 2
+        };
+        segments.iter().filter(is_small).copied().collect()
+    }
+
+    /// Old runs, and objects of every size of which there are enough to be merged.
+    pub(super) fn debt_of_runs(&self, runs: &[(Candidate, Millis)], now: Millis) -> Debt {
+        let is_old = |since: Millis| now - since >= self.run_age_max_ms;
+        let (old, young): (Vec<_>, Vec<_>) = runs.iter().partition(|(_, since)| is_old(*since));
+        let of = |runs: Vec<&(Candidate, Millis)>| runs.into_iter().map(|(run, _)| *run).collect::<Vec<_>>();
+        let mut debt = Debt::of(&of(old));
+        debt.add(self.debt_of_levels(of(young)));
+        debt
+    }
+
+    /// `segments` of one project.
+    pub(super) fn debt_of_segments(&self, segments: &[Candidate]) -> Debt {
+        self.debt_of_levels(self.small(segments))
+    }
+
+    fn debt_of_levels(&self, mut objects: Vec<Candidate>) -> Debt {
+        objects.sort_by_key(|object| level(object.rows));
+        let mut debt = Debt::default();
+        for of_level in objects.chunk_by(|a, b| level(a.rows) == level(b.rows)) {
+            if of_level.len() >= self.fan_in_min {
+                debt.add(Debt::of(of_level));
+            }
+        }
+        debt
+    }
+
+    /// The smallest level first. Of the lowest one, objects of about the same size, or all that may be when
+    /// they have become many: whoever writes a thousand rows again for ten new ones writes for nothing. Of
+    /// others, the first in time.
     fn fullest_level(&self, mut objects: Vec<Candidate>, rows_max: u64) -> Option<Vec<Candidate>> {
         objects.sort_by_key(|object| (level(object.rows), object.min_at, object.object_id));
         for of_level in objects.chunk_by(|a, b| level(a.rows) == level(b.rows)) {
             if of_level.len() < 2 {
                 continue;
+            }
+            if level(of_level[0].rows) == 0 && of_level.len() < self.fan_in_min * 3 / 2 {
+                match alike(of_level, self.fan_in_min) {
+                    Some(alike) => return Some(self.take(alike.into_iter(), rows_max).0),
+                    None => continue,
+                }
             }
             let (inputs, is_full) = self.take(of_level.iter().copied(), rows_max);
             if inputs.len() >= self.fan_in_min || (is_full && inputs.len() >= 2) {
@@ -117,6 +193,23 @@ impl CompactionOptions {
     }
 }
 
+/// The smallest objects, `least` or more, of which none has many more rows than the smaller ones together.
+fn alike(objects: &[Candidate], least: usize) -> Option<Vec<Candidate>> {
+    const FEW: u64 = 16;
+    let mut by_rows = objects.to_vec();
+    by_rows.sort_by_key(|object| (object.rows, object.min_at, object.object_id));
+    (0..by_rows.len()).map(|first| &by_rows[first..]).find_map(|from| {
+        let mut sum = 0;
+        let fitting = from.iter().take_while(|object| {
+            let fits = sum == 0 || object.rows <= sum + FEW;
+            sum += object.rows;
+            fits
+        });
+        let fitting = fitting.count();
+        (fitting >= least).then(|| from[..fitting].to_vec())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,12 +219,7 @@ mod tests {
     }
 
     fn ids(merge: Option<Merge>) -> Vec<u8> {
-        match merge {
-            Some(Merge::Runs { inputs, .. } | Merge::Segments { inputs, .. }) => {
-                inputs.iter().map(|input| input.object_id.0[0]).collect()
-            }
-            None => Vec::new(),
-        }
+        merge.iter().flat_map(Merge::inputs).map(|input| input.object_id.0[0]).collect()
     }
 
     #[test]
@@ -146,10 +234,38 @@ mod tests {
         let runs = |count: u8| (1..=count).map(|n| (object(n, 500), 1_000)).collect::<Vec<_>>();
         assert_eq!(options.choose_runs(&runs(7), 2_000), None);
         assert_eq!(ids(options.choose_runs(&runs(8), 2_000)), (1..=8).collect::<Vec<_>>());
+        let tiny = |count: u8| (1..=count).map(|n| (object(n, 2), 1_000)).collect::<Vec<_>>();
+        assert_eq!(options.choose_runs(&tiny(7), 2_000), None);
+        assert_eq!(ids(options.choose_runs(&tiny(8), 2_000)), (1..=8).collect::<Vec<_>>());
+        let mut uneven = tiny(8);
+        uneven.push((object(9, 900), 1_000));
+        assert_eq!(
+            ids(options.choose_runs(&uneven, 2_000)),
+            (1..=8).collect::<Vec<_>>(),
+            "without the large one"
+        );
+        let mut uneven = tiny(3);
+        uneven.extend((4..=11).map(|n| (object(n, 100), 1_000)));
+        let chosen = ids(options.choose_runs(&uneven, 2_000));
+        assert_eq!(chosen, (4..=11).collect::<Vec<_>>(), "those alike");
+        uneven.push((object(12, 900), 1_000));
+        assert_eq!(ids(options.choose_runs(&uneven, 2_000)).len(), 12, "there are too many to wait");
         assert_eq!(ids(options.choose_runs(&runs(40), 2_000)).len(), 16);
         let mut mixed = runs(7);
         mixed.push((object(8, 5_000), 1_000));
         assert_eq!(options.choose_runs(&mixed, 2_000), None, "another size");
+    }
+
+    #[test]
+    fn what_is_due_is_what_would_be_merged() {
+        let options = CompactionOptions::default();
+        let runs = |count: u8| (1..=count).map(|n| (object(n, 500), 1_000)).collect::<Vec<_>>();
+        assert_eq!(options.debt_of_runs(&runs(7), 2_000), Debt::default());
+        assert_eq!(options.debt_of_runs(&runs(9), 2_000), Debt { objects: 9, bytes: 9 * 15_000 });
+        assert_eq!(options.debt_of_runs(&runs(2), 21_601_000), Debt { objects: 2, bytes: 2 * 15_000 }, "old");
+        let segments = |count: u8, rows| (1..=count).map(|n| object(n, rows)).collect::<Vec<_>>();
+        assert_eq!(options.debt_of_segments(&segments(20, 600_000)), Debt::default(), "half full");
+        assert_eq!(options.debt_of_segments(&segments(8, 10_000)).objects, 8);
     }
 
     #[test]

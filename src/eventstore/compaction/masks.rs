@@ -2,7 +2,7 @@
 //!
 //! * Every merge leaves their rows out, once nobody needs them any more: those of an erased person at
 //!   once, those of a linked one when all have been copied. What it writes records up to which masks it
-//!   obeys ([`Masked`]).
+//!   obeys ([`LeftOut`]).
 //! * After an erasure ([`Compactor::erase_rows`]) every object that holds the person is written again,
 //!   and what those were replaced by, or what had been replaced before, is deleted after a short grace.
 //! * Now and then ([`Compactor::tidy_masks`]) a few objects that have stayed behind are looked through, the
@@ -16,6 +16,7 @@ use super::merge::Input;
 use super::{Compacted, CompactionError, Compactor, Why};
 use crate::eventstore::format::StoredRow;
 use crate::eventstore::held::{self, Persons};
+use crate::eventstore::retention::Cuts;
 use crate::eventstore::scan::ScanError;
 use crate::model::{FastSet, Millis, ObjectId, PersonNo, ProjectId, ShardNo};
 use crate::storage::Db;
@@ -32,26 +33,42 @@ const TIDY_EVERY_MS: Millis = 10 * 60_000;
 /// Objects listed after an erasure at a time.
 const OBJECTS_LISTED_MAX: usize = 10_000;
 
-/// Whose rows a merge leaves out, and what that makes of its outputs.
+/// Which rows a merge leaves out, and what that makes of its outputs.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Masked {
+pub(super) struct LeftOut {
     persons: FastSet<(ProjectId, PersonNo)>,
+    /// Of projects that have older rows in the inputs.
+    cuts: Cuts,
     /// Up to which masks the outputs obey.
     pub version: i64,
 }
 
-impl Masked {
-    pub fn has(&self, row: &StoredRow) -> bool {
+impl LeftOut {
+    pub fn has_person(&self, row: &StoredRow) -> bool {
         !self.persons.is_empty() && self.persons.contains(&(row.project_id, row.person_no))
     }
 
+    pub fn is_expired(&self, row: &StoredRow) -> bool {
+        let cut = if self.cuts.is_empty() { None } else { self.cuts.get(&row.project_id) };
+        cut.is_some_and(|&kept_from| row.occurred_at < kept_from)
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.persons.is_empty()
+        self.persons.is_empty() && self.cuts.is_empty()
+    }
+
+    /// With the cuts that concern the inputs.
+    fn with_cuts(self, inputs: &[Input], mut cuts: Cuts) -> Self {
+        cuts.retain(|project_id, kept_from| {
+            let slices = inputs.iter().filter_map(|input| input.facts.slice_of(*project_id));
+            slices.map(|slice| slice.occurred_min).any(|first| first < *kept_from)
+        });
+        Self { cuts, ..self }
     }
 
     /// For inputs that obey all masks up to `above`.
     fn of(inputs: &[Input], above: i64, shard: &ShardMasks) -> Self {
-        let mut masked = Self { persons: FastSet::default(), version: shard.version.max(above) };
+        let mut masked = Self { version: shard.version.max(above), ..Self::default() };
         for mask in shard.masks.iter().filter(|mask| mask.version > above) {
             if !mask.is_moving {
                 masked.persons.insert((mask.project_id, mask.person_no));
@@ -131,17 +148,18 @@ impl Compactor {
 
     /// What a merge of these inputs leaves out. Read before the merge, so that a mask which is set
     /// meanwhile is above the version of what it writes.
-    pub(super) async fn masked_for(
+    pub(super) async fn left_out(
         &self,
         db: &Db,
         shard_no: ShardNo,
         inputs: &[Input],
         above: i64,
-    ) -> Result<Masked, CompactionError> {
-        if masks::read_versions(db, shard_no).await?.masks <= above {
-            return Ok(Masked { version: above, ..Masked::default() });
-        }
-        Ok(Masked::of(inputs, above, &masks::read_shard(db, shard_no, above).await?))
+    ) -> Result<LeftOut, CompactionError> {
+        let left_out = match masks::read_versions(db, shard_no).await?.masks {
+            latest if latest <= above => LeftOut { version: above, ..LeftOut::default() },
+            _ => LeftOut::of(inputs, above, &masks::read_shard(db, shard_no, above).await?),
+        };
+        Ok(left_out.with_cuts(inputs, self.retention.cuts(self.now(db).await?)))
     }
 
     /// Writes every object again that holds an erased person. Not done as long as one is left in any
@@ -183,7 +201,7 @@ impl Compactor {
                 }
                 Some(_) => {
                     is_clear = false;
-                    let retired_at = self.soon_deleted(db.now_ms().await?);
+                    let retired_at = self.soon_deleted(self.now(db).await?);
                     objects::hasten(db, object.kind, shard_no, object.object_id, retired_at).await?;
                 }
             }
@@ -240,7 +258,7 @@ impl Compactor {
         for (project_id, persons) in persons_of(gone) {
             masks::delete(db, shard_no, project_id, &persons, up_to).await?;
         }
-        let now = db.now_ms().await?;
+        let now = self.now(db).await?;
         self.seen().masks.entry(shard_no).or_default().tidied_at = Some(now);
         Ok(())
     }

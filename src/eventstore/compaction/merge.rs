@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::masks::Masked;
+use super::masks::LeftOut;
 use crate::eventstore::format::{
     Columns, FormatError, JoinInput, ObjectBytes, ObjectFacts, ObjectReader, PartSet, RowBatches, RowRanges,
     RunWriter, SegmentPlan, SegmentWriter, StoredRow, Want, WriteOptions, join_segments, write_segment,
@@ -51,10 +51,19 @@ impl Output {
 
 /// What a merge comes to.
 pub(super) struct Merged {
-    /// None when all rows were those of masked persons.
+    /// None when no row was kept.
     pub outputs: Vec<Output>,
     /// Rows of masked persons that were left out.
     pub dropped: u64,
+    /// Rows that are older than their project keeps.
+    pub expired: u64,
+}
+
+/// How many rows a merge left out: of masked persons, and old ones.
+#[derive(Default)]
+struct Missing {
+    dropped: u64,
+    expired: u64,
 }
 
 /// The rows of one input, in its order.
@@ -78,13 +87,13 @@ impl Source {
 }
 
 /// Gives the rows of all inputs in the order of `key`; equal keys in the order of inputs. The inputs
-/// are each in that order already. Rows of masked persons are not given; how many.
+/// are each in that order already. Rows that are to be left out are not given; how many.
 fn merge<K: Ord + Copy>(
     inputs: &[Input],
-    masked: &Masked,
+    left_out: &LeftOut,
     key: impl Fn(&StoredRow) -> K,
     mut give: impl FnMut(StoredRow) -> Result<(), FormatError>,
-) -> Result<u64, FormatError> {
+) -> Result<Missing, FormatError> {
     let all = Want { columns: Columns::All, rows: RowRanges::All };
     let mut sources = Vec::with_capacity(inputs.len());
     let mut heads: Vec<Option<StoredRow>> = Vec::with_capacity(inputs.len());
@@ -98,13 +107,15 @@ fn merge<K: Ord + Copy>(
         sources.push(source);
     }
     let expected: u64 = inputs.iter().map(|input| input.facts.rows).sum();
-    let (mut given, mut dropped) = (0, 0);
+    let (mut given, mut missing) = (0, Missing::default());
     while let Some(Reverse((_, n))) = next.pop() {
         let following = sources[n].next()?;
         next.extend(following.as_ref().map(|row| Reverse((key(row), n))));
         if let Some(row) = std::mem::replace(&mut heads[n], following) {
-            if masked.has(&row) {
-                dropped += 1;
+            if left_out.has_person(&row) {
+                missing.dropped += 1;
+            } else if left_out.is_expired(&row) {
+                missing.expired += 1;
             } else {
                 give(row)?;
                 given += 1;
@@ -112,26 +123,26 @@ fn merge<K: Ord + Copy>(
         }
     }
     // What compaction retires must be in what it writes, to the row.
-    if given + dropped != expected {
-        let found = given + dropped;
+    let found = given + missing.dropped + missing.expired;
+    if found != expected {
         return Err(FormatError::Corrupt(format!("{found} rows where the catalogue has {expected}")));
     }
-    Ok(dropped)
+    Ok(missing)
 }
 
 /// Segments of one project into one; into several only where rows are too big for one.
 pub(super) fn merge_segments(
     project_id: ProjectId,
     inputs: &[Input],
-    masked: &Masked,
+    left_out: &LeftOut,
     options: &WriteOptions,
 ) -> Result<Merged, FormatError> {
     let output = |object| Output { project_id: Some(project_id), object };
     let raw_bytes: u64 = inputs.iter().map(|input| input.facts.raw_bytes).sum();
-    if raw_bytes < OUTPUT_RAW_BYTES_MAX && masked.is_empty() {
+    if raw_bytes < OUTPUT_RAW_BYTES_MAX && left_out.is_empty() {
         let columns: Vec<_> = inputs.iter().map(Input::columns).collect();
         if let Some(object) = join_segments(project_id, &columns, options)? {
-            return Ok(Merged { outputs: vec![output(object)], dropped: 0 });
+            return Ok(Merged { outputs: vec![output(object)], dropped: 0, expired: 0 });
         }
     }
     let mut plan = SegmentPlan::new(options);
@@ -140,7 +151,7 @@ pub(super) fn merge_segments(
     }
     let mut outputs = Vec::new();
     let mut writer: Option<SegmentWriter> = None;
-    let dropped = merge(inputs, masked, StoredRow::segment_key, |row| {
+    let Missing { dropped, expired } = merge(inputs, left_out, StoredRow::segment_key, |row| {
         if writer.as_ref().is_some_and(|writer| writer.raw_bytes() >= OUTPUT_RAW_BYTES_MAX)
             && let Some(full) = writer.take()
         {
@@ -157,14 +168,14 @@ pub(super) fn merge_segments(
     if let Some(writer) = writer {
         outputs.push(output(writer.finish()?));
     }
-    Ok(Merged { outputs, dropped })
+    Ok(Merged { outputs, dropped, expired })
 }
 
 /// Runs into segments for those projects that have `rows_min` rows in them, and one run for all
 /// others. `rows_min` 0: everything goes into segments.
 pub(super) fn merge_runs(
     inputs: &[Input],
-    masked: &Masked,
+    left_out: &LeftOut,
     rows_min: u64,
     options: &WriteOptions,
 ) -> Result<Merged, FormatError> {
@@ -185,10 +196,10 @@ pub(super) fn merge_runs(
         waiting_bytes: 0,
         outputs: Vec::new(),
     };
-    let dropped = merge(inputs, masked, StoredRow::run_key, |row| {
+    let Missing { dropped, expired } = merge(inputs, left_out, StoredRow::run_key, |row| {
         if leaving.contains(&row.project_id) { target.wait(row) } else { target.stay(&row) }
     })?;
-    Ok(Merged { outputs: target.finish()?, dropped })
+    Ok(Merged { outputs: target.finish()?, dropped, expired })
 }
 
 fn projects_with(inputs: &[Input], rows_min: u64) -> BTreeSet<ProjectId> {

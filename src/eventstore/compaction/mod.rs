@@ -5,15 +5,19 @@
 //! blocking thread ([`merge`]), uploads the outputs as `building`, and then, in one short transaction
 //! under the shard's `compact` lease, makes the outputs live and retires the inputs. All of it happens
 //! or nothing: a step that dies leaves `building` objects, which are given up after a while, and
-//! inputs that are as live as before. The set of rows never changes but for those of masked persons
-//! ([`masks`]), which no question sees, and so no answer does.
+//! inputs that are as live as before. The set of rows never changes but for those that no question
+//! sees, and so no answer does: rows of masked persons ([`masks`]), and those that are older than their
+//! project keeps ([`expired`]).
 //!
 //! [`Compactor::compact_shard`] makes steps until there is nothing to do; [`Compactor::run`] goes
 //! round the shards for as long as the process lives.
 
 mod choose;
+mod expired;
 mod masks;
 mod merge;
+mod metrics;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -23,9 +27,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::failpoint;
-use super::format::{FormatError, HEADER_PART, ObjectFacts, ObjectReader, WriteOptions};
-use super::objects::Placement;
+use super::format::{FormatError, WriteOptions};
+use super::retention::Retention;
 use crate::config::SealingConfig;
 use crate::model::{Millis, ObjectId, ProjectId, Random, ReplicaId, ShardNo};
 use crate::storage::server::leases::{self, Lease, LeaseTask};
@@ -33,10 +36,11 @@ use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 use crate::storage::{AsStorageError, Db, Shards, StorageError};
 use crate::telemetry::Metrics;
 
-pub use choose::CompactionOptions;
-use choose::{Candidate, Merge, level};
-use masks::{MaskWork, Masked, SeenMasks};
-use merge::{Input, Merged};
+use choose::{Candidate, Merge};
+pub use choose::{CompactionOptions, Debt};
+use masks::{MaskWork, SeenMasks};
+use metrics::CompactionMetrics;
+use step::parse_facts;
 
 /// Steps of one shard before the next shard has its turn.
 const STEPS_PER_TURN: u32 = 32;
@@ -84,6 +88,10 @@ pub struct Compacted {
     pub deleted: u64,
     /// Rows of masked persons that were left out.
     pub dropped: u64,
+    /// Rows that are older than their project keeps.
+    pub expired: u64,
+    /// Written to the server.
+    pub bytes: u64,
 }
 
 /// Why objects are written again.
@@ -95,42 +103,8 @@ enum Why {
     Masked,
     /// Among them one who was erased: what is replaced goes soon.
     Erased,
-}
-
-#[derive(Clone)]
-struct CompactionMetrics {
-    objects: prometheus::IntCounterVec,
-    rows: prometheus::IntCounter,
-    dropped: prometheus::IntCounter,
-    merges: prometheus::IntCounterVec,
-    rounds: prometheus::IntCounterVec,
-    failures: prometheus::IntCounter,
-    step_seconds: prometheus::Histogram,
-}
-
-impl CompactionMetrics {
-    fn new(metrics: &Metrics) -> Self {
-        Self {
-            objects: metrics.counters(
-                "weir_compact_objects_total",
-                "Runs and segments, by what compaction did with them.",
-                &["outcome"],
-            ),
-            rows: metrics.counter("weir_compact_rows_total", "Rows written again by compaction."),
-            dropped: metrics.counter(
-                "weir_compact_dropped_rows_total",
-                "Rows of linked persons that were copied, and of erased ones, that compaction left out.",
-            ),
-            merges: metrics.counters("weir_compact_merges_total", "Merges, by what was merged.", &["inputs"]),
-            rounds: metrics.counters(
-                "weir_compact_rounds_total",
-                "Rounds over all shards, by whether anything was merged (idle: nothing was left to).",
-                &["outcome"],
-            ),
-            failures: metrics.counter("weir_compact_failures_total", "Turns of a shard that failed."),
-            step_seconds: metrics.seconds("weir_compact_step_seconds", "Duration of one merge."),
-        }
-    }
+    /// They hold rows that are older than their project keeps.
+    Expired,
 }
 
 pub struct Compactor {
@@ -139,9 +113,13 @@ pub struct Compactor {
     write: WriteOptions,
     lease_ms: u64,
     grace_ms: Millis,
+    retention: Arc<Retention>,
     random: Arc<dyn Random>,
     seen: Mutex<Seen>,
     metrics: CompactionMetrics,
+    /// A test's own time, as a distance.
+    #[cfg(test)]
+    pub(super) ahead_ms: std::sync::atomic::AtomicI64,
 }
 
 /// What need not be asked again.
@@ -153,6 +131,8 @@ struct Seen {
     settled: HashSet<ObjectId>,
     tidied_at: HashMap<ShardNo, Millis>,
     masks: HashMap<ShardNo, SeenMasks>,
+    /// At the last look.
+    debts: HashMap<ShardNo, Debt>,
 }
 
 impl Compactor {
@@ -177,10 +157,18 @@ impl Compactor {
             write: WriteOptions::from(config),
             lease_ms: u64::from(config.lease_secs) * 1_000,
             grace_ms: Millis::from(config.retired_grace_secs) * 1_000,
+            retention: Arc::default(),
             random,
             seen: Mutex::default(),
             metrics: CompactionMetrics::new(metrics),
+            #[cfg(test)]
+            ahead_ms: Default::default(),
         }
+    }
+
+    /// Leaves out what projects keep no longer.
+    pub fn with_retention(self, retention: Arc<Retention>) -> Self {
+        Self { retention, ..self }
     }
 
     /// Goes round the shards until `stop` says so; the step that runs then is finished first.
@@ -220,6 +208,7 @@ impl Compactor {
                 }
             }
             self.metrics.rounds.with_label_values(&[outcome]).inc();
+            self.show_debt(shards);
             tokio::select! {
                 () = tokio::time::sleep(every) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -227,10 +216,36 @@ impl Compactor {
         }
     }
 
+    /// The server's time.
+    async fn now(&self, db: &Db) -> Result<Millis, StorageError> {
+        let now = db.now_ms().await?;
+        #[cfg(test)]
+        let now = now + self.ahead_ms.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(now)
+    }
+
+    fn show_debt(&self, shards: &Shards) {
+        let seen = self.seen();
+        for server in shards.servers() {
+            let mut debt = Debt::default();
+            let here = shards.shards_of(server.server_id);
+            here.iter().filter_map(|shard_no| seen.debts.get(shard_no)).for_each(|found| debt.add(*found));
+            let label = server.server_id.to_string();
+            self.metrics.debt_objects.with_label_values(&[&label]).set(debt.objects as i64);
+            self.metrics.debt_bytes.with_label_values(&[&label]).set(debt.bytes as i64);
+        }
+    }
+
+    /// What is due in a shard.
+    pub async fn debt(&self, db: &Db, shard_no: ShardNo) -> Result<Debt, CompactionError> {
+        self.find_merge(db, shard_no, self.now(db).await?).await?;
+        Ok(self.seen().debts.get(&shard_no).copied().unwrap_or_default())
+    }
+
     /// Makes steps until there is nothing left to merge in the shard. Looks before it takes the
     /// lease, so that an idle shard costs three reads and no write.
     pub async fn compact_shard(&self, db: &Db, shard_no: ShardNo) -> Result<Compacted, CompactionError> {
-        let now = db.now_ms().await?;
+        let now = self.now(db).await?;
         let mut done = Compacted::default();
         let mask_work = self.find_mask_work(db, shard_no, now).await?;
         let must_tidy = self.must_tidy(shard_no, now) || mask_work.erasures.is_some();
@@ -262,13 +277,13 @@ impl Compactor {
             self.tidy_masks(db, lease, done).await?;
         }
         while done.steps < STEPS_PER_TURN {
-            let now = db.now_ms().await?;
+            let now = self.now(db).await?;
             // Again, under the lease: the list from before may be of another's time.
-            let Some(merge) = self.find_merge(db, lease.shard_no, now).await? else { break };
-            self.step(db, lease, merge, Why::Size, done).await?;
+            let Some((merge, why)) = self.find_merge(db, lease.shard_no, now).await? else { break };
+            self.step(db, lease, merge, why, done).await?;
         }
         if must_tidy {
-            let now = db.now_ms().await?;
+            let now = self.now(db).await?;
             objects::abandon(db, lease.shard_no, now - BUILDING_MS_MAX, now).await?;
             done.deleted = objects::delete_retired(db, lease.shard_no, now - self.grace_ms).await?;
             self.metrics.objects.with_label_values(&["deleted"]).inc_by(done.deleted);
@@ -291,18 +306,28 @@ impl Compactor {
         db: &Db,
         shard_no: ShardNo,
         now: Millis,
-    ) -> Result<Option<Merge>, CompactionError> {
+    ) -> Result<Option<(Merge, Why)>, CompactionError> {
         let runs = self.waiting_runs(db, shard_no).await?;
-        if let Some(merge) = self.options.choose_runs(&runs, now) {
-            return Ok(Some(merge));
-        }
         let mut segments = objects::list_all_segments(db, shard_no).await?;
+        let projects = segments.chunk_by(|a, b| a.project_id == b.project_id);
+        let mut debt = self.options.debt_of_runs(&runs, now);
+        for of_project in projects {
+            let candidates: Vec<Candidate> = of_project.iter().map(Candidate::from).collect();
+            debt.add(self.options.debt_of_segments(&candidates));
+        }
+        self.seen().debts.insert(shard_no, debt);
+        if let Some(merge) = self.options.choose_runs(&runs, now) {
+            return Ok(Some((merge, Why::Size)));
+        }
+        if let Some(merge) = expired::choose(&segments, &self.retention.cuts(now)) {
+            return Ok(Some((merge, Why::Expired)));
+        }
         segments.retain(|segment| !self.seen().settled.contains(&segment.object_id));
         for of_project in segments.chunk_by(|a, b| a.project_id == b.project_id) {
             let project_id = of_project[0].project_id.unwrap_or(ProjectId(0));
             let candidates: Vec<Candidate> = of_project.iter().map(Candidate::from).collect();
             if let Some(merge) = self.options.choose_segments(project_id, &candidates) {
-                return Ok(Some(merge));
+                return Ok(Some((merge, Why::Size)));
             }
         }
         Ok(None)
@@ -335,108 +360,6 @@ impl Compactor {
         self.seen().waiting_since.insert(shard_no, still);
         Ok(runs)
     }
-
-    async fn step(
-        &self,
-        db: &Db,
-        lease: &Lease,
-        merge: Merge,
-        why: Why,
-        done: &mut Compacted,
-    ) -> Result<(), CompactionError> {
-        let timer = self.metrics.step_seconds.start_timer();
-        let (kind, candidates) = match &merge {
-            Merge::Runs { inputs, .. } => (ObjectKind::Run, inputs.clone()),
-            Merge::Segments { inputs, .. } => (ObjectKind::Segment, inputs.clone()),
-        };
-        let mut inputs = Vec::with_capacity(candidates.len());
-        for candidate in &candidates {
-            inputs.push(load(db, lease.shard_no, kind, candidate).await?);
-        }
-        let rows: u64 = inputs.iter().map(|input| input.facts.rows).sum();
-        let must_leave = why != Why::Size || matches!(merge, Merge::Runs { to_segments: true, .. });
-        let above = candidates.iter().map(|candidate| candidate.mask_version).min().unwrap_or(0);
-        let masked = self.masked_for(db, lease.shard_no, &inputs, above).await?;
-        let mask_version = masked.version;
-        let Merged { outputs, dropped } = self.merge(merge, inputs, masked).await?;
-        let of_same_kind = outputs.iter().filter(|output| output.kind() == kind).count();
-        if !must_leave && of_same_kind == outputs.len() && outputs.len() >= candidates.len() {
-            self.seen().settled.extend(candidates.iter().map(|candidate| candidate.object_id));
-            return Ok(());
-        }
-        let now = db.now_ms().await?;
-        let mut placements = Vec::with_capacity(outputs.len());
-        for output in outputs {
-            let placement = Placement {
-                object_id: ObjectId::random(&*self.random),
-                shard_no: lease.shard_no,
-                project_id: output.project_id,
-                tier: level(output.object.facts.rows),
-                mask_version,
-            };
-            objects::upload(db, placement.place(output.object), now).await?;
-            placements.push(placement);
-        }
-        failpoint::hit("compact.after_parts");
-        let retired: Vec<ObjectId> = candidates.iter().map(|candidate| candidate.object_id).collect();
-        let retired_at = match why {
-            Why::Size | Why::Masked => now,
-            Why::Erased => self.soon_deleted(now),
-        };
-        let lease_ms = self.lease_ms;
-        let replaced = replace(db, *lease, lease_ms, kind, (retired, retired_at), placements.clone()).await;
-        if let Err(error) = replaced {
-            // What was written for nothing goes at once: it may hold rows of somebody who was erased.
-            for placement in placements {
-                let _ =
-                    objects::discard(db, placement.kind(), lease.shard_no, placement.object_id, now).await;
-            }
-            return Err(error);
-        }
-        failpoint::hit("compact.after_commit");
-
-        done.steps += 1;
-        done.inputs += candidates.len() as u64;
-        done.outputs += placements.len() as u64;
-        done.rows += rows;
-        done.dropped += dropped;
-        self.metrics.dropped.inc_by(dropped);
-        timer.observe_duration();
-        let inputs = match kind {
-            ObjectKind::Run => "runs",
-            ObjectKind::Segment => "segments",
-        };
-        self.metrics.merges.with_label_values(&[inputs]).inc();
-        self.metrics.objects.with_label_values(&["merged"]).inc_by(candidates.len() as u64);
-        self.metrics.objects.with_label_values(&["written"]).inc_by(placements.len() as u64);
-        self.metrics.rows.inc_by(rows);
-        tracing::debug!(
-            shard.no = lease.shard_no.0,
-            inputs = candidates.len(),
-            outputs = placements.len(),
-            rows,
-            "objects were merged"
-        );
-        Ok(())
-    }
-
-    async fn merge(
-        &self,
-        merge: Merge,
-        inputs: Vec<Input>,
-        masked: Masked,
-    ) -> Result<Merged, CompactionError> {
-        let (options, rows_min) = (self.write, self.options.segment_rows_min);
-        let merged = tokio::task::spawn_blocking(move || match merge {
-            Merge::Runs { to_segments, .. } => {
-                merge::merge_runs(&inputs, &masked, if to_segments { 0 } else { rows_min }, &options)
-            }
-            Merge::Segments { project_id, .. } => {
-                merge::merge_segments(project_id, &inputs, &masked, &options)
-            }
-        });
-        merged.await?.map_err(CompactionError::Merge)
-    }
 }
 
 impl From<&ObjectRow> for Candidate {
@@ -449,63 +372,6 @@ impl From<&ObjectRow> for Candidate {
             mask_version: row.mask_version,
         }
     }
-}
-
-fn parse_facts(object_id: ObjectId, bytes: &[u8]) -> Result<ObjectFacts, CompactionError> {
-    ObjectFacts::from_bytes(bytes).map_err(|source| CompactionError::Unreadable { object_id, source })
-}
-
-/// Everything of an object but its filter.
-async fn load(
-    db: &Db,
-    shard_no: ShardNo,
-    kind: ObjectKind,
-    candidate: &Candidate,
-) -> Result<Input, CompactionError> {
-    let object_id = candidate.object_id;
-    let facts = objects::find_facts(db, kind, shard_no, object_id).await?;
-    let facts = parse_facts(object_id, &facts.ok_or(CompactionError::Overtaken)?)?;
-    let mut part_nos = vec![HEADER_PART];
-    part_nos.extend(HEADER_PART + 1 + facts.filter_parts..facts.parts);
-    let parts = objects::find_parts_of(db, object_id, candidate.bytes, &part_nos).await?;
-    let parts: super::format::PartSet = parts.ok_or(CompactionError::Overtaken)?.into_iter().collect();
-    let opened = parts.get(HEADER_PART).and_then(|header| ObjectReader::open(header));
-    let reader = opened.map_err(|source| CompactionError::Unreadable { object_id, source })?;
-    Ok(Input { reader, parts, facts })
-}
-
-/// The closing transaction: all of it or nothing.
-async fn replace(
-    db: &Db,
-    lease: Lease,
-    lease_ms: u64,
-    kind: ObjectKind,
-    (inputs, retired_at): (Vec<ObjectId>, Millis),
-    outputs: Vec<Placement>,
-) -> Result<(), CompactionError> {
-    db.transaction_after(leases::enter(&lease, lease_ms), move |tx| {
-        let (inputs, outputs) = (inputs.clone(), outputs.clone());
-        Box::pin(async move {
-            if !leases::is_held(tx, &lease).await? {
-                return Err(CompactionError::Overtaken);
-            }
-            for kind in [ObjectKind::Run, ObjectKind::Segment] {
-                let of_kind = outputs.iter().filter(|output| output.kind() == kind);
-                let ids: Vec<ObjectId> = of_kind.map(|output| output.object_id).collect();
-                if !objects::make_live(tx, kind, lease.shard_no, &ids).await? {
-                    return Err(CompactionError::Overtaken);
-                }
-            }
-            for &input in &inputs {
-                if !objects::retire(tx, kind, lease.shard_no, input, retired_at).await? {
-                    return Err(CompactionError::Overtaken);
-                }
-            }
-            leases::leave(tx, &lease).await?;
-            Ok(())
-        })
-    })
-    .await
 }
 
 /// Renews a lease while a step takes its time. Losing it is noticed by the closing transaction.

@@ -1,9 +1,13 @@
 mod columns;
+mod expired;
 mod masks;
 
+use super::merge::Input;
+use super::step::{load, replace};
 use super::*;
+use crate::eventstore::Placement;
 use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, shown, store_run, store_segment, write_options};
-use crate::eventstore::format::identity_hash;
+use crate::eventstore::format::{HEADER_PART, ObjectReader, identity_hash};
 use crate::model::{ObjectId, SeededRandom, utc_day};
 use crate::storage::conformance::on_both;
 
@@ -100,7 +104,7 @@ on_both! {
             store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await;
         }
         let done = compactor(1).compact_shard(&db, SHARD).await.unwrap();
-        let expected = Compacted { steps: 1, inputs: 4, outputs: 1, rows: 400, deleted: 0, dropped: 0 };
+        let expected = Compacted { steps: 1, inputs: 4, outputs: 1, rows: 400, bytes: done.bytes, ..Compacted::default() };
         assert_eq!(done, expected);
         let segment = objects::list_all_segments(&db, SHARD).await.unwrap().remove(0);
         let input = load(&db, SHARD, ObjectKind::Segment, &Candidate::from(&segment)).await.unwrap();

@@ -48,6 +48,14 @@ impl RowRanges {
         Self::Some(ranges)
     }
 
+    /// The numbers of the rows; of all rows without an end.
+    pub fn numbers(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+        match self {
+            Self::All => Box::new(0_u64..),
+            Self::Some(ranges) => Box::new(ranges.iter().cloned().flatten()),
+        }
+    }
+
     /// Where a project's rows lie in a run.
     pub fn of_slice(slice: &SliceFacts) -> Self {
         Self::one(slice.first_row..slice.first_row + slice.rows)

@@ -31,7 +31,8 @@ async fn look(
     limit: usize,
 ) -> Result<PersonEvents, ScanError> {
     let bytes_max = 1 << 20;
-    let request = PersonRequest { project_id, span: 1, distinct_id, after, limit, bytes_max };
+    let request =
+        PersonRequest { project_id, span: 1, distinct_id, after, kept_from: None, limit, bytes_max };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
     read_in_shard(db, SHARD, &request, passed).await
 }

@@ -14,7 +14,7 @@ use crate::eventstore::format::{
     Columns, Filter, FormatError, ObjectFacts, ObjectReader, PartSet, RowRanges, StoredRow, Want,
     identity_hash,
 };
-use crate::model::{EventId, FastSet, ObjectId, PersonNo, ProjectId, utc_day};
+use crate::model::{EventId, FastMap, FastSet, ObjectId, PersonNo, ProjectId, utc_day};
 use crate::storage::Db;
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 
@@ -120,7 +120,8 @@ impl OpenedCache {
     }
 }
 
-/// The identities of rows (all of one project) that `object` holds.
+/// The identities of rows (all of one project) that `object` holds, `compared_max` of them with the whole
+/// row.
 ///
 /// `Ok(None)`: the object is gone, list again.
 pub async fn find_stored(
@@ -129,11 +130,12 @@ pub async fn find_stored(
     object: &ObjectRow,
     project_id: ProjectId,
     probes: &Arc<Vec<Probe>>,
-) -> Result<Option<FastSet<Identity>>, SealError> {
+    compared_max: usize,
+) -> Result<Option<FastMap<Identity, Option<StoredRow>>>, SealError> {
     let object_id = object.object_id;
     let unreadable = move |source: FormatError| SealError::Unreadable { object_id, source };
     let Some(opened) = open(db, cache, object).await? else { return Ok(None) };
-    let Some(slice) = opened.facts.slice_of(project_id) else { return Ok(Some(FastSet::default())) };
+    let Some(slice) = opened.facts.slice_of(project_id) else { return Ok(Some(FastMap::default())) };
     let in_filter = match object.kind {
         ObjectKind::Run => Some(project_id),
         ObjectKind::Segment => None,
@@ -155,7 +157,7 @@ pub async fn find_stored(
     });
     let suspects = suspects.await.map_err(SealError::from_join)?;
     if suspects.is_empty() {
-        return Ok(Some(suspects));
+        return Ok(Some(FastMap::default()));
     }
     let wanted_rows = match object.kind {
         ObjectKind::Run => {
@@ -174,20 +176,40 @@ pub async fn find_stored(
     let want = Want { columns: Columns::Identity, rows: wanted_rows };
     let part_nos = opened.reader.parts_for(&want).map_err(unreadable)?;
     let Some(read) = objects::find_parts(db, object.object_id, &part_nos).await? else { return Ok(None) };
+    let reading = opened.clone();
     let found = tokio::task::spawn_blocking(move || -> Result<_, FormatError> {
         let mut parts = PartSet::default();
         read.into_iter().for_each(|(part_no, bytes)| parts.insert(part_no, bytes));
-        let stored = opened.reader.read_identities(&want, &parts)?;
-        let mut found = FastSet::default();
-        for (n, &person_no) in stored.person_no.iter().enumerate() {
+        let stored = reading.reader.read_identities(&want, &parts)?;
+        let mut found = FastMap::default();
+        let mut rows = Vec::new();
+        for (n, (row, &person_no)) in want.rows.numbers().zip(stored.person_no.iter()).enumerate() {
             let identity = (person_no, stored.event_id[n], utc_day(stored.occurred_at[n]));
-            if suspects.contains(&identity) {
-                found.insert(identity);
+            if suspects.contains(&identity)
+                && found.insert(identity, None).is_none()
+                && rows.len() < compared_max
+            {
+                rows.push(row);
             }
         }
-        Ok(found)
+        Ok((found, rows))
     });
-    Ok(Some(found.await.map_err(SealError::from_join)?.map_err(unreadable)?))
+    let (mut found, rows) = found.await.map_err(SealError::from_join)?.map_err(unreadable)?;
+    if rows.is_empty() {
+        return Ok(Some(found));
+    }
+    let want = Want { columns: Columns::All, rows: RowRanges::of_numbers(rows) };
+    let part_nos = opened.reader.parts_for(&want).map_err(unreadable)?;
+    let Some(read) = objects::find_parts(db, object.object_id, &part_nos).await? else { return Ok(None) };
+    let whole = tokio::task::spawn_blocking(move || -> Result<Vec<StoredRow>, FormatError> {
+        let parts: PartSet = read.into_iter().collect();
+        opened.reader.read_rows(&want, &parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
+    });
+    for row in whole.await.map_err(SealError::from_join)?.map_err(unreadable)? {
+        let identity = (row.person_no, row.event_id, utc_day(row.occurred_at));
+        found.entry(identity).and_modify(|whole| *whole = Some(row));
+    }
+    Ok(Some(found))
 }
 
 async fn open(

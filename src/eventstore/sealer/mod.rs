@@ -8,12 +8,15 @@
 mod doubts;
 mod duplicates;
 mod erased;
+mod expired;
 mod homes;
 mod links;
+mod metrics;
 mod moves;
 mod pass;
 mod persons;
 mod profiles;
+mod resends;
 #[cfg(test)]
 mod tests;
 mod traits;
@@ -23,9 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::eventstore::each_server;
 use crate::eventstore::format::{FormatError, WriteOptions};
+use crate::eventstore::retention::Retention;
 use crate::model::{Clock, Millis, ObjectId, Random, ReplicaId, ServerId, ShardNo};
 use crate::storage::server::leases::{self, Lease, LeaseTask};
 use crate::storage::server::{journal, links as stored_links};
@@ -35,7 +40,9 @@ use crate::telemetry::Metrics;
 use doubts::Doubts;
 use duplicates::OpenedCache;
 use erased::ErasedIds;
+use expired::Sweep;
 pub use homes::Homes;
+use metrics::SealMetrics;
 pub use moves::ChunkLimits;
 pub use pass::{LINK_EVENT, PassOutcome};
 use pass::{ShardMemory, run_pass};
@@ -43,8 +50,8 @@ use persons::PersonsCache;
 use profiles::DaysCache;
 pub use traits::{TraitLimits, Traits, TraitsError};
 
-/// Memory for duplicate filters, for all shards of this process.
-const FILTERS_BYTES_MAX: usize = 64 << 20;
+/// Counting the batches of a journal rests for so many times as long as it took.
+const COUNT_REST: u32 = 50;
 /// The longest rest after failures.
 const FAILURE_REST_MAX: Duration = Duration::from_secs(10);
 
@@ -105,101 +112,14 @@ pub struct SealContext {
     pub segment_rows_max: usize,
     pub write: WriteOptions,
     pub persons_cache_entries_max: usize,
+    /// For the filters that tell duplicates, of all shards of this process.
+    pub filters_bytes_max: usize,
     pub traits: TraitLimits,
     pub homes: Homes,
+    pub retention: Arc<Retention>,
     /// Rows of a linked person are copied no sooner after they were masked.
     pub move_settle_ms: Millis,
     pub move_chunk: ChunkLimits,
-}
-
-#[derive(Clone)]
-struct SealMetrics {
-    events: prometheus::IntCounterVec,
-    batches: prometheus::IntCounter,
-    traits_dropped: prometheus::IntCounter,
-    failures: prometheus::IntCounter,
-    leases_lost: prometheus::IntCounter,
-    pass_seconds: prometheus::Histogram,
-    lag_seconds: prometheus::IntGaugeVec,
-    waiting_batches: prometheus::IntGaugeVec,
-    waiting_events: prometheus::IntGaugeVec,
-    waiting_bytes: prometheus::IntGaugeVec,
-    foreign_batches: prometheus::IntGaugeVec,
-    links: prometheus::IntCounterVec,
-    moved_rows: prometheus::IntCounter,
-}
-
-impl SealMetrics {
-    fn new(metrics: &Metrics) -> Self {
-        Self {
-            events: metrics.counters(
-                "weir_seal_events_total",
-                "Events taken from the journal, by what became of them.",
-                &["outcome"],
-            ),
-            batches: metrics.counter("weir_seal_batches_total", "Batches taken from the journal."),
-            traits_dropped: metrics.counter(
-                "weir_seal_traits_dropped_total",
-                "Values of traits left out because the person has as many or as long ones as are kept.",
-            ),
-            failures: metrics.counter("weir_seal_pass_failures_total", "Passes that failed."),
-            leases_lost: metrics.counter(
-                "weir_seal_leases_lost_total",
-                "Leases of shards that were not renewed in time and that somebody may have taken over.",
-            ),
-            pass_seconds: metrics.seconds("weir_seal_pass_seconds", "Duration of a pass over one shard."),
-            lag_seconds: metrics.gauges(
-                "weir_seal_lag_seconds",
-                "Age of the oldest batch in the journal of a server.",
-                &["server"],
-            ),
-            waiting_batches: metrics.gauges(
-                "weir_seal_waiting_batches",
-                "Batches in the journal of a server.",
-                &["server"],
-            ),
-            waiting_events: metrics.gauges(
-                "weir_seal_waiting_events",
-                "Events in the journal of a server.",
-                &["server"],
-            ),
-            waiting_bytes: metrics.gauges(
-                "weir_seal_waiting_bytes",
-                "Bytes that the batches in the journal of a server inflate to.",
-                &["server"],
-            ),
-            foreign_batches: metrics.gauges(
-                "weir_forward_waiting_batches",
-                "Those of them that belong to another server and wait for its return.",
-                &["server"],
-            ),
-            links: metrics.counters(
-                "weir_links_total",
-                "Links of distinct ids, by what became of them: followed, moved (all rows have gone after \
-                 them), or conflict (the id belonged to somebody else already).",
-                &["outcome"],
-            ),
-            moved_rows: metrics
-                .counter("weir_link_rows_total", "Stored events that were sent after the id they belong to."),
-        }
-    }
-
-    fn count(&self, outcome: &PassOutcome) {
-        self.batches.inc_by(outcome.batches);
-        self.traits_dropped.inc_by(outcome.traits_dropped);
-        for (name, events) in [
-            ("stored", outcome.rows),
-            ("duplicate", outcome.duplicates),
-            ("link", outcome.links),
-            ("relayed", outcome.relayed),
-            ("broken", outcome.broken),
-            ("erased", outcome.erased),
-        ] {
-            self.events.with_label_values(&[name]).inc_by(events);
-        }
-        self.links.with_label_values(&["followed"]).inc_by(outcome.started);
-        self.links.with_label_values(&["conflict"]).inc_by(outcome.conflicts);
-    }
 }
 
 /// Seals all shards of all servers until it is told to stop.
@@ -211,6 +131,8 @@ pub struct Sealer {
     /// does not answer keep theirs until a statement runs out of time.
     slots: HashMap<ServerId, Semaphore>,
     workers: HashMap<ShardNo, Mutex<ShardWorker>>,
+    /// When the batches of a server may be counted again.
+    counts: std::sync::Mutex<HashMap<ServerId, Instant>>,
     wake: Arc<Notify>,
 }
 
@@ -219,6 +141,7 @@ struct ShardWorker {
     /// Outlasts the lease: a failed pass gives that back.
     doubts: Doubts,
     held: Option<(Lease, ShardMemory)>,
+    sweep: Sweep,
 }
 
 impl Sealer {
@@ -232,6 +155,7 @@ impl Sealer {
             metrics: SealMetrics::new(metrics),
             slots,
             workers,
+            counts: Default::default(),
             wake: Arc::new(Notify::new()),
         }
     }
@@ -277,10 +201,11 @@ impl Sealer {
     /// One look at a server: passes over every shard that has batches. True when there is more.
     async fn seal_server(&self, server: &Server) -> Result<bool, SealError> {
         let db = server.db()?;
-        let backlog = journal::backlog(db).await?;
-        self.show_backlog(server, db, &backlog).await?;
-        let mut waiting: BTreeSet<ShardNo> = backlog.iter().map(|entry| entry.shard_no).collect();
+        let oldest = journal::list_waiting(db).await?;
+        self.show_waiting(server, db, &oldest).await?;
+        let mut waiting: BTreeSet<ShardNo> = oldest.into_iter().map(|(shard_no, _)| shard_no).collect();
         waiting.extend(stored_links::list_shards(db).await?);
+        waiting.extend(self.shards_to_sweep(server, db).await?);
         let here = waiting.into_iter().filter(|shard_no| {
             // Batches of other servers' shards wait for the forwarder.
             self.workers.contains_key(shard_no)
@@ -306,13 +231,14 @@ impl Sealer {
         let slots = self.slots.get(&self.shards.server_of(shard_no).server_id);
         let _slot = slots.expect("every server has slots").acquire().await.expect("they are never closed");
         if !self.hold_lease(db, shard_no, &mut worker).await? {
+            worker.sweep.leave();
             return Ok(None);
         }
-        let ShardWorker { doubts, held } = &mut *worker;
+        let ShardWorker { doubts, held, sweep } = &mut *worker;
         let Some((lease, memory)) = held else { return Ok(None) };
         let timer = self.metrics.pass_seconds.start_timer();
         let lease = *lease;
-        let work = self.pass_and_move(db, &lease, memory, doubts);
+        let work = self.pass_and_move(db, &lease, memory, doubts, sweep);
         let passed = self.with_renewal(db, &lease, work).await;
         timer.observe_duration();
         match passed {
@@ -350,13 +276,14 @@ impl Sealer {
         }
     }
 
-    /// A pass, and then a step of the moves that links have begun.
+    /// A pass, and then a step of the moves that links have begun, and one of what retention takes.
     async fn pass_and_move(
         &self,
         db: &Db,
         lease: &Lease,
         memory: &mut ShardMemory,
         doubts: &mut Doubts,
+        sweep: &mut Sweep,
     ) -> Result<PassOutcome, SealError> {
         let mut outcome = run_pass(&self.context, db, lease, memory, doubts).await?;
         let moved = moves::copy_chunk(&self.context, db, lease, memory).await?;
@@ -364,7 +291,23 @@ impl Sealer {
         self.metrics.links.with_label_values(&["moved"]).inc_by(moved.finished);
         // What goes on to another shard of this server waits there by now.
         outcome.more |= moved.more || moved.rows > 0 || outcome.relayed > 0;
+        let lapsed = expired::sweep(&self.context, db, lease, memory, sweep).await?;
+        self.metrics.lapsed_persons.inc_by(lapsed);
+        outcome.more |= sweep.is_under_way();
         Ok(outcome)
+    }
+
+    /// Those with projects that keep less than all, when it is time to look through their persons.
+    async fn shards_to_sweep(&self, server: &Server, db: &Db) -> Result<Vec<ShardNo>, StorageError> {
+        if !self.context.retention.is_any() {
+            return Ok(Vec::new());
+        }
+        let cuts = self.context.retention.cuts(journal::database_now(db).await?);
+        let is_due = |shard_no: &ShardNo| {
+            let worker = self.workers.get(shard_no).and_then(|worker| worker.try_lock().ok());
+            worker.is_some_and(|mut worker| worker.sweep.is_due(&cuts))
+        };
+        Ok(self.shards.shards_of(server.server_id).into_iter().filter(is_due).collect())
     }
 
     /// Renews the lease while a pass takes its time.
@@ -404,39 +347,54 @@ impl Sealer {
         let memory = ShardMemory {
             persons: PersonsCache::new(self.context.persons_cache_entries_max / shards),
             days: DaysCache::new(self.context.persons_cache_entries_max / shards),
-            opened: OpenedCache::new(FILTERS_BYTES_MAX / shards),
+            opened: OpenedCache::new(self.context.filters_bytes_max / shards),
             unlinked: Default::default(),
             erased: ErasedIds::new(self.shards.installation_id()),
             moves: moves::SeenMoves::new(),
+            looked_at: Default::default(),
         };
         worker.held = Some((lease, memory));
         Ok(true)
     }
 
-    async fn show_backlog(
+    async fn show_waiting(
         &self,
         server: &Server,
         db: &Db,
-        backlog: &[journal::JournalBacklog],
+        waiting: &[(ShardNo, Millis)],
     ) -> Result<(), StorageError> {
         let label = server.server_id.to_string();
-        let lag_ms = match backlog.iter().map(|entry| entry.oldest_inserted_at).min() {
+        let lag_ms = match waiting.iter().map(|(_, oldest)| *oldest).min() {
             Some(oldest) => (journal::database_now(db).await? - oldest).max(0),
             None => 0,
         };
         self.metrics.lag_seconds.with_label_values(&[&label]).set(lag_ms / 1_000);
+        self.count_backlog(server, db, &label).await
+    }
+
+    /// Counting takes the longer the more waits, and must not be what keeps it waiting.
+    async fn count_backlog(&self, server: &Server, db: &Db, label: &str) -> Result<(), StorageError> {
+        let next =
+            self.counts.lock().expect("no holder of this lock can panic").get(&server.server_id).copied();
+        let began = Instant::now();
+        if next.is_some_and(|next| began < next) {
+            return Ok(());
+        }
+        let backlog = journal::backlog(db).await?;
+        let next = Instant::now() + began.elapsed() * COUNT_REST;
+        self.counts.lock().expect("no holder of this lock can panic").insert(server.server_id, next);
         let batches: u64 = backlog.iter().map(|entry| entry.batches).sum();
-        self.metrics.waiting_batches.with_label_values(&[&label]).set(batches as i64);
+        self.metrics.waiting_batches.with_label_values(&[label]).set(batches as i64);
         let events: u64 = backlog.iter().map(|entry| entry.events).sum();
-        self.metrics.waiting_events.with_label_values(&[&label]).set(events as i64);
+        self.metrics.waiting_events.with_label_values(&[label]).set(events as i64);
         let bytes: u64 = backlog.iter().map(|entry| entry.inflated_bytes).sum();
-        self.metrics.waiting_bytes.with_label_values(&[&label]).set(bytes as i64);
+        self.metrics.waiting_bytes.with_label_values(&[label]).set(bytes as i64);
         let is_here = |shard_no: ShardNo| self.shards.server_of(shard_no).server_id == server.server_id;
         let foreign = backlog
             .iter()
             .filter(|entry| self.workers.contains_key(&entry.shard_no) && !is_here(entry.shard_no));
         let foreign: u64 = foreign.map(|entry| entry.batches).sum();
-        self.metrics.foreign_batches.with_label_values(&[&label]).set(foreign as i64);
+        self.metrics.foreign_batches.with_label_values(&[label]).set(foreign as i64);
         Ok(())
     }
 

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::doubts::{self, Broken, Doubts, Sift};
-use super::duplicates::{self, Identity, OpenedCache, Probe};
+use super::duplicates::{OpenedCache, Probe};
 use super::erased::ErasedIds;
+use super::expired::drop_expired;
 use super::links::{self, LinkChanges, Pointers, SaidLink};
 use super::moves;
 use super::persons::{self, PersonsCache, ProjectPersons};
 use super::profiles::{self, DaysCache, ProfileChanges};
+use super::resends::{Dropped, drop_repeated, drop_stored};
 use super::{SealContext, SealError};
 use crate::eventstore::Placement;
 use crate::eventstore::format::{StoredRow, write_run, write_segment};
@@ -18,14 +20,14 @@ use crate::model::{BatchId, Event, FastSet, Millis, ObjectId, ProjectId, ShardNo
 use crate::storage::server::failed_events::{self, FailedEvent};
 use crate::storage::server::journal::{self, JournalBatch};
 use crate::storage::server::leases::{self, Lease};
-use crate::storage::server::objects::{self, NewObject, ObjectKind, ObjectRow};
+use crate::storage::server::objects::{self, NewObject, ObjectKind};
 use crate::storage::{Db, StorageError, Tx};
 use crate::telemetry::failpoint;
 
-/// Batches looked at by one pass, whatever their size.
-const PASS_BATCHES_MAX: usize = 4_000;
-/// How often a list of objects is made again because compaction has replaced one meanwhile.
-const LIST_ATTEMPTS: usize = 5;
+/// Batches looked at by one pass; up to eight times as many where they are so small that all of them are
+/// taken.
+const PASS_BATCHES_MIN: usize = 4_000;
+const PASS_BATCHES_MAX: usize = 32_000;
 pub use crate::model::LINK_EVENT;
 
 /// What the worker of one shard remembers between passes, for as long as its lease lasts.
@@ -39,6 +41,26 @@ pub struct ShardMemory {
     pub erased: ErasedIds,
     /// When each move was first seen.
     pub moves: moves::SeenMoves,
+    /// Batches that the next pass looks at.
+    pub looked_at: LookedAt,
+}
+
+/// Batches that a pass looks at.
+#[derive(Clone, Copy)]
+pub struct LookedAt(usize);
+
+impl Default for LookedAt {
+    fn default() -> Self {
+        Self(PASS_BATCHES_MIN)
+    }
+}
+
+impl ShardMemory {
+    /// Some are not there any more.
+    pub fn forget_persons(&mut self) {
+        self.persons.clear();
+        self.days.clear();
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -46,7 +68,12 @@ pub struct PassOutcome {
     pub batches: u64,
     pub events: u64,
     pub rows: u64,
+    /// Of the run and the segments that hold them.
+    pub bytes: u64,
     pub duplicates: u64,
+    /// Duplicates that were compared with what is stored, and those of them with other content.
+    pub compared: u64,
+    pub changed: u64,
     pub links: u64,
     /// Values of traits that a limit kept out of a profile.
     pub traits_dropped: u64,
@@ -60,8 +87,18 @@ pub struct PassOutcome {
     pub broken: u64,
     /// Events of persons who were erased.
     pub erased: u64,
+    /// Events that are older than their project keeps.
+    pub expired: u64,
     /// Whether the journal had more than one pass takes.
     pub more: bool,
+}
+
+impl PassOutcome {
+    fn drop(&mut self, dropped: Dropped) {
+        self.duplicates += dropped.rows;
+        self.compared += dropped.compared;
+        self.changed += dropped.changed;
+    }
 }
 
 /// What a pass has read.
@@ -85,7 +122,8 @@ pub async fn run_pass(
     memory: &mut ShardMemory,
     doubts: &mut Doubts,
 ) -> Result<PassOutcome, SealError> {
-    let (batches, more) = read_journal(context, db, lease.shard_no, doubts.batches_max()).await?;
+    let looked_at = &mut memory.looked_at;
+    let (batches, more) = read_journal(context, db, lease.shard_no, looked_at, doubts.batches_max()).await?;
     if batches.is_empty() {
         // Links may have waited for a server that is there by now.
         return seal(context, db, lease, memory, Content::default(), Ending::Commit).await;
@@ -141,6 +179,7 @@ async fn seal(
         events: events.len() as u64,
         broken: broken.len() as u64,
         erased: memory.erased.drop_erased(db, &mut events).await?,
+        expired: drop_expired(context, db, &mut events).await?,
         ..PassOutcome::default()
     };
     let mut by_project: BTreeMap<ProjectId, Vec<Event>> = BTreeMap::new();
@@ -191,7 +230,7 @@ async fn seal(
         if !routed.staying.is_empty() {
             let of_project = stored_rows(routed.staying, persons).await?;
             rows.insert(project_id, of_project.rows);
-            outcome.duplicates += of_project.repeated;
+            outcome.drop(of_project.repeated);
             probes.insert(project_id, Arc::new(of_project.probes));
             projects.insert(project_id, of_project.persons);
         }
@@ -200,10 +239,8 @@ async fn seal(
     // What has waited since then is still waited for.
     let inserted_at = inserted_at.unwrap_or(now);
     let relayed = moves::encode(context, leaving, inserted_at).await?;
-    let before: usize = rows.values().map(Vec::len).sum();
-    drop_stored(db, &mut memory.opened, shard_no, &probes, &mut rows).await?;
+    outcome.drop(drop_stored(db, &mut memory.opened, shard_no, &probes, &mut rows).await?);
     outcome.rows = rows.values().map(Vec::len).sum::<usize>() as u64;
-    outcome.duplicates += before as u64 - outcome.rows;
 
     let mut profiles = BTreeMap::new();
     for (project_id, rows) in &rows {
@@ -218,6 +255,7 @@ async fn seal(
     if ending == Ending::Commit {
         for object in made {
             objects_made.push((object.kind(), object.object_id));
+            outcome.bytes += object.bytes();
             objects::upload(db, object, now).await?;
         }
         failpoint::hit("seal.after_parts");
@@ -263,9 +301,11 @@ async fn read_journal(
     context: &SealContext,
     db: &Db,
     shard_no: ShardNo,
+    looked_at: &mut LookedAt,
     batches_max: usize,
 ) -> Result<(Vec<JournalBatch>, bool), StorageError> {
-    let entries = journal::list_oldest(db, shard_no, PASS_BATCHES_MAX).await?;
+    let limit = looked_at.0;
+    let entries = journal::list_oldest(db, shard_no, limit).await?;
     let mut bytes = 0;
     let taken: Vec<BatchId> = entries
         .iter()
@@ -277,7 +317,8 @@ async fn read_journal(
         })
         .map(|entry| entry.batch_id)
         .collect();
-    let more = taken.len() < entries.len() || entries.len() == PASS_BATCHES_MAX;
+    let more = taken.len() < entries.len() || entries.len() == limit;
+    looked_at.0 = if taken.len() == limit { (2 * limit).min(PASS_BATCHES_MAX) } else { PASS_BATCHES_MIN };
     Ok((journal::read(db, shard_no, &taken).await?, more))
 }
 
@@ -288,7 +329,7 @@ struct ProjectRows {
     /// Of the persons who have rows from before this pass.
     probes: Vec<Probe>,
     /// Events that this pass had twice.
-    repeated: u64,
+    repeated: Dropped,
 }
 
 async fn stored_rows(events: Vec<Event>, persons: ProjectPersons) -> Result<ProjectRows, SealError> {
@@ -308,105 +349,12 @@ async fn stored_rows(events: Vec<Event>, persons: ProjectPersons) -> Result<Proj
             })
         };
         let mut rows = events.into_iter().map(of_event).collect::<Result<Vec<_>, SealError>>()?;
-        let before = rows.len();
-        drop_repeated(&mut rows);
-        let repeated = (before - rows.len()) as u64;
+        let repeated = drop_repeated(&mut rows);
         let old = rows.iter().filter(|row| !persons.is_new(row.person_no));
         let probes = old.map(Probe::of).collect();
         Ok(ProjectRows { persons, rows, probes, repeated })
     });
     making.await.map_err(SealError::from_join)?
-}
-
-/// The first content wins.
-fn drop_repeated(rows: &mut Vec<StoredRow>) {
-    let mut seen: FastSet<Identity> = FastSet::with_capacity_and_hasher(rows.len(), Default::default());
-    rows.retain(|row| {
-        let known =
-            duplicates::probed_days(row).any(|day| seen.contains(&(row.person_no, row.event_id, day)));
-        if !known {
-            seen.insert((row.person_no, row.event_id, crate::model::utc_day(row.occurred_at)));
-        }
-        !known
-    });
-}
-
-/// Removes what is stored already.
-async fn drop_stored(
-    db: &Db,
-    opened: &mut OpenedCache,
-    shard_no: ShardNo,
-    probes: &BTreeMap<ProjectId, Arc<Vec<Probe>>>,
-    rows: &mut BTreeMap<ProjectId, Vec<StoredRow>>,
-) -> Result<(), SealError> {
-    for _ in 0..LIST_ATTEMPTS {
-        let mut gone = false;
-        let listed = list_objects(db, shard_no, rows).await?;
-        opened.keep_only(&listed.runs.iter().map(|run| run.object_id).chain(listed.segment_ids()).collect());
-        for (project_id, rows) in rows.iter_mut() {
-            let Some(probes) = probes.get(project_id).filter(|probes| !probes.is_empty()) else { continue };
-            let mut stored: FastSet<Identity> = FastSet::default();
-            let segments = listed.segments.get(project_id).into_iter().flatten();
-            for object in listed.runs.iter().chain(segments) {
-                match duplicates::find_stored(db, opened, object, *project_id, probes).await? {
-                    Some(found) => stored.extend(found),
-                    None => gone = true,
-                }
-            }
-            if stored.is_empty() {
-                continue;
-            }
-            rows.retain(|row| {
-                !duplicates::probed_days(row).any(|day| stored.contains(&(row.person_no, row.event_id, day)))
-            });
-        }
-        if !gone {
-            return Ok(());
-        }
-    }
-    Err(SealError::ObjectsKeepVanishing)
-}
-
-struct Listed {
-    runs: Vec<ObjectRow>,
-    segments: BTreeMap<ProjectId, Vec<ObjectRow>>,
-}
-
-impl Listed {
-    fn segment_ids(&self) -> impl Iterator<Item = ObjectId> {
-        self.segments.values().flatten().map(|segment| segment.object_id)
-    }
-}
-
-/// Everything that may hold one of the rows, at one point in time: an object that compaction moves
-/// from one list to the other is in exactly one of them.
-async fn list_objects(
-    db: &Db,
-    shard_no: ShardNo,
-    rows: &BTreeMap<ProjectId, Vec<StoredRow>>,
-) -> Result<Listed, StorageError> {
-    use crate::model::DAY_MS;
-    let ranges: Vec<(ProjectId, Millis, Millis)> = rows
-        .iter()
-        .filter_map(|(project_id, rows)| {
-            let days = rows.iter().map(duplicates::probed_days);
-            let from = days.clone().map(|days| *days.start()).min()?;
-            let to = days.map(|days| *days.end()).max()?;
-            Some((*project_id, i64::from(from) * DAY_MS, (i64::from(to) + 1) * DAY_MS))
-        })
-        .collect();
-    db.snapshot(move |tx| {
-        Box::pin(async move {
-            let runs = objects::list_runs_in(tx, shard_no).await?;
-            let mut segments = BTreeMap::new();
-            for (project_id, from, to) in ranges {
-                let listed = objects::list_segments_in(tx, shard_no, project_id, from, to).await?;
-                segments.insert(project_id, listed);
-            }
-            Ok(Listed { runs, segments })
-        })
-    })
-    .await
 }
 
 /// A segment for each project with enough rows, and one run for all the others.

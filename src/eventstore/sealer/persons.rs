@@ -31,6 +31,12 @@ impl PersonsCache {
         Self { entries_max: entries_max.max(2), young: FastMap::default(), old: FastMap::default() }
     }
 
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
     fn find(&mut self, project_id: ProjectId, distinct_id: &str) -> Option<Numbers> {
         let key = key(project_id, distinct_id);
         if let Some(numbers) = self.young.get(&key) {

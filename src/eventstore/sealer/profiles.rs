@@ -36,6 +36,12 @@ impl DaysCache {
         Self { entries_max: entries_max.max(2), young: FastMap::default(), old: FastMap::default() }
     }
 
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
     fn find(&mut self, project_id: ProjectId, person_no: PersonNo) -> Option<Days> {
         let key = (project_id, person_no);
         if let Some(days) = self.young.get(&key) {

@@ -1,6 +1,7 @@
 //! Passes over real journals, on both back ends.
 
 mod erased;
+mod expired;
 mod profiles;
 
 use std::collections::BTreeMap;
@@ -38,7 +39,9 @@ fn context(segment_rows_min: usize) -> SealContext {
         segment_rows_max: 100,
         write: WriteOptions::default(),
         persons_cache_entries_max: 1_000,
+        filters_bytes_max: 64 << 20,
         traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
+        retention: Arc::default(),
         homes: Homes::one(SHARD),
         move_settle_ms: 0,
         move_chunk: ChunkLimits { rows_max: 5, raw_bytes_max: 1 << 20 },
@@ -53,6 +56,7 @@ fn memory() -> ShardMemory {
         unlinked: Default::default(),
         erased: ErasedIds::new(INSTALLATION),
         moves: Default::default(),
+        looked_at: Default::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod catalogue;
 mod persons;
 mod result_format;
+pub mod retention;
 mod ticket_events;
 mod ticket_view;
 pub mod tickets;
@@ -12,12 +13,18 @@ pub mod tickets;
 #[cfg(test)]
 mod tests;
 
-use actix_web::web::{ServiceConfig, get, post, resource};
+use actix_web::web::{ServiceConfig, get, post, put, resource};
 
 /// The handlers of tickets take `web::Data<Tickets>`, registered where the server is bound.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/api/v1/catalogue").route(get().to(catalogue::get_catalogue)))
+        .service(
+            resource("/api/v1/retention")
+                .route(get().to(retention::get_retention))
+                .route(put().to(retention::set_retention)),
+        )
+        .service(resource("/api/v1/retention/preview").route(get().to(retention::preview_retention)))
         .service(
             resource("/api/v1/tickets")
                 .route(get().to(tickets::list_tickets))

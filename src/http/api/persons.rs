@@ -148,7 +148,9 @@ async fn read(
 ) -> Result<PersonEvents, ApiError> {
     let (project_id, span) = (caller.project_id(), caller.project.span);
     let bytes_max = state.config.http.person_bytes_max as usize;
-    let request = PersonRequest { project_id, span, distinct_id, after, limit: limit as usize, bytes_max };
+    let kept_from = caller.project.kept_from(state.clock.now_ms());
+    let limit = limit as usize;
+    let request = PersonRequest { project_id, span, distinct_id, after, kept_from, limit, bytes_max };
     let found = read_person(&state.storage.shards, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     Ok(found)

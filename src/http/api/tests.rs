@@ -4,6 +4,7 @@ mod catalogue;
 mod erasure;
 mod following;
 mod persons;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -53,7 +53,15 @@ pub async fn show(
     let limit = state.config.http.person_events_max as usize;
     let span = project.project.span;
     let bytes_max = state.config.http.person_bytes_max as usize;
-    let request = PersonRequest { project_id, span, distinct_id: &id, after: None, limit, bytes_max };
+    let request = PersonRequest {
+        project_id,
+        span,
+        distinct_id: &id,
+        after: None,
+        kept_from: project.project.kept_from(state.clock.now_ms()),
+        limit,
+        bytes_max,
+    };
     let found = read_person(shards, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };

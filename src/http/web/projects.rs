@@ -56,7 +56,7 @@ pub(super) fn form_with(fields: ProjectFields, error: ProjectError) -> Result<Pr
     match error {
         ProjectError::Name(text) => form.name_error = Some(text),
         ProjectError::TimeZone(text) => form.time_zone_error = Some(text),
-        ProjectError::Span { .. } => return Err(ApiError::internal(error)),
+        ProjectError::Span { .. } | ProjectError::Retention { .. } => return Err(ApiError::internal(error)),
         ProjectError::Storage(error) => return Err(error.into()),
     }
     Ok(form)

@@ -64,6 +64,9 @@ on_both! {
         let shards: Vec<_> = backlog.iter().map(|b| (b.shard_no.0, b.batches, b.events)).collect();
         assert_eq!(shards, [(3, 2, 2), (4, 1, 1)]);
         assert_eq!(backlog[0].oldest_inserted_at, batches[0].entry.inserted_at);
+        let waiting = journal::list_waiting(&db).await.unwrap();
+        let oldest: Vec<_> = backlog.iter().map(|b| (b.shard_no, b.oldest_inserted_at)).collect();
+        assert_eq!(waiting, oldest);
     }
 }
 

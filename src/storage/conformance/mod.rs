@@ -18,6 +18,7 @@ mod objects;
 mod overview;
 mod persons;
 mod queries;
+mod retention;
 mod schema;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Projects and who is a member of which.
 
 use super::keys::{self, InsertKey};
-use crate::model::{AccountId, Millis, ProjectId, Role};
+use crate::model::{AccountId, Millis, ProjectId, Role, kept_from};
 use crate::storage::db::{Db, Row, Statement, Tx, statement};
 use crate::storage::{StorageError, Value};
 use crate::values;
@@ -18,6 +18,15 @@ pub struct Project {
     /// Over how many shards the project's persons are spread, 1 up to the number of shards.
     pub span: u16,
     pub created_at: Millis,
+    /// For how many days events are kept; `None`: for ever.
+    pub retention_days: Option<u32>,
+}
+
+impl Project {
+    /// The first instant that is kept; `None`: all are.
+    pub fn kept_from(&self, now: Millis) -> Option<Millis> {
+        self.retention_days.map(|days| kept_from(days, now))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -41,17 +50,18 @@ static UPDATE: Statement = statement!(
 );
 static FIND: Statement = statement!(
     "projects.find",
-    "SELECT project_id, name, time_zone, span, created_at FROM projects \
+    "SELECT project_id, name, time_zone, span, created_at, retention_days FROM projects \
      WHERE project_id = ? AND archived_at IS NULL"
 );
 static LIST: Statement = statement!(
     "projects.list",
-    "SELECT project_id, name, time_zone, span, created_at FROM projects \
+    "SELECT project_id, name, time_zone, span, created_at, retention_days FROM projects \
      WHERE archived_at IS NULL ORDER BY project_id LIMIT ?"
 );
 static LIST_OF_ACCOUNT: Statement = statement!(
     "projects.list_of_account",
-    "SELECT p.project_id, p.name, p.time_zone, p.span, p.created_at, m.role FROM memberships m \
+    "SELECT p.project_id, p.name, p.time_zone, p.span, p.created_at, p.retention_days, \
+     m.role FROM memberships m \
      JOIN projects p ON p.project_id = m.project_id \
      WHERE m.account_id = ? AND p.archived_at IS NULL ORDER BY p.project_id LIMIT ?"
 );
@@ -102,6 +112,28 @@ pub async fn update_project(
     Ok(db.execute(&UPDATE, values![name, time_zone, project_id]).await? > 0)
 }
 
+static SET_RETENTION: Statement = statement!(
+    "projects.set_retention",
+    "UPDATE projects SET retention_days = ? WHERE project_id = ? AND archived_at IS NULL"
+);
+
+/// For how many days events are kept from now on; `None`: for ever.
+pub async fn set_retention(db: &Db, project_id: ProjectId, days: Option<u32>) -> Result<(), StorageError> {
+    db.execute(&SET_RETENTION, values![days.map(i64::from), project_id]).await?;
+    Ok(())
+}
+
+static LIST_RETENTIONS: Statement = statement!(
+    "projects.list_retentions",
+    "SELECT project_id, retention_days FROM projects WHERE retention_days IS NOT NULL ORDER BY project_id"
+);
+
+/// The projects that do not keep their events for ever.
+pub async fn list_retentions(db: &Db) -> Result<Vec<(ProjectId, u32)>, StorageError> {
+    let rows = db.fetch_all(&LIST_RETENTIONS, vec![]).await?;
+    rows.iter().map(|row| Ok((ProjectId(row.u32(0)?), row.u32(1)?))).collect()
+}
+
 static RAISE_ERASURE_EPOCH: Statement = statement!(
     "projects.raise_erasure_epoch",
     "UPDATE projects SET erasure_epoch = erasure_epoch + 1 WHERE project_id = ?"
@@ -138,7 +170,7 @@ pub async fn find_first_project(tx: &mut Tx) -> Result<Option<Project>, StorageE
 
 pub async fn list_projects_of(db: &Db, account_id: AccountId) -> Result<Vec<(Project, Role)>, StorageError> {
     let rows = db.fetch_all(&LIST_OF_ACCOUNT, values![account_id, PROJECTS_LISTED_MAX]).await?;
-    rows.iter().map(|row| Ok((project_of(row)?, role_of(row, 5)?))).collect()
+    rows.iter().map(|row| Ok((project_of(row)?, role_of(row, 6)?))).collect()
 }
 
 pub async fn find_role(
@@ -178,5 +210,6 @@ fn project_of(row: &Row) -> Result<Project, StorageError> {
         time_zone: row.text(2)?,
         span: row.u16(3)?,
         created_at: row.i64(4)?,
+        retention_days: row.opt_i64(5)?.map(|days| days as u32),
     })
 }

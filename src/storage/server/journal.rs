@@ -234,11 +234,11 @@ pub async fn read(
 
 // Joined with the list of ids, never `IN (…)`: from about a hundred ids on, MariaDB scans the table for
 // an IN in a DELETE and waits behind every insert that is still open. STRAIGHT_JOIN keeps the list
-// in front, so that each id is one look-up by the primary key.
+// in front, and no other index may be chosen, so that each id is one look-up by the primary key.
 static DELETE: Statement = statement!(
     "journal.delete",
     mysql: "DELETE journal FROM (SELECT * FROM ({rows}) AS listed) AS done STRAIGHT_JOIN journal \
-            ON journal.shard_no = ? AND journal.batch_id = done.batch_id",
+            FORCE INDEX (PRIMARY) ON journal.shard_no = ? AND journal.batch_id = done.batch_id",
     sqlite: "DELETE FROM journal WHERE batch_id IN ({rows}) AND shard_no = ?",
 );
 
@@ -254,13 +254,25 @@ pub async fn delete(tx: &mut Tx, shard_no: ShardNo, batch_ids: &[BatchId]) -> Re
     Ok(deleted)
 }
 
+static LIST_WAITING: Statement = statement!(
+    "journal.list_waiting",
+    "SELECT shard_no, MIN(inserted_at) FROM journal GROUP BY shard_no ORDER BY shard_no LIMIT 65536"
+);
+
+/// The shards that have batches here, wherever they live, each with the time of its oldest insert. Costs
+/// the same however much waits.
+pub async fn list_waiting(db: &Db) -> Result<Vec<(ShardNo, Millis)>, StorageError> {
+    let rows = db.fetch_all(&LIST_WAITING, vec![]).await?;
+    rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.i64(1)?))).collect()
+}
+
 static BACKLOG: Statement = statement!(
     "journal.backlog",
     "SELECT shard_no, COUNT(*), CAST(SUM(events) AS SIGNED), MIN(inserted_at), CAST(SUM(bytes) AS SIGNED) \
      FROM journal GROUP BY shard_no ORDER BY shard_no LIMIT 65536"
 );
 
-/// What waits on one server, by shard.
+/// What waits on one server, by shard. Counts every batch: for those who want to know how many.
 pub async fn backlog(db: &Db) -> Result<Vec<JournalBacklog>, StorageError> {
     let rows = db.fetch_all(&BACKLOG, vec![]).await?;
     rows.iter()

@@ -3,6 +3,7 @@
 pub mod erasure;
 pub mod failed_events;
 pub mod journal;
+pub mod lapsed;
 pub mod leases;
 pub mod links;
 pub mod masks;

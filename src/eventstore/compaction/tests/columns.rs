@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::masks::LeftOut;
 use super::*;
 use crate::eventstore::ValueRef;
 use crate::eventstore::format::{
@@ -55,7 +56,7 @@ proptest! {
         }
         all.sort_by_key(StoredRow::segment_key);
         let options = WriteOptions { page_rows: 16, columns_max, names_max, ..WriteOptions::default() };
-        let merged = merge::merge_segments(PROJECT, &objects, &Masked::default(), &options).unwrap().outputs;
+        let merged = merge::merge_segments(PROJECT, &objects, &LeftOut::default(), &options).unwrap().outputs;
         prop_assert_eq!(merged.len(), 1);
         let merged = input(merged.into_iter().next().unwrap().object);
         let want = Want { columns: Columns::All, rows: RowRanges::All };
@@ -160,7 +161,7 @@ fn a_merge_gives_columns_to_what_is_most_frequent_in_all_inputs_together() {
         input(write_segment(&rows_with(300..600, &[("b", 290), ("d", 300), ("e", 295)]), &options).unwrap());
     let names = ["a", "b", "c", "d", "e"];
     assert_eq!(with_columns(&one, &names), ["a", "c", "d", "e"], "what is not there is in no column");
-    let merged = merge::merge_segments(PROJECT, &[one, two], &Masked::default(), &options).unwrap().outputs;
+    let merged = merge::merge_segments(PROJECT, &[one, two], &LeftOut::default(), &options).unwrap().outputs;
     let merged = input(merged.into_iter().next().unwrap().object);
     assert_eq!(with_columns(&merged, &names), ["a", "b"], "of a and d, which are as frequent, the first");
 }

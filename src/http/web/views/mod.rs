@@ -34,6 +34,7 @@ mod persons;
 mod projects;
 mod range;
 mod rejected;
+mod retention;
 mod start;
 mod step_persons;
 mod tickets;
@@ -51,6 +52,7 @@ pub use persons::{ErasePersonPage, PersonPage, PersonsPage, Profile};
 pub use projects::{ProjectForm, ProjectRow, ProjectsPage, SettingsPage, time_zone_names};
 pub use range::RangeBar;
 pub use rejected::{ReasonCount, RejectedPage, RejectedRow};
+pub use retention::{RetentionPage, RetentionPreview};
 pub use start::{FIRST_EVENT, Sender, SenderState, StartPage};
 pub use step_persons::{StepPersonRow, StepPersonsPage, StepPersonsState};
 pub use tickets::{TicketPage, TicketRow, TicketsPage};
@@ -65,6 +67,7 @@ pub enum Nav {
     Tickets,
     Start,
     Rejected,
+    Retention,
     Keys,
     Members,
     Settings,
@@ -186,6 +189,7 @@ impl Frame {
             Nav::Tickets => "tickets",
             Nav::Start => "start",
             Nav::Rejected => "rejected",
+            Nav::Retention => "retention",
             Nav::Keys => "keys",
             Nav::Members => "members",
             Nav::Settings => "settings",
@@ -199,7 +203,7 @@ impl Frame {
     }
 
     pub fn is_settings(&self) -> bool {
-        matches!(self.nav, Nav::Settings | Nav::Keys | Nav::Members | Nav::Rejected)
+        matches!(self.nav, Nav::Settings | Nav::Retention | Nav::Keys | Nav::Members | Nav::Rejected)
     }
 
     pub fn zone_name(&self) -> &str {

@@ -2,6 +2,7 @@
 //! are also written there, so that they can be looked at in a browser without a server.
 
 mod answers;
+mod retention;
 mod step_persons;
 
 use std::path::Path;

@@ -79,6 +79,11 @@ impl NewObject {
             Some(_) => ObjectKind::Segment,
         }
     }
+
+    /// What it takes on its server.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(Bytes::len).chain([self.facts.len()]).sum::<usize>() as u64
+    }
 }
 
 /// The same statement for both tables.
