@@ -34,8 +34,8 @@ use crate::tickets::{TicketSettings, Tickets, TicketsParts};
 
 /// How often a server that is away is asked whether it is back.
 const SERVERS_LOOK: Duration = Duration::from_secs(2);
-/// How often the distance to the control database's clock is measured.
-const CLOCK_LOOK: Duration = Duration::from_secs(60);
+/// How often the control database's clock is looked at.
+const CLOCK_LOOK: Duration = Duration::from_secs(15);
 /// Counting reads the catalogue.
 const STORE_LOOK: Duration = Duration::from_secs(60);
 /// How often it is looked whether somebody was erased, and so what is in memory to be forgotten.
@@ -46,13 +46,13 @@ const TICKETS_STOP_MAX: Duration = Duration::from_secs(10);
 pub struct AppParts {
     pub config: Config,
     pub storage: Storage,
-    pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
 }
 
 pub struct App {
     pub config: Config,
     pub storage: Storage,
+    /// The control database's, for everything.
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub metrics: Metrics,
@@ -64,7 +64,10 @@ pub struct App {
 
 impl App {
     pub async fn start(parts: AppParts) -> anyhow::Result<Self> {
-        let AppParts { config, storage, clock, random } = parts;
+        let AppParts { config, storage, random } = parts;
+        let clock = DatabaseClock::start(storage.control.clone()).await;
+        let database_clock = Arc::new(clock.context("the control database does not tell its time")?);
+        let clock: Arc<dyn Clock> = database_clock.clone();
         let metrics = Metrics::default();
         let holder = ReplicaId::random(&*random);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -80,14 +83,12 @@ impl App {
             &metrics,
         );
 
-        let database_clock = Arc::new(DatabaseClock::new(storage.control.clone(), clock.clone()));
-        database_clock.sync().await.context("the control database does not tell its time")?;
         let scanner = Scanner::new(cores, config.cache.columns_bytes_max as usize, &metrics);
         let question = QuestionKind::new(
             storage.control.clone(),
             storage.shards.clone(),
             scanner.clone(),
-            database_clock.clone(),
+            clock.clone(),
             cores,
             Duration::from_millis(config.tickets.split_after_ms.into()),
         );
@@ -97,14 +98,14 @@ impl App {
         let erasure = ErasureKind::new(
             storage.control.clone(),
             storage.shards.clone(),
-            database_clock.clone(),
+            clock.clone(),
             cache.clone(),
             &metrics,
         );
         let tickets = Tickets::new(TicketsParts {
             control: storage.control.clone(),
             cache: cache.clone(),
-            clock: database_clock.clone(),
+            clock: clock.clone(),
             random: random.clone(),
             settings: ticket_settings(&config.tickets, config.roles.work()),
             kinds: vec![Arc::new(question), Arc::new(erasure)],
@@ -127,7 +128,7 @@ impl App {
             tokio::spawn(every(CLOCK_LOOK, stopped.clone(), move || {
                 let clock = database_clock.clone();
                 async move {
-                    // It keeps the last distance until the database answers again.
+                    // It goes on from the last time until the database answers again.
                     let _ = clock.sync().await;
                 }
             })),

@@ -25,13 +25,9 @@ pub async fn serve(
     began: Instant,
     announce: impl FnOnce(),
 ) -> anyhow::Result<()> {
-    let app = App::start(AppParts {
-        config: context.config.clone(),
-        storage,
-        clock: context.clock.clone(),
-        random: context.random.clone(),
-    })
-    .await?;
+    let app =
+        App::start(AppParts { config: context.config.clone(), storage, random: context.random.clone() })
+            .await?;
     let ready = |server: &crate::http::HttpServer| {
         tracing::info!(
             http.address = %server.address(),

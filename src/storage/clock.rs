@@ -1,37 +1,69 @@
 //! The control database's clock, without asking it each time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
 
 use super::{Db, StorageError};
 use crate::model::{Clock, Millis};
 
-/// Our own clock moved by its distance to the database's, measured now and then. Replicas whose
-/// clocks differ by minutes then still agree on when a lease ends.
+/// What the database's clock said, moved on by how long that is ago. Replicas whose clocks differ by hours
+/// then still agree on when a lease ends and what has just arrived, and a clock of a machine that jumps
+/// changes nothing: only its steady one is looked at.
 pub struct DatabaseClock {
     db: Db,
-    own: Arc<dyn Clock>,
-    ahead_by_ms: AtomicI64,
+    measured: Mutex<Measured>,
+}
+
+#[derive(Clone, Copy)]
+struct Measured {
+    at: Instant,
+    database: Millis,
 }
 
 impl DatabaseClock {
-    pub fn new(db: Db, own: Arc<dyn Clock>) -> Self {
-        Self { db, own, ahead_by_ms: AtomicI64::new(0) }
+    pub async fn start(db: Db) -> Result<Self, StorageError> {
+        let measured = Mutex::new(measure(&db).await?);
+        Ok(Self { db, measured })
     }
 
-    /// Measures the distance again: at start, and from time to time since clocks drift and jump.
+    /// Measures again: from time to time, since clocks drift, and a steady one may stand still while its
+    /// machine sleeps.
     pub async fn sync(&self) -> Result<(), StorageError> {
-        let before = self.own.now_ms();
-        let database = self.db.now_ms().await?;
-        let after = self.own.now_ms();
-        // The database looked at its clock somewhere between the two.
-        self.ahead_by_ms.store(database - (before + (after - before) / 2), Ordering::Relaxed);
+        let measured = measure(&self.db).await?;
+        *self.measured.lock().expect("no holder of this lock can panic") = measured;
         Ok(())
     }
 }
 
+async fn measure(db: &Db) -> Result<Measured, StorageError> {
+    let before = Instant::now();
+    let database = db.now_ms().await?;
+    // The database looked at its clock somewhere between the two.
+    Ok(Measured { at: before + before.elapsed() / 2, database })
+}
+
 impl Clock for DatabaseClock {
     fn now_ms(&self) -> Millis {
-        self.own.now_ms() + self.ahead_by_ms.load(Ordering::Relaxed)
+        let Measured { at, database } = *self.measured.lock().expect("no holder of this lock can panic");
+        database + at.elapsed().as_millis() as Millis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::conformance::on_both;
+
+    on_both! {
+        async fn it_goes_on_between_two_looks_and_never_far_from_the_database(db: Db) {
+            let clock = DatabaseClock::start(db.clone()).await.unwrap();
+            for _ in 0..3 {
+                let (before, told, after) = (clock.now_ms(), db.now_ms().await.unwrap(), clock.now_ms());
+                assert!((before - 50..=after + 50).contains(&told), "{before} {told} {after}");
+                tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                assert!(clock.now_ms() >= before + 30);
+                clock.sync().await.unwrap();
+            }
+        }
     }
 }
