@@ -135,7 +135,7 @@ impl App {
         ];
         tasks.push(tokio::spawn(forget_erased(storage.clone(), cache, scanner, stopped.clone())));
         if config.roles.work() {
-            let retention = Arc::new(Retention::default());
+            let retention = Arc::new(Retention::new(clock.clone()));
             let retention_look = Duration::from_millis(config.sealing.retention_every_ms.into());
             tasks.push(tokio::spawn(every(retention_look, stopped.clone(), {
                 let (retention, control) = (retention.clone(), storage.control.clone());

@@ -41,6 +41,14 @@ pub(super) struct Splitting {
     rows: Mutex<HashMap<ProjectId, (Instant, u64)>>,
 }
 
+/// What a step is to do.
+#[derive(Serialize, Deserialize)]
+struct StepWork {
+    round: Round,
+    /// The same for all, though a midnight may come between them.
+    kept_from: Millis,
+}
+
 /// What a step leaves behind.
 #[derive(Serialize, Deserialize)]
 enum ShardPart {
@@ -153,7 +161,8 @@ impl QuestionKind {
         let mut round = plan.first_round();
         let mut seen = Seen::default();
         for round_no in 1.. {
-            let work = Bytes::from(serde_json::to_vec(&round).map_err(retry)?);
+            let work = StepWork { round: round.clone(), kept_from: before.kept_from };
+            let work = Bytes::from(serde_json::to_vec(&work).map_err(retry)?);
             let mut partials = Vec::new();
             // The figures are those of the last round.
             seen.moving = 0;
@@ -187,16 +196,15 @@ impl QuestionKind {
 
     /// One shard's part of one round.
     pub(super) async fn answer_step(&self, step: &TicketStep) -> Result<StepOutput, RunError> {
-        let (project, settings) = self.settings(step.project_id).await.map_err(retry)?;
+        let (_, settings) = self.settings(step.project_id).await.map_err(retry)?;
         let Ok(asked) = Asked::read(&step.body, &settings) else {
             return Err(fail("question_unreadable", "this release cannot read the stored question"));
         };
         // A round of another release: one that knows it takes the step up.
-        let round: Round = serde_json::from_slice(&step.work).map_err(retry)?;
+        let StepWork { round, kept_from } = serde_json::from_slice(&step.work).map_err(retry)?;
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
         let cancel = Cancel::default();
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
-        let kept_from = self.kept_from(&project);
         let request = scan_request(step.shard_no, step.project_id, &plan.reads(), kept_from);
         let (part, is_complete) = match self.read_shard(request, &plan, &round, &cancel).await? {
             Read::Away(_) => (ShardPart::Away, false),

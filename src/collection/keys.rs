@@ -74,7 +74,7 @@ impl Default for KeySettings {
             believed: Duration::from_secs(4),
             unknown_for: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
-            look_up_max: Duration::from_secs(2),
+            look_up_max: Duration::from_millis(800),
             lookups_per_sec: 100,
             remembered_max: 100_000,
         }

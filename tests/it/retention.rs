@@ -81,15 +81,14 @@ async fn follow(installation: Installation) {
     assert_eq!(person["first_day"], json!(day(TIMES as i64 - 1)), "{person:#}");
 
     // What comes too late is dropped, what is in time is not.
-    weir.api.send_all(&project, &[event("needle0", 0, 31), event("stays0", 99, 30)]).await;
+    weir.api.send_all(&project, &[event("needle0", 0, 32), event("stays0", 99, 30)]).await;
     assert_eq!(count(&weir, &project, true).await, BOTH * TIMES + 1);
     assert_eq!(weir.metric_of("weir_seal_events_total", "expired").await, 1.0);
     assert_eq!(traces(&installation, None, &["needle"]).await, Vec::<String>::new());
 
     on_its_page(&installation, &weir, &project).await;
-    weir.api.send_all(&project, &[event("needle0", 0, 31)]).await;
     until("what is old to be kept again", Duration::from_secs(30), || async {
-        weir.api.send_all(&project, &[event("needle0", 1, 31)]).await;
+        weir.api.send_all(&project, &[event("needle0", 1, 32)]).await;
         (count(&weir, &project, true).await > BOTH * TIMES + 1).then_some(())
     })
     .await;

@@ -33,15 +33,22 @@ const RETRY_WITHIN: Duration = Duration::from_secs(1);
 /// the connection may hang for an hour though the server is back.
 const STALL_LETS_GO: Duration = Duration::from_secs(30);
 
-/// A server that has said nothing for so long while a commit waited for it is away: who waits is told
-/// within two seconds.
-const SILENCE_MAX: Duration = Duration::from_millis(1_200);
-const SILENCE_LOOK: Duration = Duration::from_millis(100);
-/// A server that has answered so lately is there.
-const HEARD_WITHIN: Duration = Duration::from_millis(500);
+/// While a commit takes longer than this, its server is asked something else.
+const PROBED_AFTER: Duration = Duration::from_millis(400);
+const PROBED_EVERY: Duration = Duration::from_millis(200);
+/// A server that has answered nothing for so long is away: who waits is told within two seconds.
+const PROBE_MAX: Duration = Duration::from_millis(800);
 
 /// How long a server that failed is left alone while others take its events.
 const AWAY_REST: Duration = Duration::from_secs(1);
+
+/// Why a commit is not waited for any longer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum GivenUp {
+    TooSlow,
+    /// The server answers nothing at all.
+    Silent,
+}
 
 /// A piece that was not committed, for another server to take.
 pub(super) struct Returned {
@@ -258,9 +265,9 @@ impl Lane {
         });
         let ended = tokio::select! {
             ended = &mut inserting => ended,
-            () = self.gives_up(started) => {
+            why = self.gives_up() => {
                 self.metrics.commits.with_label_values(&["stalled"]).inc();
-                return self.wait_out(inserting, group).await;
+                return self.wait_out(inserting, group, why).await;
             }
         };
         let outcome = match ended {
@@ -278,16 +285,34 @@ impl Lane {
         answer(group, &outcome);
     }
 
-    /// Ends when a commit has taken too long, or when its server has been silent since it began: one that
-    /// is slow answers other statements meanwhile.
-    async fn gives_up(&self, started: Instant) {
+    /// Ends when a commit has taken too long, or when its server turns out to be silent: one that is only
+    /// slow answers other statements meanwhile.
+    async fn gives_up(&self) -> GivenUp {
+        tokio::select! {
+            () = tokio::time::sleep(self.settings.deadline) => GivenUp::TooSlow,
+            () = self.falls_silent() => GivenUp::Silent,
+        }
+    }
+
+    async fn falls_silent(&self) {
+        tokio::time::sleep(PROBED_AFTER).await;
         loop {
-            let waited = started.elapsed();
-            let is_silent = self.journal.heard_before().is_some_and(|before| before >= SILENCE_MAX);
-            if waited >= self.settings.deadline || (waited >= SILENCE_MAX && is_silent) {
+            let probed = tokio::time::timeout(PROBE_MAX, self.journal.probe()).await;
+            // A probe may wait behind others' statements, which the server answers.
+            let is_heard = self.journal.heard_before().is_some_and(|before| before < PROBE_MAX);
+            if probed.is_err() && !is_heard {
                 return;
             }
-            tokio::time::sleep(SILENCE_LOOK.min(self.settings.deadline - waited)).await;
+            tokio::time::sleep(PROBED_EVERY).await;
+        }
+    }
+
+    async fn is_heard_again(&self) {
+        loop {
+            if let Ok(Ok(())) = tokio::time::timeout(PROBE_MAX, self.journal.probe()).await {
+                return;
+            }
+            tokio::time::sleep(PROBED_EVERY).await;
         }
     }
 
@@ -306,10 +331,15 @@ impl Lane {
         }
     }
 
-    /// The server does not answer. Everybody is told, new events are refused at once, and nothing
-    /// else is sent to it until this statement ends, so that at most one connection in half a minute
-    /// is lost to it.
-    async fn wait_out(&self, inserting: JoinHandle<Result<(), StorageError>>, group: Vec<Waiting>) {
+    /// The server does not answer. Everybody is told, new events are refused at once, and no commit is
+    /// sent to it until this statement ends, so that at most one connection in half a minute is lost to
+    /// it; or until one that was silent answers something else.
+    async fn wait_out(
+        &self,
+        inserting: JoinHandle<Result<(), StorageError>>,
+        group: Vec<Waiting>,
+        why: GivenUp,
+    ) {
         self.lock().stalled += 1;
         self.note(false);
         answer(group, &Err(Unavailable::CommitTooSlow));
@@ -318,19 +348,10 @@ impl Lane {
         tracing::warn!("a server does not answer; events for it are refused until it does");
         tokio::select! {
             _ = inserting => {}
-            () = self.is_heard_again() => {}
+            () = self.is_heard_again(), if why == GivenUp::Silent => {}
             () = tokio::time::sleep(STALL_LETS_GO) => {}
         }
         self.lock().stalled -= 1;
-    }
-}
-
-impl Lane {
-    /// Ends when the server answers others again, over a connection that does not hang.
-    async fn is_heard_again(&self) {
-        while self.journal.heard_before().is_none_or(|before| before >= HEARD_WITHIN) {
-            tokio::time::sleep(SILENCE_LOOK).await;
-        }
     }
 }
 

@@ -39,7 +39,10 @@ pub trait Journal: Send + Sync + 'static {
     /// All of them or none; again with the same ids changes nothing.
     fn insert(&self, batches: Vec<NewBatch>) -> BoxFuture<'static, Result<(), StorageError>>;
 
-    /// How long ago its server last answered anything at all; `None` when that is not known.
+    /// Asks the server something that is quickly answered, over a connection that commits do not use.
+    fn probe(&self) -> BoxFuture<'static, Result<(), StorageError>>;
+
+    /// How long ago its server last answered anything at all; `None` when it never did.
     fn heard_before(&self) -> Option<Duration>;
 }
 
@@ -47,6 +50,11 @@ impl Journal for Server {
     fn insert(&self, batches: Vec<NewBatch>) -> BoxFuture<'static, Result<(), StorageError>> {
         let db = self.commits_db().cloned();
         Box::pin(async move { journal::insert(&db?, batches).await })
+    }
+
+    fn probe(&self) -> BoxFuture<'static, Result<(), StorageError>> {
+        let db = self.db().cloned();
+        Box::pin(async move { db?.now_ms().await.map(drop) })
     }
 
     fn heard_before(&self) -> Option<Duration> {

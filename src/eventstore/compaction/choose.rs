@@ -132,21 +132,24 @@ impl CompactionOptions {
         let (old, young): (Vec<_>, Vec<_>) = runs.iter().partition(|(_, since)| is_old(*since));
         let of = |runs: Vec<&(Candidate, Millis)>| runs.into_iter().map(|(run, _)| *run).collect::<Vec<_>>();
         let mut debt = Debt::of(&of(old));
-        debt.add(self.debt_of_levels(of(young)));
+        debt.add(self.debt_of_levels(of(young), u64::MAX));
         debt
     }
 
     /// `segments` of one project.
     pub(super) fn debt_of_segments(&self, segments: &[Candidate]) -> Debt {
-        self.debt_of_levels(self.small(segments))
+        self.debt_of_levels(self.small(segments), self.segment_rows_max)
     }
 
-    fn debt_of_levels(&self, mut objects: Vec<Candidate>) -> Debt {
-        objects.sort_by_key(|object| level(object.rows));
+    fn debt_of_levels(&self, mut objects: Vec<Candidate>, rows_max: u64) -> Debt {
+        objects.sort_by_key(|object| (level(object.rows), object.min_at, object.object_id));
         let mut debt = Debt::default();
         for of_level in objects.chunk_by(|a, b| level(a.rows) == level(b.rows)) {
-            if of_level.len() >= self.fan_in_min {
-                debt.add(Debt::of(of_level));
+            match self.due_of_level(of_level, rows_max) {
+                // What is merged first may leave others of the size that are due as well.
+                Some(first) if self.is_uneven(of_level) => debt.add(Debt::of(&first)),
+                Some(_) => debt.add(Debt::of(of_level)),
+                None => {}
             }
         }
         debt
@@ -158,21 +161,27 @@ impl CompactionOptions {
     fn fullest_level(&self, mut objects: Vec<Candidate>, rows_max: u64) -> Option<Vec<Candidate>> {
         objects.sort_by_key(|object| (level(object.rows), object.min_at, object.object_id));
         for of_level in objects.chunk_by(|a, b| level(a.rows) == level(b.rows)) {
-            if of_level.len() < 2 {
-                continue;
-            }
-            if level(of_level[0].rows) == 0 && of_level.len() < self.fan_in_min * 3 / 2 {
-                match alike(of_level, self.fan_in_min) {
-                    Some(alike) => return Some(self.take(alike.into_iter(), rows_max).0),
-                    None => continue,
-                }
-            }
-            let (inputs, is_full) = self.take(of_level.iter().copied(), rows_max);
-            if inputs.len() >= self.fan_in_min || (is_full && inputs.len() >= 2) {
+            if let Some(inputs) = self.due_of_level(of_level, rows_max) {
                 return Some(inputs);
             }
         }
         None
+    }
+
+    /// What of one level is merged next, if it is enough.
+    fn due_of_level(&self, of_level: &[Candidate], rows_max: u64) -> Option<Vec<Candidate>> {
+        if self.is_uneven(of_level) {
+            let alike = alike(of_level, self.fan_in_min)?;
+            return Some(self.take(alike.into_iter(), rows_max).0);
+        }
+        let (inputs, is_full) = self.take(of_level.iter().copied(), rows_max);
+        (inputs.len() >= self.fan_in_min || (is_full && inputs.len() >= 2)).then_some(inputs)
+    }
+
+    /// Whether objects of the lowest level are still few enough to leave those alone that are unlike.
+    fn is_uneven(&self, of_level: &[Candidate]) -> bool {
+        of_level.first().is_some_and(|first| level(first.rows) == 0)
+            && of_level.len() < self.fan_in_min * 3 / 2
     }
 
     /// As many as may be merged at once, at least one; whether a further one would be too much.
@@ -266,6 +275,10 @@ mod tests {
         let segments = |count: u8, rows| (1..=count).map(|n| object(n, rows)).collect::<Vec<_>>();
         assert_eq!(options.debt_of_segments(&segments(20, 600_000)), Debt::default(), "half full");
         assert_eq!(options.debt_of_segments(&segments(8, 10_000)).objects, 8);
+        assert_eq!(options.debt_of_segments(&segments(3, 400_000)).objects, 3, "two are full");
+        let mut unlike = segments(3, 2);
+        unlike.extend((4..=9).map(|n| object(n, 500)));
+        assert_eq!(options.debt_of_segments(&unlike), Debt::default(), "neither is merged");
     }
 
     #[test]

@@ -133,6 +133,7 @@ struct Seen {
     masks: HashMap<ShardNo, SeenMasks>,
     /// At the last look.
     debts: HashMap<ShardNo, Debt>,
+    kept_runs: HashMap<ShardNo, expired::KeptRuns>,
 }
 
 impl Compactor {
@@ -309,6 +310,9 @@ impl Compactor {
     ) -> Result<Option<(Merge, Why)>, CompactionError> {
         let runs = self.waiting_runs(db, shard_no).await?;
         let mut segments = objects::list_all_segments(db, shard_no).await?;
+        let cuts = self.retention.cuts(now);
+        let expired = expired::choose(&segments, &cuts);
+        segments.retain(|segment| !self.seen().settled.contains(&segment.object_id));
         let projects = segments.chunk_by(|a, b| a.project_id == b.project_id);
         let mut debt = self.options.debt_of_runs(&runs, now);
         for of_project in projects {
@@ -319,10 +323,13 @@ impl Compactor {
         if let Some(merge) = self.options.choose_runs(&runs, now) {
             return Ok(Some((merge, Why::Size)));
         }
-        if let Some(merge) = expired::choose(&segments, &self.retention.cuts(now)) {
+        let expired = match expired {
+            None => self.choose_expired_run(db, shard_no, &runs, &cuts).await?,
+            chosen => chosen,
+        };
+        if let Some(merge) = expired {
             return Ok(Some((merge, Why::Expired)));
         }
-        segments.retain(|segment| !self.seen().settled.contains(&segment.object_id));
         for of_project in segments.chunk_by(|a, b| a.project_id == b.project_id) {
             let project_id = of_project[0].project_id.unwrap_or(ProjectId(0));
             let candidates: Vec<Candidate> = of_project.iter().map(Candidate::from).collect();

@@ -30,9 +30,19 @@ async fn look(
     after: Option<EventPlace>,
     limit: usize,
 ) -> Result<PersonEvents, ScanError> {
+    look_at_kept(db, project_id, distinct_id, after, limit, None).await
+}
+
+async fn look_at_kept(
+    db: &Db,
+    project_id: ProjectId,
+    distinct_id: &str,
+    after: Option<EventPlace>,
+    limit: usize,
+    kept_from: Option<Millis>,
+) -> Result<PersonEvents, ScanError> {
     let bytes_max = 1 << 20;
-    let request =
-        PersonRequest { project_id, span: 1, distinct_id, after, kept_from: None, limit, bytes_max };
+    let request = PersonRequest { project_id, span: 1, distinct_id, after, kept_from, limit, bytes_max };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
     read_in_shard(db, SHARD, &request, passed).await
 }
@@ -186,5 +196,41 @@ on_both! {
             let nobody = look(&db, project_id, distinct_id, None, 10).await.unwrap();
             assert!(nobody.is_unknown() && nobody.events.is_empty(), "{distinct_id}");
         }
+    }
+}
+
+on_both! {
+    async fn what_is_kept_no_longer_is_not_shown(db: Db) {
+        let random = SeededRandom::new(1);
+        name_persons(&db).await;
+        let all = rows(PROJECT, 0..900);
+        store_segment(&db, &random, all[..500].to_vec()).await;
+        store_run(&db, &random, all[500..].to_vec()).await;
+        let kept_from = 10 * crate::model::DAY_MS;
+        let mut expected: Vec<_> = all
+            .iter()
+            .filter(|row| row.person_no == 7 && row.occurred_at >= kept_from)
+            .map(|row| (row.occurred_at, row.event_id))
+            .collect();
+        expected.sort_unstable_by(|a, b| b.cmp(a));
+        assert!(expected.len() > 4);
+        for limit in [2, 3, 1_000] {
+            let (mut shown, mut after) = (Vec::new(), None);
+            loop {
+                let found = look_at_kept(&db, PROJECT, "id107", after, limit, Some(kept_from)).await.unwrap();
+                assert!(found.days.is_some_and(|days| days.0 >= 10));
+                shown.extend(found.events.iter().map(|event| (event.occurred_at, event.event_id)));
+                after = found.events.last().map(EventPlace::of);
+                if !found.more {
+                    break;
+                }
+            }
+            assert_eq!(shown, expected, "pages of {limit}");
+        }
+        let whole = look_at_kept(&db, PROJECT, "id107", None, 1_000, Some(kept_from)).await.unwrap();
+        let first = expected.last().map(|(at, _)| utc_day(*at));
+        assert_eq!(whole.days.map(|days| days.0), first, "the very day when all are read");
+        let nothing = look_at_kept(&db, PROJECT, "id107", None, 10, Some(Millis::MAX / 2)).await.unwrap();
+        assert!(nothing.events.is_empty() && !nothing.more && nothing.days.is_none());
     }
 }

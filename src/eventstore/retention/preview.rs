@@ -1,12 +1,20 @@
 //! What a shorter retention would delete.
 
+use futures_util::{StreamExt, stream};
+
 use crate::eventstore::format::{Columns, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
 use crate::eventstore::held::facts_of;
 use crate::eventstore::scan::ScanError;
-use crate::model::{Millis, ProjectId, shards_of};
-use crate::storage::server::lapsed;
+use crate::model::{Millis, PersonNo, ProjectId, ShardNo, shards_of};
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
+use crate::storage::server::{lapsed, persons};
 use crate::storage::{Db, Shards, StorageError};
+
+const SHARDS_AT_ONCE: usize = 4;
+/// Numbers of persons that one statement looks at.
+const PERSONS_AT_ONCE: PersonNo = 100_000;
+/// How often a list is made again.
+const ATTEMPTS: usize = 3;
 
 /// Of what is sealed. Rows of persons who were linked or erased are counted until compaction has left
 /// them out.
@@ -30,11 +38,11 @@ pub async fn preview(
     kept_from: Millis,
 ) -> Result<Preview, ScanError> {
     let mut all = Preview::default();
-    for shard_no in shards_of(project_id, span, shards.count()) {
-        let counted = match shards.db_of(shard_no) {
-            Ok(db) => count(db, shard_no, project_id, kept_from).await,
-            Err(error) => Err(error.into()),
-        };
+    let counts = shards_of(project_id, span, shards.count()).into_iter().map(|shard_no| async move {
+        count_shard(shards.db_of(shard_no)?, shard_no, project_id, kept_from).await
+    });
+    let mut counts = stream::iter(counts).buffer_unordered(SHARDS_AT_ONCE);
+    while let Some(counted) = counts.next().await {
         match counted {
             Ok(found) => {
                 all.events += found.events;
@@ -49,14 +57,37 @@ pub async fn preview(
     Ok(all)
 }
 
-async fn count(
+/// With a new list when compaction has replaced what was listed.
+async fn count_shard(
     db: &Db,
-    shard_no: crate::model::ShardNo,
+    shard_no: ShardNo,
     project_id: ProjectId,
     kept_from: Millis,
 ) -> Result<Preview, ScanError> {
-    let (persons, persons_before) = lapsed::count_persons(db, shard_no, project_id, kept_from).await?;
-    let mut found = Preview { persons, persons_before, ..Preview::default() };
+    let mut found = Preview::default();
+    let end = persons::get_counters(db, shard_no, project_id).await?.next_person_no;
+    for first in (0..end).step_by(PERSONS_AT_ONCE as usize) {
+        let numbers = first..first.saturating_add(PERSONS_AT_ONCE);
+        let (all, before) = lapsed::count_persons(db, shard_no, project_id, numbers, kept_from).await?;
+        found.persons += all;
+        found.persons_before += before;
+    }
+    for _ in 1..ATTEMPTS {
+        match count_events(db, shard_no, project_id, kept_from, found).await {
+            Err(ScanError::Outrun) => {}
+            counted => return counted,
+        }
+    }
+    count_events(db, shard_no, project_id, kept_from, found).await
+}
+
+async fn count_events(
+    db: &Db,
+    shard_no: ShardNo,
+    project_id: ProjectId,
+    kept_from: Millis,
+    mut found: Preview,
+) -> Result<Preview, ScanError> {
     let (runs, segments) = db
         .snapshot(move |tx| {
             Box::pin(async move {

@@ -43,7 +43,7 @@ impl SealMetrics {
             resends: metrics.counters(
                 "weir_seal_resends_total",
                 "Duplicates that were compared with the event that is stored, by whether they said the same. \
-                 Not more than 100 stored ones of a pass are.",
+                 Few of a pass are, and those in large segments are not.",
                 &["content"],
             ),
             failures: metrics.counter("weir_seal_pass_failures_total", "Passes that failed."),

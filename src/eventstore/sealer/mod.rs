@@ -291,10 +291,35 @@ impl Sealer {
         self.metrics.links.with_label_values(&["moved"]).inc_by(moved.finished);
         // What goes on to another shard of this server waits there by now.
         outcome.more |= moved.more || moved.rows > 0 || outcome.relayed > 0;
-        let lapsed = expired::sweep(&self.context, db, lease, memory, sweep).await?;
-        self.metrics.lapsed_persons.inc_by(lapsed);
-        outcome.more |= sweep.is_under_way();
+        // An event that waits may be what keeps a person.
+        if !outcome.more {
+            self.sweep(db, lease, memory, sweep).await?;
+            outcome.more |= sweep.is_under_way();
+        }
         Ok(outcome)
+    }
+
+    /// What fails here must not cost what the pass has done.
+    async fn sweep(
+        &self,
+        db: &Db,
+        lease: &Lease,
+        memory: &mut ShardMemory,
+        sweep: &mut Sweep,
+    ) -> Result<(), SealError> {
+        let server_id = self.shards.server_of(lease.shard_no).server_id;
+        let sweeps_server = self.shards.shards_of(server_id).first() == Some(&lease.shard_no);
+        match expired::sweep(&self.context, db, lease, memory, sweep, sweeps_server).await {
+            Ok(lapsed) => self.metrics.lapsed_persons.inc_by(lapsed),
+            Err(SealError::LeaseLost) => return Err(SealError::LeaseLost),
+            Err(error) => {
+                sweep.rest();
+                let error: &dyn std::error::Error = &error;
+                let shard_no = lease.shard_no.0;
+                tracing::warn!(shard.no = shard_no, error, "persons without events stay for now");
+            }
+        }
+        Ok(())
     }
 
     /// Those with projects that keep less than all, when it is time to look through their persons.
@@ -354,6 +379,8 @@ impl Sealer {
             looked_at: Default::default(),
         };
         worker.held = Some((lease, memory));
+        // Whoever held it may have been in the middle of it.
+        worker.sweep = Sweep::default();
         Ok(true)
     }
 

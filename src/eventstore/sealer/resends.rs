@@ -15,9 +15,10 @@ use crate::storage::{Db, StorageError};
 
 /// How often a list of objects is made again because compaction has replaced one meanwhile.
 const LIST_ATTEMPTS: usize = 5;
-/// Stored rows that one pass reads to compare them: reading all of an import that is made twice would take
-/// as long as the import.
-const COMPARED_MAX: usize = 100;
+/// Stored rows that one pass reads to compare them, and out of objects of which size: reading all of an
+/// import that is made twice would take as long as the import.
+const COMPARED_MAX: usize = 32;
+const COMPARED_IN_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Dropped {
@@ -72,7 +73,12 @@ pub async fn drop_stored(
             let mut stored: FastMap<Identity, Option<StoredRow>> = FastMap::default();
             let segments = listed.segments.get(project_id).into_iter().flatten();
             for object in listed.runs.iter().chain(segments) {
-                let left = COMPARED_MAX.saturating_sub(dropped.compared as usize + stored.len());
+                let left = match object.bytes {
+                    0..=COMPARED_IN_BYTES_MAX => COMPARED_MAX.saturating_sub(dropped.compared as usize),
+                    _ => 0,
+                };
+                let read = stored.values().filter(|row| row.is_some()).count();
+                let left = left.saturating_sub(read);
                 match duplicates::find_stored(db, opened, object, *project_id, probes, left).await? {
                     Some(found) => stored.extend(found),
                     None => gone = true,

@@ -195,6 +195,10 @@ on_both! {
         send(&db, 2, &[changed, event("b", 1, DAY_MS), event("a", 1, 2 * DAY_MS)]).await;
         let outcome = pass(&db, &context, &mut memory).await;
         assert_eq!((outcome.rows, outcome.duplicates), (2, 1));
+        assert_eq!((outcome.compared, outcome.changed), (1, 1));
+        send(&db, 3, &[event("b", 1, DAY_MS), event("b", 1, DAY_MS)]).await;
+        let outcome = pass(&db, &context, &mut memory).await;
+        assert_eq!((outcome.duplicates, outcome.compared, outcome.changed), (2, 2, 0));
         let rows = stored(&db).await;
         assert_eq!(rows.iter().filter(|row| row.properties.get("n") == Some(PropertyRef::Integer(99))).count(), 0);
     }

@@ -46,6 +46,8 @@ pub struct PreviewQuery {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetRetention {
+    /// `null` has to be said.
+    #[serde(deserialize_with = "Option::deserialize")]
     days: Option<u32>,
     /// What the preview said; without days not there.
     #[serde(default)]
@@ -89,6 +91,11 @@ pub async fn set_retention(
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Role::Owner)?;
     let now = state.clock.now_ms();
+    if asked.days.is_none() && asked.kept_from.is_some() {
+        let detail = "Without a number of days all events are kept: leave it out.".to_owned();
+        let errors = vec![FieldError { pointer: "/kept_from".to_owned(), detail }];
+        return Err(ApiError::new(ErrorCode::Invalid, "The retention is not valid.").with_errors(errors));
+    }
     let expected =
         asked.days.filter(|days| RETENTION_DAYS.contains(days)).map(|days| day(kept_from(days, now)));
     if let Some(expected) = expected.filter(|expected| asked.kept_from.as_ref() != Some(expected)) {

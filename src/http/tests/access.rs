@@ -148,7 +148,7 @@ async fn a_strangers_project_does_not_exist() {
     let site = TestSite::start().await;
     let (ada, adas) = site.signed_in("ada@example.org").await;
     let (_, eves) = site.signed_in("eve@example.org").await;
-    for page in ["", "/live", "/start", "/settings", "/keys", "/rejected"] {
+    for page in ["", "/live", "/start", "/settings", "/retention", "/keys", "/rejected"] {
         assert_ne!(ada.get(&format!("/p/{adas}{page}")).await.status, 404, "{page}");
         assert_eq!(ada.get(&format!("/p/{eves}{page}")).await.status, 404, "{page}");
         assert_eq!(ada.get(&format!("/p/999{page}")).await.status, 404, "{page}");
@@ -474,7 +474,7 @@ async fn wrong_passwords_of_one_address_keep_neither_owners_nor_an_office_out() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_viewer_reads_no_write_key() {
+async fn a_viewer_reads_no_write_key_and_only_owners_delete_what_is_old() {
     let site = TestSite::start().await;
     let owner = site.account("ada@example.org", false).await;
     let project = site.project("Shop", Some(owner)).await;
@@ -491,5 +491,12 @@ async fn a_viewer_reads_no_write_key() {
             assert_eq!(page.status, 200, "{}", page.body);
             assert_eq!(page.body.contains(&project.write_key), shown, "{email}: {}", page.body);
         }
+        // Only owners say how long events are kept, on the page and over the API.
+        let retention = format!("/p/{}/retention", project.project_id);
+        let asked = browser.get(&format!("{retention}?days=1")).await;
+        assert!(asked.status == 200 && !asked.body.contains("Events that go"), "{}", asked.body);
+        let keys = format!("/p/{}/members", project.project_id);
+        let set = browser.submit(&keys, &retention, &[("days", "")]).await;
+        assert_eq!(set.status, 403, "{email}: {}", set.body);
     }
 }

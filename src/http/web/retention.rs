@@ -110,7 +110,9 @@ async fn page(
     let current = project.project.retention_days;
     let asked = typed.as_deref().map(read_days);
     let (mut preview, mut notes) = (None, Vec::new());
-    if let Some(Ok(Some(days))) = asked {
+    // Who may not change it is shown no more than what holds.
+    if let (Some(Ok(Some(days))), Role::Owner) = (&asked, project.role) {
+        let days = *days;
         let kept_from = kept_from(days, now);
         let found = look(state, &project.project, kept_from).await?;
         if found.is_partial {

@@ -125,7 +125,8 @@ pub async fn set_retention(db: &Db, project_id: ProjectId, days: Option<u32>) ->
 
 static LIST_RETENTIONS: Statement = statement!(
     "projects.list_retentions",
-    "SELECT project_id, retention_days FROM projects WHERE retention_days IS NOT NULL ORDER BY project_id"
+    "SELECT project_id, retention_days FROM projects WHERE retention_days IS NOT NULL \
+     ORDER BY project_id LIMIT 1000000"
 );
 
 /// The projects that do not keep their events for ever.

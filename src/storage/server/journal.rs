@@ -176,8 +176,11 @@ pub async fn list_shards(db: &Db) -> Result<Vec<ShardNo>, StorageError> {
 
 static LIST_OLDEST: Statement = statement!(
     "journal.list_oldest",
-    "SELECT batch_id, events, bytes, inserted_at FROM journal \
-     WHERE shard_no = ? ORDER BY batch_id LIMIT ?"
+    // By the other index all that waits would be read and sorted.
+    mysql: "SELECT batch_id, events, bytes, inserted_at FROM journal FORCE INDEX (PRIMARY) \
+            WHERE shard_no = ? ORDER BY batch_id LIMIT ?",
+    sqlite: "SELECT batch_id, events, bytes, inserted_at FROM journal \
+             WHERE shard_no = ? ORDER BY batch_id LIMIT ?",
 );
 
 /// The batches of a shard, oldest id first.
@@ -259,8 +262,8 @@ static LIST_WAITING: Statement = statement!(
     "SELECT shard_no, MIN(inserted_at) FROM journal GROUP BY shard_no ORDER BY shard_no LIMIT 65536"
 );
 
-/// The shards that have batches here, wherever they live, each with the time of its oldest insert. Costs
-/// the same however much waits.
+/// The shards that have batches here, wherever they live, each with the time of its oldest insert. On
+/// MySQL it costs the same however much waits; no body is read on either.
 pub async fn list_waiting(db: &Db) -> Result<Vec<(ShardNo, Millis)>, StorageError> {
     let rows = db.fetch_all(&LIST_WAITING, vec![]).await?;
     rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.i64(1)?))).collect()

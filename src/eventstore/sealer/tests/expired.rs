@@ -2,16 +2,27 @@
 
 use super::super::expired::{Sweep, sweep};
 use super::*;
+use crate::config::SealingConfig;
+use crate::eventstore::compaction::Compactor;
 use crate::eventstore::retention::{Cuts, Retention};
-use crate::model::{DAY_MS, LINK_EVENT, utc_day};
+use crate::model::{DAY_MS, LINK_EVENT};
 use crate::storage::Statement;
+use crate::storage::server::links::{self as stored_links, Link, LinkState};
 use crate::storage::server::{masks, persons as stored_persons};
 
 const KEPT_FROM: i64 = 10 * DAY_MS;
 
 async fn keeping(db: &Db) -> SealContext {
-    let days = i64::from(utc_day(db.now_ms().await.unwrap())) - 10;
-    SealContext { retention: Arc::new(Retention::of(&[(PROJECT, days as u32)])), ..context(1_000) }
+    let retention = Retention::from_day(db, PROJECT, 10).await;
+    SealContext { retention: Arc::new(retention), ..context(1_000) }
+}
+
+/// Rows go before persons.
+async fn compact(db: &Db) {
+    let (random, metrics) = (Arc::new(SeededRandom::new(3)), Metrics::default());
+    let compactor = Compactor::new(ReplicaId([3; 16]), &SealingConfig::default(), random, &metrics);
+    let compactor = compactor.with_retention(Arc::new(Retention::from_day(db, PROJECT, 10).await));
+    assert!(compactor.compact_shard(db, SHARD).await.unwrap().expired > 0);
 }
 
 on_both! {
@@ -27,6 +38,15 @@ on_both! {
         let outcome = pass(&db, &context, &mut memory()).await;
         assert_eq!((outcome.expired, outcome.rows), (1, 0));
         assert!(journal::backlog(&db).await.unwrap().is_empty());
+    }
+}
+
+fn link() -> Link {
+    Link {
+        distinct_id: "masked".to_owned(),
+        target_id: "both".to_owned(),
+        target_shard: Some(SHARD),
+        state: LinkState::Linked,
     }
 }
 
@@ -58,9 +78,9 @@ async fn sweep_all(db: &Db, context: &SealContext, memory: &mut ShardMemory) -> 
     let lease = taken.expect("nobody holds it");
     let mut deleted = 0;
     while state.is_under_way() {
-        deleted += sweep(context, db, &lease, memory, &mut state).await.unwrap();
+        deleted += sweep(context, db, &lease, memory, &mut state, true).await.unwrap();
     }
-    assert!(!state.is_due(&cuts), "until another day begins");
+    assert!(!state.is_due(&cuts), "until another day begins, or it has rested");
     assert!(state.is_due(&Cuts::from([(PROJECT, KEPT_FROM + DAY_MS)])));
     leases::release(db, &lease).await.unwrap();
     deleted
@@ -85,6 +105,21 @@ on_both! {
             .transaction(move |tx| Box::pin(masks::insert(tx, SHARD, PROJECT, masked, "moved", 1)))
             .await;
         done.unwrap();
+        assert_eq!(sweep_all(&db, &context, &mut memory).await, 0, "whose rows are still there");
+        compact(&db).await;
+        let moving: Result<(), StorageError> = db
+            .transaction(move |tx| Box::pin(async move {
+                stored_links::start(tx, SHARD, PROJECT, &link(), SHARD, masked).await
+            }))
+            .await;
+        moving.unwrap();
+        assert_eq!(sweep_all(&db, &context, &mut memory).await, 0, "while a move is open");
+        let ended: Result<(), StorageError> = db
+            .transaction(move |tx| {
+                Box::pin(async move { stored_links::end(tx, SHARD, PROJECT, &["masked".to_owned()]).await })
+            })
+            .await;
+        ended.unwrap();
         assert_eq!(sweep_all(&db, &context, &mut memory).await, 1);
         assert_eq!(ids(&db).await, ["both", "here", "masked"]);
         assert!(!person_nos(&db).await.contains(&known[0]));
@@ -114,6 +149,7 @@ on_both! {
         }).collect();
         send(&db, 1, &events).await;
         pass(&db, &context, &mut memory).await;
+        compact(&db).await;
         assert_eq!(sweep_all(&db, &context, &mut memory).await, 1_201);
         assert_eq!(ids(&db).await, [] as [String; 0]);
     }

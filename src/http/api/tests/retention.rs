@@ -1,4 +1,4 @@
-//! Who may say how long events are kept, and what is refused.
+//! How long events are kept over the API, and what is refused.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -45,12 +45,19 @@ async fn a_number_of_days_needs_the_day_that_it_leads_to() {
         (json!({"days": 30, "kept_from": day(29)}), "/kept_from"),
         (json!({"days": 0, "kept_from": day(0)}), "/days"),
         (json!({"days": 36_501, "kept_from": day(0)}), "/days"),
+        (json!({"days": null, "kept_from": day(0)}), "/kept_from"),
     ] {
         let refused = put(&api, body.clone()).await;
         assert_eq!(refused.problem(), (400, "invalid".to_owned()), "{body}");
         assert_eq!(refused.json()["errors"][0]["pointer"], pointer, "{body}");
     }
-    for body in [json!({"days": "30"}), json!({"days": 30, "kept_from": day(30), "more": 1}), json!([])] {
+    for body in [
+        json!({}),
+        json!({"kept_from": day(30)}),
+        json!({"days": "30"}),
+        json!({"days": 30, "kept_from": day(30), "more": 1}),
+        json!([]),
+    ] {
         assert_eq!(put(&api, body.clone()).await.problem().0, 400, "{body}");
     }
     let set = put(&api, json!({"days": 30, "kept_from": day(30)})).await;
