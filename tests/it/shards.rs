@@ -179,7 +179,9 @@ impl Run {
             let mut tiers: Vec<i64> = of_shard.map(|segment| segment.tier).collect();
             tiers.sort_unstable();
             for of_tier in tiers.chunk_by(|a, b| a == b) {
-                assert!(of_tier.len() < way.fan_in, "seed {}, {}: {tiers:?}", self.seed, way.name);
+                // Of the smallest, some that are unlike are left alone for a while.
+                let most = if of_tier[0] == 0 { (way.fan_in * 3 / 2).max(2) } else { way.fan_in };
+                assert!(of_tier.len() < most, "seed {}, {}: {tiers:?}", self.seed, way.name);
             }
         }
         // More than a thousand rows are tier 1, and no pass wrote so many at once.

@@ -56,6 +56,12 @@ pub(super) struct Returned {
     pub why: Unavailable,
 }
 
+pub(super) struct Admitted {
+    pub reserved: Reserved,
+    /// It finds out whether the server is back.
+    pub is_trial: bool,
+}
+
 type Answer = oneshot::Sender<Result<(), Returned>>;
 
 pub(super) struct Lane {
@@ -115,8 +121,9 @@ impl Lane {
         }
     }
 
-    /// Room for so many bytes of records, or a refusal at once.
-    pub(super) fn admit(&self, bytes: usize) -> Result<Reserved, Unavailable> {
+    /// Room for so many bytes of records, or a refusal at once. `is_trial`: the same request tries the
+    /// server already.
+    pub(super) fn admit(&self, bytes: usize, mut is_trial: bool) -> Result<Admitted, Unavailable> {
         let mut state = self.lock();
         if state.is_stopping {
             return Err(Unavailable::Stopping);
@@ -124,15 +131,30 @@ impl Lane {
         if state.stalled > 0 {
             return Err(Unavailable::ServerAway);
         }
-        if let Some(until) = state.away_until {
+        if let Some(until) = state.away_until.filter(|_| !is_trial) {
             let now = Instant::now();
             if now < until {
                 return Err(Unavailable::ServerAway);
             }
             // This one tries; the others spill until it is known how that ends.
             state.away_until = Some(now + self.settings.deadline);
+            is_trial = true;
         }
-        self.memory.reserve(bytes).map_err(|_| Unavailable::QueueFull)
+        let Ok(reserved) = self.memory.reserve(bytes) else {
+            if is_trial {
+                state.away_until = Some(Instant::now());
+            }
+            return Err(Unavailable::QueueFull);
+        };
+        Ok(Admitted { reserved, is_trial })
+    }
+
+    /// The request that was to try the server sends it nothing: the next may.
+    pub(super) fn give_back_trial(&self) {
+        let mut state = self.lock();
+        if state.away_until.is_some() {
+            state.away_until = Some(Instant::now());
+        }
     }
 
     pub(super) fn submit(

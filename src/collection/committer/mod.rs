@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 
 pub use piece::{Piece, Pieces};
 
-use self::lane::Lane;
+use self::lane::{Admitted, Lane};
 use super::budget::Reserved;
 use super::metrics::CollectMetrics;
 use super::outcome::Unavailable;
@@ -93,6 +93,20 @@ pub struct Committer {
     metrics: CollectMetrics,
 }
 
+/// Lanes that one request is to try: their servers were away, and it finds out whether they are back. It may
+/// use such a lane for all of its pieces, and gives it back when it is refused elsewhere: otherwise requests
+/// that touch two servers, both just back, would spend one trial after the other for nothing.
+#[derive(Default)]
+struct Trials {
+    lanes: Vec<usize>,
+}
+
+impl Trials {
+    fn give_back(&self, lanes: &[Arc<Lane>]) {
+        self.lanes.iter().for_each(|&lane_no| lanes[lane_no].give_back_trial());
+    }
+}
+
 impl Committer {
     pub fn new(
         shards: &Shards,
@@ -149,9 +163,11 @@ impl Committer {
         // First consent for all, then the events: a request that touches two servers is not committed to
         // one of them only to be refused by the other.
         let mut admitted = Vec::new();
+        let mut trials = Trials::default();
         for (home, pieces) in by_lane.into_iter().enumerate() {
             if !pieces.is_empty() {
-                let place = self.admit(home, 0, bytes_of(&pieces))?;
+                let place = self.admit(home, 0, bytes_of(&pieces), &mut trials);
+                let place = place.inspect_err(|_| trials.give_back(&self.lanes))?;
                 admitted.push((home, pieces, place));
             }
         }
@@ -167,11 +183,24 @@ impl Committer {
     }
 
     /// Room at the first server that takes events of `home` now, from the `step`th in turn on.
-    fn admit(&self, home: usize, step: usize, bytes: usize) -> Result<(usize, Reserved), Unavailable> {
+    fn admit(
+        &self,
+        home: usize,
+        step: usize,
+        bytes: usize,
+        trials: &mut Trials,
+    ) -> Result<(usize, Reserved), Unavailable> {
         let mut refusal = Unavailable::ServerAway;
         for step in step..self.lanes.len() {
-            match self.lane(home, step).admit(bytes) {
-                Ok(reserved) => return Ok((step, reserved)),
+            let lane_no = (home + step) % self.lanes.len();
+            let is_trial = trials.lanes.contains(&lane_no);
+            match self.lanes[lane_no].admit(bytes, is_trial) {
+                Ok(Admitted { reserved, is_trial }) => {
+                    if is_trial && !trials.lanes.contains(&lane_no) {
+                        trials.lanes.push(lane_no);
+                    }
+                    return Ok((step, reserved));
+                }
                 Err(Unavailable::ServerAway) => {}
                 // A full queue means more than the servers can take, which spilling would only spread.
                 Err(other) => {
@@ -216,7 +245,7 @@ impl Committer {
             }
             let Some(why) = why else { return Ok(()) };
             // The last word is that of the server which was asked, not of those that nobody asks now.
-            place = match self.admit(home, step + 1, bytes_of(&returned)) {
+            place = match self.admit(home, step + 1, bytes_of(&returned), &mut Trials::default()) {
                 Ok(place) => place,
                 Err(Unavailable::ServerAway) => return Err(why),
                 Err(other) => return Err(other),

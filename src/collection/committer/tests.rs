@@ -297,9 +297,35 @@ async fn a_silent_server_is_given_up_within_two_seconds_and_a_slow_one_is_not() 
     // It answers again, though the old statement hangs for ever.
     gate.is_silent.store(false, Ordering::SeqCst);
     let began = std::time::Instant::now();
-    while committer.lanes[0].admit(1).is_err() {
+    while committer.lanes[0].admit(1, false).is_err() {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_that_touch_two_servers_notice_that_both_are_back() {
+    let (committer, gates) = committer(SETTINGS);
+    for gate in &gates {
+        gate.open(100);
+    }
+    // One after the other, so that they are tried again at different times.
+    gates[0].failures.store(1, Ordering::SeqCst);
+    assert_eq!(committer.commit(vec![piece(0, 0)]).await, Ok(()), "the other takes it");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    gates[1].failures.store(1, Ordering::SeqCst);
+    committer.commit(vec![piece(1, 0)]).await.unwrap_err();
+    let began = std::time::Instant::now();
+    while committer.commit(vec![piece(0, 1), piece(1, 1)]).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(4), "both take events");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for lane in &committer.lanes {
+        while lane.admit(1, false).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(4), "each takes events of its own");
+            let _ = committer.commit(vec![piece(0, 2), piece(1, 2)]).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
@@ -355,7 +381,7 @@ async fn draining_refuses_new_events_and_waits_for_the_old() {
         let committer = committer.clone();
         async move { committer.drain().await }
     });
-    while committer.lanes[0].admit(1).is_ok() {
+    while committer.lanes[0].admit(1, false).is_ok() {
         tokio::task::yield_now().await;
     }
     assert_eq!(committer.commit(vec![piece(0, 1)]).await, Err(Unavailable::Stopping));

@@ -1,11 +1,11 @@
 //! For how many days projects keep their events.
 
 use super::on_both;
-use crate::model::{DAY_MS, ProjectId};
-use crate::storage::Db;
+use crate::model::{DAY_MS, ProjectId, ShardNo};
 use crate::storage::control::projects::{self, InsertProject};
 use crate::storage::server::failed_events::{self, FailedEvent, Stage};
-use crate::storage::server::lapsed;
+use crate::storage::server::{lapsed, masks, persons, profiles};
+use crate::storage::{Db, StorageError};
 
 async fn project(db: &Db, name: &str) -> ProjectId {
     let project = InsertProject {
@@ -31,6 +31,36 @@ on_both! {
         assert_eq!(projects::find_project(&db, one).await.unwrap().unwrap().kept_from(0), None);
         projects::set_retention(&db, two, None).await.unwrap();
         assert_eq!(projects::list_retentions(&db).await.unwrap(), []);
+    }
+}
+
+on_both! {
+    async fn persons_lapse_with_their_last_day(db: Db) {
+        let (shard_no, project_id) = (ShardNo(1), ProjectId(1));
+        let filled: Result<(), StorageError> = db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    // Known for long, today, and long again; the last is masked.
+                    persons::insert_persons(tx, shard_no, project_id, &[0, 1, 2, 3, 5], 7).await?;
+                    persons::insert_persons(tx, shard_no, project_id, &[4], 100 * DAY_MS).await?;
+                    let days = [(0, (1, 69)), (1, (1, 70)), (2, (3, 3)), (5, (1, 1))];
+                    profiles::widen_days(tx, shard_no, project_id, &days, 7).await?;
+                    masks::insert(tx, shard_no, project_id, 5, "moved", 1).await
+                })
+            })
+            .await;
+        filled.unwrap();
+        let kept_from = 70 * DAY_MS;
+        let listed = async |numbers| {
+            lapsed::list_lapsed(&db, shard_no, project_id, numbers, kept_from).await.unwrap()
+        };
+        assert_eq!(listed(0..10).await, [0, 2, 3], "3 never had an event");
+        assert_eq!(listed(1..3).await, [2]);
+        let counted = async |numbers| {
+            lapsed::count_persons(&db, shard_no, project_id, numbers, kept_from).await.unwrap()
+        };
+        assert_eq!(counted(0..10).await, (5, 3));
+        assert_eq!(counted(2..5).await, (3, 2));
     }
 }
 
