@@ -244,7 +244,7 @@ impl Compactor {
     }
 
     /// Makes steps until there is nothing left to merge in the shard. Looks before it takes the
-    /// lease, so that an idle shard costs three reads and no write.
+    /// lease, so that an idle shard costs a few reads and no write.
     pub async fn compact_shard(&self, db: &Db, shard_no: ShardNo) -> Result<Compacted, CompactionError> {
         let now = self.now(db).await?;
         let mut done = Compacted::default();
