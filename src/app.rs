@@ -91,6 +91,7 @@ impl App {
             clock.clone(),
             cores,
             Duration::from_millis(config.tickets.split_after_ms.into()),
+            Duration::from_millis(config.sealing.move_settle_ms.into()),
         );
         let persons_max = config.questions.persons_max as usize;
         let question = question.with_limits(QuestionLimits { persons_max, ..QuestionLimits::default() });

@@ -1,6 +1,6 @@
 //! How whole an answer is, as it says itself beside its figures.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use super::Answer;
 use super::elsewhere::Elsewhere;
 use super::question_kind::{QuestionKind, version_hash};
 use super::time::format_instant;
+use crate::eventstore::scan::Listing;
 use crate::model::{Millis, ServerId, ShardNo};
 use crate::tickets::{RunError, TicketOutput, TicketRun, retry};
 
@@ -44,35 +45,27 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What is known before any shard is read.
-pub(super) struct Before {
+/// What an answer stands on: all that was known before any row was read.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Basis {
     pub(super) fresh: Option<bool>,
+    /// The same for all shards, though a midnight may come while they are read.
     pub(super) kept_from: Millis,
     pub(super) elsewhere: Elsewhere,
-    pub(super) shards_total: usize,
+    /// All that the project has.
+    pub(super) shards: Vec<ShardNo>,
+    /// Of those that said what they hold.
+    pub(super) listings: Vec<Listing>,
 }
 
-/// What the shards said of themselves as they were read.
-#[derive(Default)]
-pub(super) struct Seen {
-    versions: BTreeMap<ShardNo, i64>,
-    as_of: Option<Millis>,
-    pub(super) moving: u64,
-    /// A shard had other data in a later round.
-    has_changed: bool,
-    away: BTreeSet<ShardNo>,
-}
-
-impl Seen {
-    pub(super) fn passed(&mut self, shard_no: ShardNo, data_version: i64, as_of: Millis, moving: u64) {
-        let before = self.versions.insert(shard_no, data_version);
-        self.has_changed |= before.is_some_and(|before| before != data_version);
-        self.as_of = Some(self.as_of.map_or(as_of, |least| least.min(as_of)));
-        self.moving += moving;
+impl Basis {
+    pub(super) fn listing_of(&self, shard_no: ShardNo) -> Option<&Listing> {
+        self.listings.iter().find(|listing| listing.shard_no == shard_no)
     }
 
-    pub(super) fn away(&mut self, shard_no: ShardNo) {
-        self.away.insert(shard_no);
+    /// Shards that did not say what they hold.
+    pub(super) fn unlisted(&self) -> BTreeSet<ShardNo> {
+        self.shards.iter().copied().filter(|&shard_no| self.listing_of(shard_no).is_none()).collect()
     }
 }
 
@@ -80,22 +73,25 @@ impl QuestionKind {
     pub(super) async fn output(
         &self,
         run: &TicketRun,
-        before: &Before,
-        seen: Seen,
+        basis: &Basis,
+        away: BTreeSet<ShardNo>,
         answer: Answer,
     ) -> Result<TicketOutput, RunError> {
-        let away = self.away(&before.elsewhere.silent, &seen.away, before.shards_total);
+        let read = || basis.listings.iter().filter(|listing| !away.contains(&listing.shard_no));
+        let moving = read().map(|listing| listing.moving).sum();
+        let as_of = read().map(|listing| listing.as_of).min();
+        let versions = read().map(|listing| (listing.shard_no, listing.data_version)).collect();
+        let away = self.away(&basis.elsewhere.silent, &away, basis.shards.len());
         let partial = away.is_some();
-        // An answer that lacks something is not for whoever asks when it is back.
-        let is_shared = !partial && !seen.has_changed;
-        let completeness = Completeness { fresh: before.fresh, moving: seen.moving, away };
+        let completeness = Completeness { fresh: basis.fresh, moving, away };
         // A long answer takes a while: not on the threads of others.
         let body = tokio::task::spawn_blocking(move || encode(&answer, &completeness));
         Ok(TicketOutput {
             body: body.await.map_err(retry)??,
-            as_of: before.elsewhere.limit(seen.as_of),
+            as_of: basis.elsewhere.limit(as_of),
             partial,
-            data_version: is_shared.then(|| version_hash(&run.body, before.kept_from, &seen.versions)),
+            // An answer that lacks something is not for whoever asks when it is back.
+            data_version: (!partial).then(|| version_hash(&run.body, basis.kept_from, &versions)),
         })
     }
 
@@ -152,16 +148,5 @@ mod tests {
             json!({"kind": "funnel", "steps": [], "fresh": false, "moving": 2,
                    "away": {"shards": [7], "shards_total": 16, "since": "2011-01-01T12:01:00Z"}})
         );
-    }
-
-    #[test]
-    fn the_oldest_shard_counts_and_a_change_between_rounds_is_noticed() {
-        let mut seen = Seen::default();
-        seen.passed(ShardNo(1), 4, 2_000, 1);
-        seen.passed(ShardNo(2), 9, 1_000, 0);
-        seen.passed(ShardNo(1), 4, 3_000, 0);
-        assert_eq!((seen.as_of, seen.moving, seen.has_changed), (Some(1_000), 1, false));
-        seen.passed(ShardNo(2), 10, 3_000, 0);
-        assert!(seen.has_changed);
     }
 }

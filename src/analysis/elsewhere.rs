@@ -9,6 +9,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::question_kind::QuestionKind;
 use crate::model::{Millis, ServerId, ShardNo};
 use crate::storage::server::journal;
@@ -21,7 +23,7 @@ const LISTING_MAX: Duration = Duration::from_secs(2);
 pub(super) type Heard = HashMap<ServerId, Millis>;
 
 /// What an answer must say about events that it could not see.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Elsewhere {
     /// Nothing older waits elsewhere.
     as_of_max: Option<Millis>,

@@ -19,8 +19,8 @@ use super::question::{
     TrendsQuestion,
 };
 use super::time::{Buckets, TimeRange};
-use crate::eventstore::RowBlock;
 use crate::eventstore::scan::Need;
+use crate::eventstore::{RowBlock, RowColumns};
 
 pub struct Plan {
     work: Work,
@@ -76,9 +76,10 @@ pub enum Next {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Reads {
     pub range: TimeRange,
-    /// Names of events; `None` means every event. Blocks may hold rows of others too, and rows
-    /// outside the range.
+    /// Names of events; `None` means every event. Blocks may hold rows of others too, but of no other
+    /// times than the range that count.
     pub events: Option<Vec<String>>,
+    pub with: RowColumns,
     /// The order of the columns in every block.
     pub properties: Vec<String>,
     /// What every row that counts has. Blocks may hold rows without it too.
@@ -118,8 +119,15 @@ impl Plan {
                 &question.filters
             }
         };
+        let with = match &self.work {
+            Work::Trends(question, buckets) => RowColumns {
+                persons: question.series.iter().any(|series| series.measure.counts_persons()),
+                times: buckets.len() > 1,
+            },
+            Work::Funnel(_) | Work::Persons(_) => RowColumns::ALL,
+        };
         let needs = filters.iter().filter_map(Filter::need).collect();
-        Reads { range, events, properties: self.columns.names().to_vec(), needs }
+        Reads { range, events, with, properties: self.columns.names().to_vec(), needs }
     }
 
     pub fn first_round(&self) -> Round {

@@ -2,9 +2,10 @@
 //!
 //! [`QuestionKind::prepare`] parses and canonicalises; the state of the data it asks is a hash of
 //! the question and of the project's data version in every shard, so that equal questions over equal
-//! data share one run. [`QuestionKind::run`] scans all shards of the project at once, passes over
-//! the rows round by round, and merges; a large question is split into steps instead ([`super::split`]).
-//! A shard whose server is away is left out and the answer says so; any other failure fails the run.
+//! data share one run. [`QuestionKind::run`] lists all shards of the project at one moment, reads
+//! what is listed, passes over the rows round by round, and merges; a large question is split into steps
+//! instead ([`super::split`]). A shard whose server is away is left out and the answer says so; any other
+//! failure fails the run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::asked::Asked;
-use super::completeness::{Before, Seen};
+use super::completeness::Basis;
 use super::elsewhere::Heard;
 use super::kernels::{Cancel, KernelError};
 use super::naming::NamingError;
@@ -25,7 +26,7 @@ use super::plan::{Next, Partial, Plan, Round};
 use super::split::{Splitting, scan_request};
 use super::{ProjectSettings, QuestionLimits};
 use crate::eventstore::RowBlock;
-use crate::eventstore::scan::{ScanError, ScanRequest, Scanner};
+use crate::eventstore::scan::{Listing, ScanError, Scanner, list_shards};
 use crate::model::{Clock, Millis, ProjectId, ShardNo, shards_of};
 use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
@@ -39,6 +40,9 @@ pub const QUESTION: &str = "question";
 
 /// How long a submission waits for a server to say how new its data is: only sharing depends on it.
 const VERSION_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a question begins again when objects vanish under it. Each time means that reading took
+/// longer than the grace period.
+const ATTEMPTS: u32 = 5;
 /// Shards of one question that are read at the same time.
 const SHARDS_AT_ONCE: usize = 4;
 /// How long a question that asks for fresh data waits for the sealer.
@@ -56,19 +60,18 @@ pub struct QuestionKind {
     pub(super) clock: Arc<dyn Clock>,
     /// Kernels at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
+    move_settle: Duration,
 }
 
 /// One shard after a round that read it, or not.
 pub(super) enum Read {
     Passed(PassedShard),
     Away(ShardNo),
+    /// Something that was listed is gone: all has to be listed anew.
+    Outrun,
 }
 
 pub(super) struct PassedShard {
-    pub(super) shard_no: ShardNo,
-    pub(super) data_version: i64,
-    pub(super) as_of: Millis,
-    pub(super) moving: u64,
     pub(super) rows: u64,
     bytes: u64,
     pub(super) partial: Partial,
@@ -78,6 +81,7 @@ pub(super) struct PassedShard {
 
 impl QuestionKind {
     /// `split_after`: questions estimated to take longer are split; zero splits all that can be.
+    /// `move_settle`: `sealing.move_settle_ms`.
     pub fn new(
         control: Db,
         shards: Shards,
@@ -85,11 +89,12 @@ impl QuestionKind {
         clock: Arc<dyn Clock>,
         cores: usize,
         split_after: Duration,
+        move_settle: Duration,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(cores.max(1)));
         let (limits, splitting) = (QuestionLimits::default(), Splitting::new(split_after));
         let heard = Mutex::default();
-        Self { heard, control, shards, scanner, limits, splitting, clock, cores }
+        Self { heard, control, shards, scanner, limits, splitting, clock, cores, move_settle }
     }
 
     /// Other limits than the defaults.
@@ -173,27 +178,31 @@ impl QuestionKind {
         }
     }
 
-    /// Scans a shard and passes over its rows, so that one shard is read while another is counted.
+    /// Reads what is listed of a shard and passes over its rows, so that one shard is read while another
+    /// is counted.
     pub(super) async fn read_shard(
         &self,
-        request: ScanRequest,
+        project_id: ProjectId,
+        basis: &Basis,
+        listing: &Listing,
         plan: &Arc<Plan>,
         round: &Round,
         cancel: &Cancel,
     ) -> Result<Read, RunError> {
-        let (shard_no, project_id) = (request.shard_no, request.project_id);
-        let scanned = match self.shards.db_of(shard_no) {
-            Ok(db) => self.scanner.scan(db, &request).await,
+        let shard_no = listing.shard_no;
+        let request = scan_request(project_id, &plan.reads(), basis.kept_from);
+        let read = match self.shards.db_of(shard_no) {
+            Ok(db) => self.scanner.read(db, &request, listing.clone()).await,
             Err(error) => Err(ScanError::Storage(error)),
         };
-        let rows = match scanned {
-            Ok(rows) => rows,
+        let rows = match read {
+            Ok(Some(rows)) => rows,
+            Ok(None) => return Ok(Read::Outrun),
             Err(ScanError::Storage(error)) if error.is_transient() => {
                 return Ok(away(shard_no, &error));
             }
             Err(error) => return Err(retry(error)),
         };
-        let (data_version, as_of, moving) = (rows.data_version, rows.as_of, rows.moving);
         let (row_count, bytes) = (rows.rows(), rows.bytes);
         let blocks = Arc::new(rows.blocks);
         let partial = self.pass(plan, round, blocks.clone(), cancel).await?;
@@ -212,16 +221,7 @@ impl QuestionKind {
         };
         // Kept while another round may follow, which then need not read them again.
         let blocks = (plan.rounds() > 1).then_some(blocks);
-        Ok(Read::Passed(PassedShard {
-            shard_no,
-            data_version,
-            as_of,
-            moving,
-            rows: row_count,
-            bytes,
-            partial,
-            blocks,
-        }))
+        Ok(Read::Passed(PassedShard { rows: row_count, bytes, partial, blocks }))
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
@@ -231,55 +231,89 @@ impl QuestionKind {
         };
         let shards = shards_of(project.project_id, project.span, self.shards.count());
         run.progress.set_totals(shards.len() as u32, 0);
-        let fresh = match asked.fresh {
-            true => Some(self.wait_until_fresh(&shards).await.map_err(retry)?),
-            false => None,
-        };
-
-        // Before any shard is listed: what is on its way then, and not found here, is in the list.
-        let elsewhere = self.elsewhere(&shards).await.map_err(retry)?;
-        let kept_from = self.kept_from(&project);
-        let before = Before { fresh, kept_from, elsewhere, shards_total: shards.len() };
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
-        if self.is_large(run.project_id, &shards, &plan.reads(), kept_from).await? {
-            match self.answer_split(run, &plan, &shards, &before).await {
-                // It cannot be kept between processes: one does it all.
-                Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {
-                    run.progress.reset();
-                }
-                answered => return answered,
+        let mut rounds_done = 0;
+        for _ in 0..ATTEMPTS {
+            let handed_out = self.handed_out(run, rounds_done + 1).await?;
+            let mut is_split = handed_out.is_some();
+            let basis = match handed_out {
+                Some(basis) => basis,
+                None => self.basis(&project, &plan, asked.fresh, &shards).await?,
+            };
+            if basis.listings.is_empty() {
+                return Err(retry("no server of this project can be reached"));
             }
+            is_split |= self.splitting.is_long(&basis);
+            if is_split {
+                match self.answer_split(run, &plan, &basis, &mut rounds_done).await {
+                    // It cannot be kept between processes: one does it all.
+                    Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {}
+                    Err(error) => return Err(error),
+                    Ok(Some(output)) => return Ok(output),
+                    Ok(None) => {
+                        run.progress.reset();
+                        continue;
+                    }
+                }
+            }
+            run.progress.reset();
+            if let Some(output) = self.answer_whole(run, &plan, &basis).await? {
+                return Ok(output);
+            }
+            tracing::debug!(ticket.id = %run.ticket_id, "an object was deleted before it was read");
         }
-        self.answer_whole(run, &plan, &shards, &before).await
+        Err(retry(format!("objects were replaced faster than they could be read, {ATTEMPTS} times")))
     }
 
-    /// All shards in this process.
+    /// Lists what there is, for an answer to stand on.
+    pub(super) async fn basis(
+        &self,
+        project: &Project,
+        plan: &Plan,
+        is_fresh: bool,
+        shards: &[ShardNo],
+    ) -> Result<Basis, RunError> {
+        let fresh = match is_fresh {
+            true => Some(self.wait_until_fresh(shards).await.map_err(retry)?),
+            false => None,
+        };
+        // Before any shard is listed: what is on its way then, and not found here, is in the list.
+        let elsewhere = self.elsewhere(shards).await.map_err(retry)?;
+        let kept_from = self.kept_from(project);
+        let request = scan_request(project.project_id, &plan.reads(), kept_from);
+        let listings = list_shards(&self.shards, shards, &request, self.move_settle).await.map_err(retry)?;
+        Ok(Basis { fresh, kept_from, elsewhere, shards: shards.to_vec(), listings })
+    }
+
+    /// All shards in this process; `None` when something that was listed is gone.
     async fn answer_whole(
         &self,
         run: &TicketRun,
         plan: &Arc<Plan>,
-        shards: &[ShardNo],
-        before: &Before,
-    ) -> Result<TicketOutput, RunError> {
-        let reads = plan.reads();
+        basis: &Basis,
+    ) -> Result<Option<TicketOutput>, RunError> {
         let cancel = Cancel::default();
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
-        let first = plan.first_round();
-        let scans = shards.iter().copied().map(|shard_no| {
-            let request = scan_request(shard_no, run.project_id, &reads, before.kept_from);
-            self.read_shard(request, plan, &first, &cancel)
-        });
         let mut round = plan.first_round();
-        let mut scans = stream::iter(scans).buffer_unordered(SHARDS_AT_ONCE);
+        let first = round.clone();
+        let reads: Vec<_> = basis
+            .listings
+            .iter()
+            .map(|listing| self.read_shard(run.project_id, basis, listing, plan, &first, &cancel))
+            .collect();
+        let mut reads = stream::iter(reads).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
-        let (mut seen, mut bytes) = (Seen::default(), 0);
-        while let Some(read) = scans.next().await {
+        let (mut away, mut bytes) = (basis.unlisted(), 0);
+        away.iter().for_each(|_| run.progress.add_shard());
+        while let Some(read) = reads.next().await {
             match read? {
-                Read::Away(shard_no) => seen.away(shard_no),
+                Read::Away(shard_no) => {
+                    away.insert(shard_no);
+                }
+                Read::Outrun => return Ok(None),
                 Read::Passed(shard) => {
                     run.progress.add_rows(shard.rows);
                     bytes += shard.bytes;
-                    seen.passed(shard.shard_no, shard.data_version, shard.as_of, shard.moving);
                     partials.push(shard.partial);
                     kept.extend(shard.blocks);
                 }
@@ -300,7 +334,7 @@ impl QuestionKind {
                 }
             }
         };
-        self.output(run, before, seen, answer).await
+        self.output(run, basis, away, answer).await.map(Some)
     }
 
     /// Puts the partial answers of one round together, and says what comes next.

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use super::*;
 use crate::config::SealingConfig;
 use crate::eventstore::compaction::Compactor;
-use crate::eventstore::fixture::servers_with_shards;
+use crate::eventstore::fixture::{scan, servers_with_shards};
 use crate::eventstore::format::{Columns, HEADER_PART, ObjectReader, RowRanges, Want, WriteOptions};
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::scan::{ScanRequest, Scanner};
@@ -76,11 +76,11 @@ impl TicketKind for Puppet {
 async fn events(shards: &Shards, project_id: ProjectId) -> Vec<Vec<String>> {
     let mut persons: BTreeMap<(ShardNo, u32), Vec<String>> = BTreeMap::new();
     for shard_no in shards.all() {
-        let request = ScanRequest::everything(shard_no, project_id);
+        let request = ScanRequest::everything(project_id);
         let db = shards.db_of(shard_no).unwrap();
-        let scanned = Scanner::new(2, 0, &Metrics::default()).scan(db, &request).await.unwrap();
+        let scanned = scan(&Scanner::new(2, 0, &Metrics::default()), db, shard_no, &request).await;
         for block in &scanned.blocks {
-            for n in 0..block.len() {
+            for n in block.rows() {
                 let of_person = persons.entry((shard_no, block.person_no[n])).or_default();
                 of_person.push(block.event.get(n).unwrap().to_owned());
             }

@@ -2,7 +2,7 @@
 
 use super::format::{self, ObjectBytes, StoredRow, WriteOptions};
 use super::objects::Placement;
-use super::scan::{ScanRequest, Scanner};
+use super::scan::{Listing, ScanRequest, Scanner, ShardRows};
 use crate::model::{
     EventId, ManualClock, Millis, ObjectId, ProjectId, PropertyValue, Random, ShardNo, SystemRandom,
     TimeSource,
@@ -70,14 +70,20 @@ async fn store(db: &Db, random: &dyn Random, project_id: Option<ProjectId>, obje
     object_id
 }
 
+/// What a question would read of a shard now.
+pub async fn scan(scanner: &Scanner, db: &Db, shard_no: ShardNo, request: &ScanRequest) -> ShardRows {
+    let listing = Listing::read(db, shard_no, request).await.unwrap();
+    scanner.read(db, request, listing).await.unwrap().expect("nothing is deleted meanwhile")
+}
+
 /// Every row that a scan shows, as text that differs for values that differ in a single bit, sorted.
 pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
-    let mut request = ScanRequest::everything(SHARD, project_id);
+    let mut request = ScanRequest::everything(project_id);
     request.properties = vec!["value".to_owned(), "plan".to_owned()];
-    let scanned = Scanner::new(2, 1 << 20, &Default::default()).scan(db, &request).await.unwrap();
+    let scanned = scan(&Scanner::new(2, 1 << 20, &Default::default()), db, SHARD, &request).await;
     let mut shown = Vec::new();
     for block in &scanned.blocks {
-        for n in 0..block.len() {
+        for n in block.rows() {
             let values: Vec<_> = block.properties.iter().map(|column| column.value(n)).collect();
             let (person, at) = (block.person_no[n], block.occurred_at[n]);
             shown.push(format!("{person} {at} {:?} {values:?}", block.event.get(n)));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::block::RowColumns;
 use super::format::{Columns, HEADER_PART, ObjectFacts, ObjectReader, PartSet, RowRanges, SliceFacts, Want};
 use super::scan::ScanError;
 use crate::model::{PersonNo, ProjectId};
@@ -66,7 +67,8 @@ pub async fn count_held(
         if rows == RowRanges::Some(Vec::new()) {
             continue;
         }
-        let want = Want { columns: Columns::Block { properties: Vec::new() }, rows };
+        let with = RowColumns { persons: true, times: false };
+        let want = Want { columns: Columns::Block { with, properties: Vec::new() }, rows };
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let found = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await?;
         let Some(found) = found else { return Ok(None) };

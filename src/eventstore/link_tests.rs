@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::compaction::Compactor;
-use super::fixture::servers_with_shards;
+use super::fixture::{scan, servers_with_shards};
 use super::format::WriteOptions;
 use super::forwarder::Forwarder;
 use super::person::{PersonRequest, read_person};
@@ -155,11 +155,11 @@ impl World {
         let mut persons: BTreeMap<(ShardNo, u32), Vec<String>> = BTreeMap::new();
         for shard_no in self.storage.shards.all() {
             let db = self.storage.shards.db_of(shard_no).unwrap();
-            let request = ScanRequest::everything(shard_no, self.project_id);
-            let scanned = Scanner::new(2, 0, &Metrics::default()).scan(db, &request).await.unwrap();
-            assert_eq!(Listing::read(db, &request).await.unwrap().moving, 0);
+            let request = ScanRequest::everything(self.project_id);
+            let scanned = scan(&Scanner::new(2, 0, &Metrics::default()), db, shard_no, &request).await;
+            assert_eq!(Listing::read(db, shard_no, &request).await.unwrap().moving, 0);
             for block in &scanned.blocks {
-                for n in 0..block.len() {
+                for n in block.rows() {
                     let of_person = persons.entry((shard_no, block.person_no[n])).or_default();
                     of_person.push(block.event.get(n).unwrap().to_owned());
                 }

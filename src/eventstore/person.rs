@@ -141,9 +141,9 @@ async fn read_in_shard(
     let mut found = PersonEvents::default();
     let mut floor = None;
     if let Some(person_no) = known.first().map(|known| known.person_no) {
-        let mut kept = ScanRequest::everything(shard_no, project_id);
+        let mut kept = ScanRequest::everything(project_id);
         kept.from = kept_from.unwrap_or(kept.from);
-        let listing = Listing::read(db, &kept).await?;
+        let listing = Listing::read(db, shard_no, &kept).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
         if listing.masked.binary_search(&person_no).is_err() {
             let ids = persons::find_ids_of_persons(db, shard_no, project_id, &[person_no]).await?;

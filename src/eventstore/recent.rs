@@ -104,7 +104,7 @@ async fn in_shard(
     // The journal first: what is sealed in between is seen twice, never not at all.
     let mut events = waiting(db, shard_no, project_id).await?;
     events.retain(|event| filter.matches(event));
-    let mut listing = Listing::read(db, &ScanRequest::everything(shard_no, project_id)).await?;
+    let mut listing = Listing::read(db, shard_no, &ScanRequest::everything(project_id)).await?;
     listing.objects.sort_by_key(|object| std::cmp::Reverse(object.created_at));
     let looked_at = if filter.is_any() { limit } else { ROWS_FILTERED_MAX.max(limit) };
     let young = listing.objects.iter().filter(|object| object.rows_to_read() <= ROWS_MAX);

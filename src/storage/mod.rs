@@ -15,6 +15,8 @@ mod shards;
 pub(crate) mod conformance;
 
 pub use clock::DatabaseClock;
-pub use db::{AsStorageError, Db, Dialect, Dsn, PoolOptions, Row, Sql, Statement, Tx, Value};
+pub use db::{
+    AsStorageError, Db, Dialect, Dsn, PoolOptions, Row, SHARDS_PER_STATEMENT, Sql, Statement, Tx, Value,
+};
 pub use error::StorageError;
 pub use shards::{COMMIT_CONNECTIONS, Server, Shards, Storage, StorageSettings};

@@ -80,6 +80,10 @@ impl Steps {
         };
         let mut wakeups = inner.cache.wakeups().listen();
         self.were_used.store(true, Ordering::SeqCst);
+        if work.len() > STEP_BYTES_MAX {
+            let detail = format!("a step's work has {} bytes; the limit is {STEP_BYTES_MAX}", work.len());
+            return Err(fail(PARTIAL_TOO_LARGE, detail));
+        }
         let run = (ticket, self.ticket.fence);
         inner.store.insert_steps(run, kind.name(), round_no, &work, shards).await.map_err(retry)?;
         inner.cache.wakeups().send(Wakeup::TicketQueued);
@@ -130,6 +134,12 @@ impl Steps {
         }
     }
 
+    /// The work of a round that an earlier run of this ticket has handed out.
+    pub async fn handed_out(&self, round_no: u32) -> Result<Option<Bytes>, RunError> {
+        let found = self.inner.store.find_work(self.ticket.ticket_id, round_no).await;
+        found.map_err(retry)
+    }
+
     pub(super) async fn replace_body(&self, body: &[u8], forget_key: bool) -> Result<(), RunError> {
         let body_hash = super::service::hash_of(&self.ticket.kind, body);
         let replaced = self.inner.store.replace_body(&self.ticket, body, body_hash, forget_key);
@@ -161,7 +171,7 @@ fn judge(failure: Failure) -> RunError {
 
 const ATTEMPTS_EXHAUSTED: &str = "attempts_exhausted";
 
-/// The code of a step that left more than can be kept. Its kind may do without steps then.
+/// The code of a step that needs or leaves more than can be kept. Its kind may do without steps then.
 pub const PARTIAL_TOO_LARGE: &str = "partial_too_large";
 
 impl Inner {

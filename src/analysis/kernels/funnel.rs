@@ -14,10 +14,10 @@
 //! rows in the group as the funnel has steps always find one, so that only scarce steps need a
 //! place in the matching, and a group costs its rows times the steps they match, at most.
 
-use super::persons::for_each_person;
-use super::select::{Columns, select_events, select_rows};
+use super::persons::for_each_person_of;
+use super::select::{Columns, Passes, passes_of, select_events};
 use super::{Cancel, KernelError};
-use crate::analysis::question::FunnelQuestion;
+use crate::analysis::question::{EventSelector, FunnelQuestion};
 use crate::eventstore::RowBlock;
 use crate::model::{Millis, PersonNo};
 
@@ -47,40 +47,69 @@ impl FunnelKernel<'_> {
         blocks: &[RowBlock],
         mut visit: impl FnMut(PersonNo, &[Millis]),
     ) -> Result<(), KernelError> {
-        let mut masks: Vec<Vec<StepMask>> = Vec::with_capacity(blocks.len());
+        let mut served: Vec<Served> = Vec::with_capacity(blocks.len());
         for block in blocks {
             self.cancel.check()?;
-            masks.push(self.step_masks(block));
+            served.push(self.serve(block));
         }
         let mut rule = DistinctRule::new(self.question.steps.len(), self.question.window);
         let mut history: Vec<(Millis, StepMask)> = Vec::new();
-        for_each_person(blocks, self.cancel, |person, slices| {
-            history.clear();
-            for slice in slices {
-                let times = &blocks[slice.block].occurred_at[slice.rows.clone()];
-                let rows = times.iter().zip(&masks[slice.block][slice.rows.clone()]);
-                history.extend(rows.filter(|(_, mask)| **mask != 0).map(|(&at, &mask)| (at, mask)));
-            }
-            if slices.len() > 1 {
+        let persons: Vec<&[PersonNo]> = served.iter().map(|rows| &*rows.person_no).collect();
+        for_each_person_of(&persons, self.cancel, |person, slices| match slices {
+            [slice] => visit(person, rule.reach(&served[slice.block].rows[slice.rows.clone()])),
+            slices => {
+                history.clear();
+                for slice in slices {
+                    history.extend_from_slice(&served[slice.block].rows[slice.rows.clone()]);
+                }
                 // Each slice is in order: the standard sort finds such runs and merges them.
                 history.sort_by_key(|&(at, _)| at);
+                visit(person, rule.reach(&history));
             }
-            visit(person, rule.reach(&history));
         })
     }
 
-    fn step_masks(&self, block: &RowBlock) -> Vec<StepMask> {
-        let rows = select_rows(block, self.question.when.range, &self.question.filters, self.columns);
-        let mut masks = vec![0; block.len()];
-        for (number, step) in self.question.steps.iter().enumerate() {
-            let selected = select_events(&rows, block, &step.events, &step.filters, self.columns);
-            masks
-                .iter_mut()
-                .zip(selected)
-                .for_each(|(mask, matches)| *mask |= StepMask::from(matches) << number);
-        }
-        masks
+    /// The rows of a block that match any step.
+    fn serve(&self, block: &RowBlock) -> Served {
+        let steps = &self.question.steps;
+        let selectors: Vec<&EventSelector> = steps.iter().map(|step| &step.events).collect();
+        let (rows, masks) = select_events(block, &selectors);
+        // Of every event, each row matches every step.
+        let mut masks = masks.unwrap_or_else(|| vec![(1 << steps.len()) - 1; rows.len()]);
+        let of_all = passes_of(block, &self.question.filters, self.columns);
+        let of_steps: Vec<(StepMask, Vec<Passes<'_>>)> = steps
+            .iter()
+            .enumerate()
+            .filter(|(_, step)| !step.filters.is_empty())
+            .map(|(number, step)| (1 << number, passes_of(block, &step.filters, self.columns)))
+            .collect();
+        rows.for_each(|place, row| {
+            let mask = &mut masks[place];
+            if !of_all.iter().all(|passes| passes.row(row)) {
+                *mask = 0;
+            }
+            for (step, passes) in &of_steps {
+                if *mask & step != 0 && !passes.iter().all(|passes| passes.row(row)) {
+                    *mask &= !step;
+                }
+            }
+        });
+        let mut served = Served::default();
+        rows.for_each(|place, row| {
+            if masks[place] != 0 {
+                served.person_no.push(block.person_no[row]);
+                served.rows.push((block.occurred_at[row], masks[place]));
+            }
+        });
+        served
     }
+}
+
+/// Rows that match a step, in the order of their block.
+#[derive(Default)]
+struct Served {
+    person_no: Vec<PersonNo>,
+    rows: Vec<(Millis, StepMask)>,
 }
 
 /// The rule for one person at a time; keeps its working memory between persons.

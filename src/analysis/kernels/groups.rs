@@ -15,7 +15,7 @@ use crate::analysis::number::Number;
 use crate::analysis::question::BreakdownBy;
 use crate::eventstore::{Dictionary, PropertyColumn, RowBlock};
 
-use super::select::Columns;
+use super::select::{Columns, Rows};
 
 /// One value. Numbers are in their canonical form, so that 5 and 5.0 are one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ impl GroupKey {
 
 impl RowGroups {
     /// Codes for these rows, in their order.
-    pub fn new(block: &RowBlock, by: &BreakdownBy, columns: &Columns, rows: &[u32]) -> Self {
+    pub fn new(block: &RowBlock, by: &BreakdownBy, columns: &Columns, rows: &Rows) -> Self {
         let mut groups = Self { codes: vec![NO_GROUP; rows.len()], keys: Vec::new() };
         match by {
             BreakdownBy::Event => groups.add_dictionary(&block.event, rows, GroupKey::Text),
@@ -140,7 +140,7 @@ impl RowGroups {
         groups
     }
 
-    fn add_column(&mut self, column: &PropertyColumn, rows: &[u32]) {
+    fn add_column(&mut self, column: &PropertyColumn, rows: &Rows) {
         if let Some(strings) = &column.strings {
             self.add_dictionary(strings, rows, GroupKey::Text);
         }
@@ -149,43 +149,48 @@ impl RowGroups {
         }
         let mut numbers = Interner::default();
         if let Some(integers) = &column.integers {
-            for (code, &row) in self.codes.iter_mut().zip(rows) {
-                if let Some(integer) = integers.get(row as usize) {
-                    *code = numbers.code(Number::Integer(integer), &mut self.keys);
+            rows.for_each(|place, row| {
+                if let Some(integer) = integers.get(row) {
+                    self.codes[place] = numbers.code(Number::Integer(integer), &mut self.keys);
                 }
-            }
+            });
         }
         if let Some(floats) = &column.floats {
-            for (code, &row) in self.codes.iter_mut().zip(rows) {
-                if let Some(float) = floats.get(row as usize) {
-                    *code = numbers.code(Number::Float(float), &mut self.keys);
+            rows.for_each(|place, row| {
+                if let Some(float) = floats.get(row) {
+                    self.codes[place] = numbers.code(Number::Float(float), &mut self.keys);
                 }
-            }
+            });
         }
         if let Some(booleans) = &column.booleans {
             let first = self.keys.len() as u32;
             self.keys.extend([GroupKey::Bool(false), GroupKey::Bool(true)]);
-            for (code, &row) in self.codes.iter_mut().zip(rows) {
-                if let Some(flag) = booleans.get(row as usize) {
-                    *code = first + u32::from(flag);
+            rows.for_each(|place, row| {
+                if let Some(flag) = booleans.get(row) {
+                    self.codes[place] = first + u32::from(flag);
                 }
-            }
+            });
         }
         let absent = self.keys.len() as u32;
         self.keys.push(GroupKey::Absent);
         self.codes.iter_mut().filter(|code| **code == NO_GROUP).for_each(|code| *code = absent);
     }
 
-    fn add_dictionary(&mut self, dictionary: &Dictionary, rows: &[u32], key: fn(String) -> GroupKey) {
+    fn add_dictionary(&mut self, dictionary: &Dictionary, rows: &Rows, key: fn(String) -> GroupKey) {
         let first = self.keys.len() as u32;
-        self.keys.extend(dictionary.values.iter().map(|text| key(text.to_string())));
-        let count = dictionary.values.len() as u32;
-        for (found, &row) in self.codes.iter_mut().zip(rows) {
-            // The code of an absent value is beyond every entry.
-            let code = dictionary.codes[row as usize];
-            if code < count {
-                *found = first + code;
+        self.keys.extend(dictionary.values().iter().map(|text| key(text.to_string())));
+        let by_text = dictionary.by_text(|text| text.map_or(NO_GROUP, |(code, _)| first + code as u32));
+        match rows {
+            // Nothing came before the texts, so nothing is overwritten.
+            Rows::All(_) if first == 0 => {
+                by_text.for_each(|row, code| self.codes[row as usize] = code);
             }
+            rows => rows.for_each(|place, row| {
+                let code = by_text.at(row);
+                if code != NO_GROUP {
+                    self.codes[place] = code;
+                }
+            }),
         }
     }
 }

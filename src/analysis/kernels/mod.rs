@@ -2,7 +2,8 @@
 //!
 //! [`select`] says which rows a series or step looks at, a column at a time; [`groups`] turns the
 //! values of a breakdown into small numbers; [`persons`] walks all blocks of a shard person by
-//! person. On these stand [`trends`], [`percentile`], [`funnel`] and [`step_persons`]. A kernel is plain
+//! person; [`unique`] counts persons. On these stand [`trends`], [`percentile`], [`funnel`] and
+//! [`step_persons`]. A kernel is plain
 //! computation: it blocks, looks at its [`Cancel`] now and then, and gives serialisable state that
 //! merges in any order.
 
@@ -13,6 +14,7 @@ pub(super) mod persons;
 pub(super) mod select;
 pub(super) mod step_persons;
 pub(super) mod trends;
+pub(super) mod unique;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,7 +8,6 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use super::{Cancel, KernelError};
-use crate::eventstore::RowBlock;
 use crate::model::PersonNo;
 
 /// Some rows of one person: a range of one block, in time order.
@@ -21,17 +20,8 @@ pub struct PersonRows {
 /// Persons between two looks at the cancel flag.
 const PERSONS_PER_CHECK: u32 = 4_096;
 
-/// Visits every person once, in ascending order, with all their rows.
-pub fn for_each_person(
-    blocks: &[RowBlock],
-    cancel: &Cancel,
-    visit: impl FnMut(PersonNo, &[PersonRows]),
-) -> Result<(), KernelError> {
-    let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.person_no).collect();
-    for_each_person_of(&persons, cancel, visit)
-}
-
-/// The same for rows of which only the persons are told: one ascending list a block.
+/// Visits every person once, in ascending order, with all their rows: of each block one ascending list
+/// of persons.
 pub fn for_each_person_of(
     blocks: &[&[PersonNo]],
     cancel: &Cancel,
@@ -85,16 +75,12 @@ fn end_of_person(numbers: &[PersonNo], start: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn block(persons: &[PersonNo]) -> RowBlock {
-        RowBlock { person_no: persons.into(), ..RowBlock::default() }
-    }
-
     #[test]
     fn every_person_comes_once_with_all_rows() {
         let long = [vec![1; 1_000], vec![2; 3], vec![9]].concat();
-        let blocks = [block(&long), block(&[]), block(&[0, 2, 2, 4]), block(&[2, 9, 9])];
+        let blocks: [&[PersonNo]; 4] = [&long, &[], &[0, 2, 2, 4], &[2, 9, 9]];
         let mut seen = Vec::new();
-        for_each_person(&blocks, &Cancel::default(), |person, slices| {
+        for_each_person_of(&blocks, &Cancel::default(), |person, slices| {
             let mut ranges: Vec<(usize, Range<usize>)> =
                 slices.iter().map(|slice| (slice.block, slice.rows.clone())).collect();
             ranges.sort_by_key(|(block, _)| *block);
@@ -115,7 +101,7 @@ mod tests {
     fn a_cancelled_walk_stops() {
         let cancel = Cancel::default();
         cancel.cancel();
-        let walked = for_each_person(&[block(&[1])], &cancel, |_, _| panic!("visited"));
+        let walked = for_each_person_of(&[&[1]], &cancel, |_, _| panic!("visited"));
         assert_eq!(walked, Err(KernelError::Cancelled));
     }
 }

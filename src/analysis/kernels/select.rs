@@ -1,10 +1,99 @@
-//! Which rows of a block count: a mask, narrowed column by column.
+//! Which rows of a block count: a list of them, narrowed column by column.
 //!
-//! A filter on text or JSON is evaluated once per dictionary entry, not per row.
+//! What is asked of a text is found out once per dictionary entry, not per row. The events come first:
+//! filters then look only at rows of events that are asked for.
 
 use crate::analysis::question::{EventSelector, Filter};
-use crate::analysis::time::TimeRange;
-use crate::eventstore::{Dictionary, PropertyColumn, RowBlock, ValueRef};
+use crate::eventstore::{ByText, PropertyColumn, RowBlock, ValueRef};
+
+/// Some rows of a block, ascending.
+pub enum Rows {
+    /// As many, from the first on.
+    All(usize),
+    Some(Vec<u32>),
+}
+
+impl Rows {
+    /// Those of which something may count at all.
+    pub fn of(block: &RowBlock) -> Self {
+        match &block.counted {
+            None => Self::All(block.event.len()),
+            Some(counted) => Self::Some(counted.to_vec()),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::All(count) => *count,
+            Self::Some(rows) => rows.len(),
+        }
+    }
+
+    /// Visits place and row.
+    pub fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
+        match self {
+            Self::All(count) => (0..*count).for_each(|row| visit(row, row)),
+            Self::Some(rows) => rows.iter().enumerate().for_each(|(place, &row)| visit(place, row as usize)),
+        }
+    }
+
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        match self {
+            Self::All(count) => {
+                *self = Self::Some((0..*count as u32).filter(|&row| keep(row as usize)).collect());
+            }
+            Self::Some(rows) => rows.retain(|&row| keep(row as usize)),
+        }
+    }
+}
+
+/// One bit for each of several selectors of events.
+pub type Wanted = u32;
+
+/// The rows whose event at least one of the selectors wants, and which do; without a list of bits all of
+/// them want every row.
+pub fn select_events(block: &RowBlock, selectors: &[&EventSelector]) -> (Rows, Option<Vec<Wanted>>) {
+    debug_assert!(selectors.len() <= Wanted::BITS as usize);
+    let bits_of = |name: &str| {
+        let wanted = selectors.iter().enumerate().filter(|(_, selector)| selector.matches(name));
+        wanted.fold(0, |bits, (number, _)| bits | 1 << number)
+    };
+    let by_event = block.event.by_text(|event| event.map_or(0, |(_, name)| bits_of(name)));
+    let every: Wanted = (0..selectors.len()).fold(0, |bits, number| bits | 1 << number);
+    let mut rows = Rows::of(block);
+    if block.event.values().iter().all(|name| bits_of(name) == every) {
+        return (rows, None);
+    }
+    match &mut rows {
+        Rows::Some(rows) => rows.retain(|&row| by_event.at(row as usize) != 0),
+        Rows::All(_) => {
+            let mut wanted = Vec::new();
+            by_event.for_each(|row, bits| {
+                if bits != 0 {
+                    wanted.push(row);
+                }
+            });
+            rows = Rows::Some(wanted);
+        }
+    }
+    if selectors.len() == 1 {
+        return (rows, None);
+    }
+    let mut bits = Vec::with_capacity(rows.len());
+    rows.for_each(|_, row| bits.push(by_event.at(row)));
+    (rows, Some(bits))
+}
+
+/// Keeps the rows that pass all filters.
+pub fn narrow(rows: &mut Rows, block: &RowBlock, filters: &[Filter], columns: &Columns) {
+    for passes in passes_of(block, filters, columns) {
+        rows.retain(|row| passes.row(row));
+    }
+}
+
+pub fn passes_of<'a>(block: &'a RowBlock, filters: &'a [Filter], columns: &Columns) -> Vec<Passes<'a>> {
+    filters.iter().map(|filter| Passes::new(columns.of(block, &filter.property), filter)).collect()
+}
 
 /// The properties that a question reads, each once, sorted: the order of a block's columns.
 #[derive(Clone, Debug, Default)]
@@ -33,76 +122,61 @@ impl Columns {
     }
 }
 
-/// The rows in the range that pass all filters.
-pub fn select_rows(block: &RowBlock, range: TimeRange, filters: &[Filter], columns: &Columns) -> Vec<bool> {
-    let mut mask: Vec<bool> = block.occurred_at.iter().map(|&at| range.contains(at)).collect();
-    narrow(&mut mask, block, filters, columns);
-    mask
+/// A filter's verdict on the rows of a column.
+pub struct Passes<'a> {
+    column: &'a PropertyColumn,
+    filter: &'a Filter,
+    /// `None`: the row has no text here.
+    strings: Option<ByText<'a, Option<bool>>>,
+    json: Option<ByText<'a, Option<bool>>>,
+    booleans: [bool; 2],
+    when_absent: bool,
+    is_text_only: bool,
 }
 
-/// Of the rows in `mask`, those of the selected events that pass all filters.
-pub fn select_events(
-    mask: &[bool],
-    block: &RowBlock,
-    events: &EventSelector,
-    filters: &[Filter],
-    columns: &Columns,
-) -> Vec<bool> {
-    let wanted: Vec<bool> = block.event.values.iter().map(|name| events.matches(name)).collect();
-    let rows = mask.iter().zip(&block.event.codes);
-    let mut mask: Vec<bool> = rows.map(|(&within, &code)| within && wanted[code as usize]).collect();
-    narrow(&mut mask, block, filters, columns);
-    mask
-}
-
-fn narrow(mask: &mut [bool], block: &RowBlock, filters: &[Filter], columns: &Columns) {
-    for filter in filters {
-        keep(mask, columns.of(block, &filter.property), filter);
-    }
-}
-
-fn keep(mask: &mut [bool], column: &PropertyColumn, filter: &Filter) {
-    let strings = column.strings.as_ref().map(|dictionary| Lookup::new(dictionary, filter, ValueRef::String));
-    let json = column.json.as_ref().map(|dictionary| Lookup::new(dictionary, filter, ValueRef::Json));
-    let when_absent = filter.matches(None);
-    if let (Some(strings), None, None, None, None) =
-        (&strings, &column.integers, &column.floats, &column.booleans, &json)
-    {
-        for (row, within) in mask.iter_mut().enumerate() {
-            *within = *within && strings.find(row).unwrap_or(when_absent);
+impl<'a> Passes<'a> {
+    pub fn new(column: &'a PropertyColumn, filter: &'a Filter) -> Self {
+        let matches = |value: Option<ValueRef<'_>>| filter.matches(value);
+        let strings = column
+            .strings
+            .as_ref()
+            .map(|texts| texts.by_text(|text| text.map(|(_, text)| matches(Some(ValueRef::String(text))))));
+        let json = column
+            .json
+            .as_ref()
+            .map(|texts| texts.by_text(|text| text.map(|(_, text)| matches(Some(ValueRef::Json(text))))));
+        Self {
+            column,
+            filter,
+            is_text_only: column.integers.is_none() && column.floats.is_none() && column.booleans.is_none(),
+            strings,
+            json,
+            booleans: [false, true].map(|flag| matches(Some(ValueRef::Bool(flag)))),
+            when_absent: matches(None),
         }
-        return;
-    }
-    let booleans = [false, true].map(|flag| filter.matches(Some(ValueRef::Bool(flag))));
-    for (row, within) in mask.iter_mut().enumerate().filter(|(_, within)| **within) {
-        *within = if let Some(known) = strings.as_ref().and_then(|strings| strings.find(row)) {
-            known
-        } else if let Some(integer) = column.integers.as_ref().and_then(|integers| integers.get(row)) {
-            filter.matches(Some(ValueRef::Integer(integer)))
-        } else if let Some(float) = column.floats.as_ref().and_then(|floats| floats.get(row)) {
-            filter.matches(Some(ValueRef::Float(float)))
-        } else if let Some(flag) = column.booleans.as_ref().and_then(|booleans| booleans.get(row)) {
-            booleans[usize::from(flag)]
-        } else {
-            json.as_ref().and_then(|json| json.find(row)).unwrap_or(when_absent)
-        };
-    }
-}
-
-/// A filter's verdict on every entry of a dictionary.
-struct Lookup<'a> {
-    codes: &'a [u32],
-    verdicts: Vec<bool>,
-}
-
-impl<'a> Lookup<'a> {
-    fn new(dictionary: &'a Dictionary, filter: &Filter, value: fn(&'a str) -> ValueRef<'a>) -> Self {
-        let verdicts = dictionary.values.iter().map(|text| filter.matches(Some(value(text)))).collect();
-        Self { codes: &dictionary.codes, verdicts }
     }
 
-    /// `None` when the row has no value here: the code of an absent one is beyond every entry.
-    fn find(&self, row: usize) -> Option<bool> {
-        self.verdicts.get(self.codes[row] as usize).copied()
+    pub fn row(&self, row: usize) -> bool {
+        if let Some(known) = self.strings.as_ref().and_then(|strings| strings.at(row)) {
+            return known;
+        }
+        if !self.is_text_only
+            && let Some(known) = self.number(row)
+        {
+            return known;
+        }
+        self.json.as_ref().and_then(|json| json.at(row)).unwrap_or(self.when_absent)
+    }
+
+    fn number(&self, row: usize) -> Option<bool> {
+        let column = self.column;
+        if let Some(integer) = column.integers.as_ref().and_then(|integers| integers.get(row)) {
+            return Some(self.filter.matches(Some(ValueRef::Integer(integer))));
+        }
+        if let Some(float) = column.floats.as_ref().and_then(|floats| floats.get(row)) {
+            return Some(self.filter.matches(Some(ValueRef::Float(float))));
+        }
+        let flag = column.booleans.as_ref().and_then(|booleans| booleans.get(row));
+        flag.map(|flag| self.booleans[usize::from(flag)])
     }
 }

@@ -4,25 +4,22 @@
 //! block the rows that any series counts are picked first, and get their cell once: what follows
 //! touches only those.
 //!
-//! Everything but unique persons is a pass over each block by itself. Unique persons need all rows
-//! of a person together: per cell the last person seen is kept, so a person is new to a cell when
-//! it is another than the last. That takes no hashing, and 4 bytes a cell.
+//! Everything but unique persons is a pass over each block by itself; for those see [`super::unique`].
 
 use serde::{Deserialize, Serialize};
 
 use super::groups::{GroupTotals, Groups, NO_GROUP, RowGroups};
 use super::percentile::NumberRuns;
-use super::persons::for_each_person_of;
-use super::select::{Columns, select_events, select_rows};
+use super::select::{Columns, Rows, Wanted, narrow, passes_of, select_events};
+use super::unique::{Seen, UniquePersons};
 use super::{Cancel, KernelError};
 use crate::analysis::exact::NumberSum;
 use crate::analysis::number::Number;
 use crate::analysis::question::{
-    BreakdownBy, Measure, PropertyFunction, QuestionLimits, Series, TrendsQuestion,
+    BreakdownBy, EventSelector, Measure, PropertyFunction, QuestionLimits, TrendsQuestion,
 };
 use crate::analysis::time::Buckets;
 use crate::eventstore::{PropertyColumn, RowBlock};
-use crate::model::PersonNo;
 
 pub struct TrendsKernel<'a> {
     pub question: &'a TrendsQuestion,
@@ -68,32 +65,44 @@ const NO_CELL: u32 = u32::MAX;
 
 /// The rows of one block that count for any series.
 struct Picked {
-    /// Ascending.
-    rows: Vec<u32>,
-    /// One mask a series over `rows`; none when there is one series, which has them all.
-    masks: Vec<Vec<bool>>,
+    rows: Rows,
+    /// For each of `rows` the series that count it; without it all of them do.
+    series: Option<Vec<Wanted>>,
 }
 
 /// The same, with the cell of each row.
 struct Prepared {
     picked: Picked,
-    cells: Vec<u32>,
+    /// Without it all rows are in the first cell.
+    cells: Option<Vec<u32>>,
 }
 
 impl Picked {
     /// The rows of a series, by their place in the list.
-    fn of_series(&self, series: usize) -> impl Iterator<Item = usize> {
-        let mask = self.masks.get(series);
-        (0..self.rows.len()).filter(move |&place| mask.is_none_or(|mask| mask[place]))
+    fn for_each_of(&self, series: usize, mut visit: impl FnMut(usize, usize)) {
+        match &self.series {
+            None => self.rows.for_each(visit),
+            Some(bits) => self.rows.for_each(|place, row| {
+                if bits[place] >> series & 1 == 1 {
+                    visit(place, row);
+                }
+            }),
+        }
     }
 }
 
 impl Prepared {
     /// The rows of a series that count, with their cells.
-    fn of_series(&self, series: usize) -> impl Iterator<Item = (usize, usize)> {
-        let places = self.picked.of_series(series).map(|place| (place, self.cells[place]));
-        let places = places.filter(|&(_, cell)| cell != NO_CELL);
-        places.map(|(place, cell)| (self.picked.rows[place] as usize, cell as usize))
+    fn for_each_of(&self, series: usize, mut visit: impl FnMut(usize, usize)) {
+        match &self.cells {
+            None => self.picked.for_each_of(series, |_, row| visit(row, 0)),
+            Some(cells) => self.picked.for_each_of(series, |place, row| {
+                let cell = cells[place];
+                if cell != NO_CELL {
+                    visit(row, cell as usize);
+                }
+            }),
+        }
     }
 }
 
@@ -107,7 +116,7 @@ impl TrendsKernel<'_> {
             let groups = RowGroups::new(block, by, self.columns, &picked.rows);
             let mut counts = vec![0_u64; groups.keys.len()];
             for series in 0..self.question.series.len() {
-                picked.of_series(series).for_each(|place| counts[groups.codes[place] as usize] += 1);
+                picked.for_each_of(series, |place, _| counts[groups.codes[place] as usize] += 1);
             }
             for (key, rows) in groups.keys.into_iter().zip(counts) {
                 totals.add(key, rows);
@@ -139,7 +148,7 @@ impl TrendsKernel<'_> {
             for (block, prepared) in blocks.iter().zip(&prepared) {
                 self.cancel.check()?;
                 let column = series.measure.property().map(|property| self.columns.of(block, property));
-                cells.add_block(prepared.of_series(number), column, &mut distinct)?;
+                cells.add_block(prepared, number, column, &mut distinct)?;
             }
             cells.settle(&mut distinct)?;
         }
@@ -148,39 +157,71 @@ impl TrendsKernel<'_> {
     }
 
     fn pick(&self, block: &RowBlock) -> Picked {
-        let within = select_rows(block, self.question.when.range, &self.question.filters, self.columns);
-        let mask =
-            |series: &Series| select_events(&within, block, &series.events, &series.filters, self.columns);
-        let masks: Vec<Vec<bool>> = self.question.series.iter().map(mask).collect();
-        match masks.as_slice() {
-            [only] => Picked { rows: places(only.iter().copied()), masks: Vec::new() },
-            several => {
-                let rows = places((0..block.len()).map(|row| several.iter().any(|mask| mask[row])));
-                let of_rows =
-                    |mask: &Vec<bool>| rows.iter().map(|&row| mask[row as usize]).collect::<Vec<bool>>();
-                Picked { masks: several.iter().map(of_rows).collect(), rows }
+        let selectors: Vec<&EventSelector> =
+            self.question.series.iter().map(|series| &series.events).collect();
+        match (select_events(block, &selectors), self.question.series.as_slice()) {
+            ((mut rows, None), series) => {
+                narrow(&mut rows, block, &self.question.filters, self.columns);
+                if let [only] = series {
+                    narrow(&mut rows, block, &only.filters, self.columns);
+                } else if series.iter().any(|series| !series.filters.is_empty()) {
+                    let every = vec![(1 << series.len()) - 1; rows.len()];
+                    let wanted = self.narrow_series(block, &rows, every);
+                    return Picked { rows, series: Some(wanted) };
+                }
+                Picked { rows, series: None }
+            }
+            ((rows, Some(wanted)), _) => {
+                let wanted = self.narrow_series(block, &rows, wanted);
+                let filters = passes_of(block, &self.question.filters, self.columns);
+                let (mut kept, mut kept_wanted) = (Vec::new(), Vec::new());
+                rows.for_each(|place, row| {
+                    if wanted[place] != 0 && filters.iter().all(|passes| passes.row(row)) {
+                        kept.push(row as u32);
+                        kept_wanted.push(wanted[place]);
+                    }
+                });
+                Picked { rows: Rows::Some(kept), series: Some(kept_wanted) }
             }
         }
     }
 
+    /// Takes from each row the series whose own filters it does not pass.
+    fn narrow_series(&self, block: &RowBlock, rows: &Rows, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+        for (number, series) in self.question.series.iter().enumerate() {
+            for passes in passes_of(block, &series.filters, self.columns) {
+                rows.for_each(|place, row| {
+                    if wanted[place] >> number & 1 == 1 && !passes.row(row) {
+                        wanted[place] &= !(1 << number);
+                    }
+                });
+            }
+        }
+        wanted
+    }
+
     fn prepare(&self, block: &RowBlock, groups: Option<&Groups>) -> Prepared {
         let picked = self.pick(block);
-        // Picked rows are in the range, so each has a bucket; with one bucket it is that.
-        let bucket = |row: u32| match self.buckets.len() {
-            1 => 0,
-            _ => self.buckets.find(block.occurred_at[row as usize]).unwrap_or_default(),
-        };
-        let mut cells: Vec<u32> = picked.rows.iter().map(|&row| bucket(row)).collect();
+        let mut cells = None;
+        if self.buckets.len() > 1 {
+            let mut buckets = Vec::with_capacity(picked.rows.len());
+            // Rows that count are in the range, so each has a bucket.
+            let bucket = |row: usize| self.buckets.find(block.occurred_at[row]).unwrap_or(NO_CELL);
+            picked.rows.for_each(|_, row| buckets.push(bucket(row)));
+            cells = Some(buckets);
+        }
         if let (Some(groups), Some(breakdown)) = (groups, &self.question.breakdown) {
             let rows = RowGroups::new(block, &breakdown.by, self.columns, &picked.rows);
             let assigned = groups.assign(&rows.keys);
             let buckets = self.buckets.len() as u32;
-            for (cell, &code) in cells.iter_mut().zip(&rows.codes) {
+            let mut cells_of_groups = cells.unwrap_or_else(|| vec![0; picked.rows.len()]);
+            for (cell, &code) in cells_of_groups.iter_mut().zip(&rows.codes) {
                 *cell = match assigned[code as usize] {
                     NO_GROUP => NO_CELL,
                     group => group * buckets + *cell,
                 };
             }
+            cells = Some(cells_of_groups);
         }
         Prepared { picked, cells }
     }
@@ -193,65 +234,21 @@ impl TrendsKernel<'_> {
     ) -> Result<(), KernelError> {
         let buckets = self.buckets.len();
         for (series, cells) in found.iter_mut().enumerate() {
-            let Some(mut counter) = PersonCounter::new(cells) else { continue };
-            let mut persons: Vec<Vec<PersonNo>> = Vec::with_capacity(blocks.len());
-            let mut cells: Vec<Vec<u32>> = Vec::with_capacity(blocks.len());
+            let (SeriesCells::Persons { persons, total } | SeriesCells::PerPerson { persons, total, .. }) =
+                cells
+            else {
+                continue;
+            };
+            let mut seen: Vec<Seen> = Vec::with_capacity(blocks.len());
             for (block, prepared) in blocks.iter().zip(prepared) {
                 self.cancel.check()?;
-                let counted = prepared.of_series(series);
-                let (block_persons, block_cells) =
-                    counted.map(|(row, cell)| (block.person_no[row], cell as u32)).unzip();
-                persons.push(block_persons);
-                cells.push(block_cells);
+                let mut of_block = Seen::default();
+                prepared.for_each_of(series, |row, cell| of_block.push(block.person_no[row], cell as u32));
+                seen.push(of_block);
             }
-            let persons: Vec<&[PersonNo]> = persons.iter().map(Vec::as_slice).collect();
-            for_each_person_of(&persons, self.cancel, |person, slices| {
-                for slice in slices {
-                    for &cell in &cells[slice.block][slice.rows.clone()] {
-                        counter.see(person, cell as usize, buckets);
-                    }
-                }
-            })?;
+            UniquePersons { cells: persons, groups: total, buckets }.count(&seen, self.cancel)?;
         }
         Ok(())
-    }
-}
-
-/// The numbers of those that are set.
-fn places(set: impl Iterator<Item = bool>) -> Vec<u32> {
-    set.zip(0..).filter_map(|(set, place)| set.then_some(place)).collect()
-}
-
-/// Counts the persons of one series, told in ascending order of persons.
-struct PersonCounter<'a> {
-    persons: &'a mut [u64],
-    total: &'a mut [u64],
-    last_in_cell: Vec<Option<PersonNo>>,
-    last_in_group: Vec<Option<PersonNo>>,
-}
-
-impl<'a> PersonCounter<'a> {
-    fn new(cells: &'a mut SeriesCells) -> Option<Self> {
-        match cells {
-            SeriesCells::Persons { persons, total } | SeriesCells::PerPerson { persons, total, .. } => {
-                let (last_in_cell, last_in_group) = (vec![None; persons.len()], vec![None; total.len()]);
-                Some(Self { persons, total, last_in_cell, last_in_group })
-            }
-            _ => None,
-        }
-    }
-
-    fn see(&mut self, person: PersonNo, cell: usize, buckets: usize) {
-        if self.last_in_cell[cell] == Some(person) {
-            return;
-        }
-        self.last_in_cell[cell] = Some(person);
-        self.persons[cell] += 1;
-        let group = cell / buckets;
-        if self.last_in_group[group] != Some(person) {
-            self.last_in_group[group] = Some(person);
-            self.total[group] += 1;
-        }
     }
 }
 
@@ -290,30 +287,35 @@ impl SeriesCells {
         }
     }
 
-    /// All rows of a block that count with their cells, but for unique persons.
+    /// All rows of a block that count for a series, but for unique persons.
     fn add_block(
         &mut self,
-        counted: impl Iterator<Item = (usize, usize)>,
+        prepared: &Prepared,
+        series: usize,
         column: Option<&PropertyColumn>,
         distinct: &mut Distinct,
     ) -> Result<(), KernelError> {
         if let Self::Count { rows } | Self::PerPerson { rows, .. } = self {
-            counted.for_each(|(_, cell)| rows[cell] += 1);
+            prepared.for_each_of(series, |_, cell| rows[cell] += 1);
             return Ok(());
         }
         let Some(column) = column else { return Ok(()) };
-        let numbers = counted.filter_map(|(row, cell)| Some((cell, number_at(column, row)?)));
+        let rows = SeriesRows { prepared, series, column };
         match self {
             Self::Count { .. } | Self::PerPerson { .. } | Self::Persons { .. } => {}
-            Self::Sum { sums } => numbers.for_each(|(cell, number)| sums[cell].add(number)),
-            Self::Min { least } => numbers.for_each(|(cell, number)| keep_least(&mut least[cell], number)),
+            Self::Sum { sums } => rows.for_each_number(|cell, number| sums[cell].add(number)),
+            Self::Min { least } => rows.for_each_number(|cell, number| keep_least(&mut least[cell], number)),
             Self::Max { greatest } => {
-                numbers.for_each(|(cell, number)| keep_greatest(&mut greatest[cell], number))
+                rows.for_each_number(|cell, number| keep_greatest(&mut greatest[cell], number));
             }
             Self::Percentile { runs } => {
-                for (cell, number) in numbers {
-                    distinct.grow(runs[cell].add(number))?;
-                }
+                let mut grown = Ok(());
+                rows.for_each_number(|cell, number| {
+                    if grown.is_ok() {
+                        grown = distinct.grow(runs[cell].add(number));
+                    }
+                });
+                grown?;
             }
         }
         Ok(())
@@ -366,6 +368,23 @@ impl SeriesCells {
             Self::Percentile { runs } => runs.iter().map(NumberRuns::len).sum(),
             _ => 0,
         }
+    }
+}
+
+/// The rows of a block that count for a series, and the column that it measures.
+struct SeriesRows<'a> {
+    prepared: &'a Prepared,
+    series: usize,
+    column: &'a PropertyColumn,
+}
+
+impl SeriesRows<'_> {
+    fn for_each_number(&self, mut visit: impl FnMut(usize, Number)) {
+        self.prepared.for_each_of(self.series, |row, cell| {
+            if let Some(number) = number_at(self.column, row) {
+                visit(cell, number);
+            }
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 /// Every limit is inclusive: exactly that many are allowed.
 #[derive(Clone, Debug)]
 pub struct QuestionLimits {
+    /// At most 32: kernels keep one bit a series.
     pub series_max: usize,
     /// Steps of a funnel; at least two are always needed. At most 32: kernels keep one bit a step.
     pub steps_max: usize,

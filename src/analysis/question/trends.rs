@@ -202,6 +202,10 @@ impl Measure {
         }
     }
 
+    pub fn counts_persons(&self) -> bool {
+        matches!(self, Self::Persons | Self::PerPerson)
+    }
+
     fn read(fields: &mut Fields<'_>, limits: &QuestionLimits, problems: &mut Problems) -> Option<Self> {
         let word = match fields.find_text("measure", problems) {
             None => Some(MeasureWord::Count),

@@ -8,6 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha12Rng;
 use serde_json::Value;
 
+use super::Reads;
 use super::reference::Fact;
 use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
 use crate::model::{PersonNo, PropertyValue};
@@ -21,7 +22,7 @@ pub struct Shard {
 
 /// A shard for every person, numbers for the persons of each shard in any order, and the rows of
 /// each shard in any number of blocks.
-pub fn spread(facts: &[Fact], properties: &[String], shards: usize, rng: &mut ChaCha12Rng) -> Vec<Shard> {
+pub fn spread(facts: &[Fact], reads: &Reads, shards: usize, rng: &mut ChaCha12Rng) -> Vec<Shard> {
     let mut homes: BTreeMap<&str, usize> = BTreeMap::new();
     for fact in facts {
         homes.entry(&fact.person).or_insert_with(|| rng.random_range(0..shards));
@@ -44,13 +45,14 @@ pub fn spread(facts: &[Fact], properties: &[String], shards: usize, rng: &mut Ch
                 part.shuffle(rng);
                 part.sort_by_key(|(person, fact)| (*person, fact.at));
             }
-            let blocks = parts.iter().map(|part| block(part, properties, rng)).collect();
+            let blocks = parts.iter().map(|part| block(part, reads, rng)).collect();
             Shard { blocks, names: persons.into_iter().map(str::to_owned).collect() }
         })
         .collect()
 }
 
-fn block(rows: &[(PersonNo, &Fact)], properties: &[String], rng: &mut ChaCha12Rng) -> RowBlock {
+/// As a scan gives it: with the columns that are read, and a list when not all rows count.
+fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> RowBlock {
     let column = |property: &String| {
         let values: Vec<Option<PropertyValue>> = rows
             .iter()
@@ -58,14 +60,23 @@ fn block(rows: &[(PersonNo, &Fact)], properties: &[String], rng: &mut ChaCha12Rn
             .collect();
         Arc::new(column(&values, rng.random_bool(0.5)))
     };
-    RowBlock {
-        properties: properties.iter().map(column).collect(),
+    let mut block = RowBlock {
+        properties: reads.properties.iter().map(column).collect(),
         person_no: rows.iter().map(|(person, _)| *person).collect(),
         occurred_at: rows.iter().map(|(_, fact)| fact.at).collect(),
         event: Arc::new(dictionary(
             &rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>(),
         )),
+        counted: None,
+    };
+    block.count_within(reads.range.from, reads.range.to);
+    if !reads.with.persons {
+        block.person_no = Arc::default();
     }
+    if !reads.with.times {
+        block.occurred_at = Arc::default();
+    }
+    block
 }
 
 /// `sparse`: types that no row has are left out.
@@ -100,18 +111,16 @@ fn column(values: &[Option<PropertyValue>], sparse: bool) -> PropertyColumn {
 }
 
 fn dictionary(texts: &[Option<&str>]) -> Dictionary {
-    let mut dictionary = Dictionary::default();
-    for text in texts {
-        let code = text.map_or(ABSENT, |text| {
-            let known = dictionary.values.iter().position(|value| **value == *text);
-            known.unwrap_or_else(|| {
-                dictionary.values.push(Arc::from(text));
-                dictionary.values.len() - 1
-            }) as u32
-        });
-        dictionary.codes.push(code);
-    }
-    dictionary
+    let mut values: Vec<Arc<str>> = Vec::new();
+    let mut code = |text: &str| {
+        let known = values.iter().position(|value| **value == *text);
+        known.unwrap_or_else(|| {
+            values.push(Arc::from(text));
+            values.len() - 1
+        }) as u32
+    };
+    let codes: Vec<u32> = texts.iter().map(|text| text.map_or(ABSENT, &mut code)).collect();
+    Dictionary::new(codes.into_iter(), values)
 }
 
 /// What the sealer stores for a value is what the reference reads.

@@ -1,6 +1,7 @@
 //! The promise of this module: one answer for the same events, however they are spread over shards
 //! and blocks, and that of the reference in `tests/it/reference.rs`, which shares no code with it.
 
+mod basis;
 mod blocks;
 mod generate;
 #[path = "../../../tests/it/reference.rs"]
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::kernels::step_persons::{NumberedPersons, StepPerson, StepPersons};
 use super::*;
+use crate::eventstore::RowColumns;
 use blocks::{Shard, spread};
 use generate::{choose_range, generate_facts, generate_question};
 use reference::Fact;
@@ -75,10 +77,10 @@ proptest! {
         let facts = generate_facts(&mut rng, range);
         let question = generate_question(&mut rng, range);
         let plan = plan(&question);
-        let properties = plan.reads().properties;
+        let reads = plan.reads();
         let expected = reference::answer(&question, &facts);
         for shards in [1, 4, 16] {
-            let spread = spread(&facts, &properties, shards, &mut rng);
+            let spread = spread(&facts, &reads, shards, &mut rng);
             let answer = ask(&plan, &spread).unwrap();
             // Compared as text: 5 and 5.0 are two answers.
             prop_assert_eq!(answer.to_string(), expected.to_string(), "{} in {} shards", question, shards);
@@ -101,7 +103,7 @@ fn persons_of_a_step_are_as_many_as_its_funnel_counts() {
             continue;
         }
         let funnel = plan(&question);
-        let spread = spread(&facts, &funnel.reads().properties, 4, &mut rng);
+        let spread = spread(&facts, &funnel.reads(), 4, &mut rng);
         let steps = ask(&funnel, &spread).unwrap()["steps"].take();
         let reached: Vec<u64> =
             steps.as_array().unwrap().iter().map(|step| step["persons"].as_u64().unwrap()).collect();
@@ -159,7 +161,7 @@ fn persons_are_unique_in_their_bucket_in_the_total_and_in_other() {
                           "series": [{"measure": "persons"}], "breakdown": {"property": "c", "limit": 1}});
     let plan = plan(&question);
     let mut rng = ChaCha12Rng::seed_from_u64(1);
-    let answer = ask(&plan, &spread(&facts, &plan.reads().properties, 3, &mut rng)).unwrap();
+    let answer = ask(&plan, &spread(&facts, &plan.reads(), 3, &mut rng)).unwrap();
     let expected = json!([
         {"label": "every event", "measure": "persons", "breakdown": "DE", "values": [1, 1], "total": 2},
         {"label": "every event", "measure": "persons", "breakdown": "$other", "values": [1, 2], "total": 2},
@@ -190,7 +192,7 @@ fn too_many_distinct_values_are_refused_alike_for_any_number_of_shards() {
             let parsed = Question::parse(&question, &ProjectSettings::new("UTC", 0)).unwrap();
             let plan = Plan::new(&parsed, &limits);
             for shards in [1, 2, 8] {
-                let answer = ask(&plan, &spread(&facts, &["v".to_owned()], shards, &mut rng));
+                let answer = ask(&plan, &spread(&facts, &plan.reads(), shards, &mut rng));
                 let refused = KernelError::TooManyValues { what: what.to_owned(), max };
                 if fits { assert!(answer.is_ok(), "{what}") } else { assert_eq!(answer, Err(refused)) }
             }
@@ -228,6 +230,7 @@ fn a_plan_reads_only_what_its_question_names() {
     assert_eq!(reads.properties, ["w", "x", "y", "z"]);
     assert_eq!(reads.events, Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!(reads.range, TimeRange { from: 0, to: 86_400_000 });
+    assert_eq!(reads.with, RowColumns::NONE);
     let question =
         json!({"kind": "funnel", "from": "1970-01-01", "to": "1970-01-02", "steps": [{"event": "a"}, {}]});
     assert_eq!(plan(&question).reads().events, None);

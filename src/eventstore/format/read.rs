@@ -13,6 +13,7 @@ use parquet::arrow::arrow_reader::{
     RowSelection, RowSelectionPolicy,
 };
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use serde::{Deserialize, Serialize};
 
 use super::columns::{Access, Fixed};
 use super::filter::Filter;
@@ -21,11 +22,11 @@ use super::parts::{HEADER_PART, PartSet, SparseFile};
 use super::read_columns;
 use super::read_rows::RowBatches;
 use super::{FormatError, SliceFacts};
-use crate::eventstore::RowBlock;
+use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
 
 /// Rows of an object by number, ascending and apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RowRanges {
     All,
     Some(Vec<Range<u64>>),
@@ -73,8 +74,9 @@ impl RowRanges {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Columns {
-    /// For a question: persons, times, events, and these properties by their literal names.
+    /// For a question: events, what `with` says, and these properties by their literal names.
     Block {
+        with: RowColumns,
         properties: Vec<String>,
     },
     /// For duplicates: persons, times and event ids.
@@ -226,16 +228,21 @@ impl ObjectReader {
         Filter::from_bytes(whole.freeze())
     }
 
-    /// The asked rows as one block. In a run, `rows` are those of one project: the block is sorted by
-    /// person across its days.
+    /// The asked rows as one block. In a run, `rows` are those of one project: with persons and times the
+    /// block is sorted by them across its days.
     pub fn read_block(&self, want: &Want, parts: &PartSet) -> Result<RowBlock, FormatError> {
-        let Columns::Block { properties } = &want.columns else {
+        let Columns::Block { with, properties } = &want.columns else {
             return Err(FormatError::corrupt("a block is read with the columns of a block"));
         };
         let mut block = RowBlock::default();
         if let Some(batch) = self.only_batch(want, parts)? {
-            block =
-                read_columns::block(&self.header, properties, &self.column_indices(&want.columns)?, batch)?;
+            block = read_columns::block(
+                &self.header,
+                *with,
+                properties,
+                &self.column_indices(&want.columns)?,
+                batch,
+            )?;
             if let Some(index) = self.rest_index(&want.columns) {
                 // Page by page: all of it may be far more than the properties that were asked for.
                 let page_rows = self.header.page_rows as usize;
@@ -243,7 +250,7 @@ impl ObjectReader {
                 read_columns::add_rest(properties, pages, &mut block)?;
             }
         }
-        if self.kind() == ObjectKind::Run {
+        if self.kind() == ObjectKind::Run && *with == RowColumns::ALL {
             // Days lie one after the other; a stable sort keeps the order of event ids, since equal
             // times are on one day.
             block.sort_by_person_and_time();
@@ -273,7 +280,7 @@ impl ObjectReader {
 
     /// The JSON column, when a block needs it beside [`Self::column_indices`].
     fn rest_index(&self, columns: &Columns) -> Option<usize> {
-        let Columns::Block { properties } = columns else { return None };
+        let Columns::Block { properties, .. } = columns else { return None };
         let is_needed = properties.iter().any(|name| self.header.is_in_rest(name));
         is_needed.then(|| self.header.layout.rest_index())
     }
@@ -288,12 +295,14 @@ impl ObjectReader {
                 layout.fixed_index(Fixed::OccurredAt)?,
                 layout.fixed_index(Fixed::EventId)?,
             ]),
-            Columns::Block { properties } => {
-                let mut indices = vec![
-                    layout.fixed_index(Fixed::PersonNo)?,
-                    layout.fixed_index(Fixed::OccurredAt)?,
-                    layout.fixed_index(Fixed::Event)?,
-                ];
+            Columns::Block { with, properties } => {
+                let mut indices = vec![layout.fixed_index(Fixed::Event)?];
+                if with.persons {
+                    indices.push(layout.fixed_index(Fixed::PersonNo)?);
+                }
+                if with.times {
+                    indices.push(layout.fixed_index(Fixed::OccurredAt)?);
+                }
                 for name in properties {
                     indices.extend(layout.columns_of(name).map(|(_, index)| index));
                 }

@@ -10,26 +10,32 @@ use arrow_schema::ArrowError;
 use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
 use super::{FormatError, json};
-use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
+use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock, RowColumns};
 use crate::model::{FastMap, PropertyValue};
 
 /// The block of a batch that has exactly the columns `indices` (ascending) of the file, without what
 /// lives in the JSON column.
 pub(super) fn block(
     header: &Header,
+    with: RowColumns,
     asked: &[String],
     indices: &[usize],
     batch: RecordBatch,
 ) -> Result<RowBlock, FormatError> {
     let columns = Decoded { header, indices, batch };
     let mut block = RowBlock {
-        person_no: values_of::<UInt32Type>(columns.fixed(Fixed::PersonNo)?),
-        occurred_at: values_of::<Int64Type>(columns.fixed(Fixed::OccurredAt)?),
         event: Arc::new(dictionary(columns.fixed(Fixed::Event)?)?),
         properties: Vec::with_capacity(asked.len()),
+        ..RowBlock::default()
     };
-    if block.event.codes.contains(&ABSENT) {
+    if block.event.has_absent() {
         return Err(FormatError::corrupt("an event without a name"));
+    }
+    if with.persons {
+        block.person_no = values_of::<UInt32Type>(columns.fixed(Fixed::PersonNo)?);
+    }
+    if with.times {
+        block.occurred_at = values_of::<Int64Type>(columns.fixed(Fixed::OccurredAt)?);
     }
     for name in asked {
         let mut property = PropertyColumn::default();
@@ -98,15 +104,15 @@ fn dictionary(array: &ArrayRef) -> Result<Dictionary, FormatError> {
         .values()
         .as_string_opt::<i32>()
         .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
-    let mut codes: Vec<u32> = array.keys().values().iter().map(|&code| code as u32).collect();
-    if let Some(nulls) = array.nulls() {
-        for (code, present) in codes.iter_mut().zip(nulls.iter()) {
-            if !present {
-                *code = ABSENT;
-            }
+    let values = (0..texts.len()).map(|n| Arc::from(texts.value(n))).collect();
+    let codes = array.keys().values().iter().map(|&code| code as u32);
+    Ok(match array.nulls() {
+        None => Dictionary::new(codes, values),
+        Some(nulls) => {
+            let codes = codes.zip(nulls.iter()).map(|(code, present)| if present { code } else { ABSENT });
+            Dictionary::new(codes, values)
         }
-    }
-    Ok(Dictionary { codes, values: (0..texts.len()).map(|n| Arc::from(texts.value(n))).collect() })
+    })
 }
 
 /// Adds the values that live in the JSON column, whose pages come one by one.
@@ -115,7 +121,7 @@ pub(super) fn add_rest(
     pages: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     block: &mut RowBlock,
 ) -> Result<(), FormatError> {
-    let rows = block.len();
+    let rows = block.event.len();
     let mut found: Vec<RestColumn> = asked.iter().map(|_| RestColumn::default()).collect();
     let mut row = 0;
     for page in pages {
@@ -136,7 +142,7 @@ pub(super) fn add_rest(
     }
     for (index, name) in asked.iter().enumerate() {
         let first = asked.iter().position(|asked| asked == name).unwrap_or(index);
-        let rest = found[first].column.clone();
+        let rest = found[first].column();
         let property = Arc::make_mut(&mut block.properties[index]);
         // A type has its own column or lives in the JSON column, never both.
         property.strings = property.strings.take().or(rest.strings);
@@ -150,44 +156,56 @@ pub(super) fn add_rest(
 
 #[derive(Default)]
 struct RestColumn {
-    column: PropertyColumn,
-    codes_of_strings: FastMap<String, u32>,
-    codes_of_json: FastMap<String, u32>,
+    strings: RestTexts,
+    json: RestTexts,
+    /// Without texts.
+    numbers: PropertyColumn,
 }
 
-impl RestColumn {
-    fn set(&mut self, row: usize, rows: usize, value: PropertyValue) {
-        match value {
-            PropertyValue::String(text) => {
-                set_text(&mut self.column.strings, &mut self.codes_of_strings, row, rows, text);
+/// Texts of a column as they are found.
+#[derive(Default)]
+struct RestTexts {
+    /// One a row; none before the first text.
+    codes: Vec<u32>,
+    values: Vec<Arc<str>>,
+    known: FastMap<Arc<str>, u32>,
+}
+
+impl RestTexts {
+    fn set(&mut self, row: usize, rows: usize, text: &str) {
+        self.codes.resize(rows, ABSENT);
+        self.codes[row] = match self.known.get(text) {
+            Some(&code) => code,
+            None => {
+                let (code, text) = (self.values.len() as u32, Arc::<str>::from(text));
+                self.values.push(text.clone());
+                self.known.insert(text, code);
+                code
             }
-            PropertyValue::Json(text) => {
-                set_text(&mut self.column.json, &mut self.codes_of_json, row, rows, text);
-            }
-            PropertyValue::Integer(number) => set_number(&mut self.column.integers, row, rows, number),
-            PropertyValue::Float(number) => set_number(&mut self.column.floats, row, rows, number),
-            PropertyValue::Bool(flag) => set_number(&mut self.column.booleans, row, rows, flag),
-        }
+        };
+    }
+
+    fn dictionary(&self) -> Option<Dictionary> {
+        let has_any = !self.codes.is_empty();
+        has_any.then(|| Dictionary::new(self.codes.iter().copied(), self.values.clone()))
     }
 }
 
-fn set_text(
-    column: &mut Option<Dictionary>,
-    codes: &mut FastMap<String, u32>,
-    row: usize,
-    rows: usize,
-    text: String,
-) {
-    let column = column.get_or_insert_with(|| Dictionary { codes: vec![ABSENT; rows], values: Vec::new() });
-    column.codes[row] = match codes.get(&text) {
-        Some(&code) => code,
-        None => {
-            let code = column.values.len() as u32;
-            column.values.push(Arc::from(text.as_str()));
-            codes.insert(text, code);
-            code
+impl RestColumn {
+    fn column(&self) -> PropertyColumn {
+        let (strings, json) = (self.strings.dictionary(), self.json.dictionary());
+        PropertyColumn { strings, json, ..self.numbers.clone() }
+    }
+
+    fn set(&mut self, row: usize, rows: usize, value: PropertyValue) {
+        match value {
+            PropertyValue::String(text) => self.strings.set(row, rows, &text),
+            PropertyValue::Json(text) => self.json.set(row, rows, &text),
+            PropertyValue::Integer(number) => set_number(&mut self.numbers.integers, row, rows, number),
+            PropertyValue::Float(number) => set_number(&mut self.numbers.floats, row, rows, number),
+            PropertyValue::Bool(flag) => set_number(&mut self.numbers.booleans, row, rows, flag),
         }
-    };
+    }
 }
 
 fn set_number<T: Copy + Default>(column: &mut Option<Numbers<T>>, row: usize, rows: usize, value: T) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::eventstore::{RowBlock, ValueRef};
+use crate::eventstore::{RowBlock, RowColumns, ValueRef};
 use crate::model::{DAY_MS, EventId, ProjectId, Properties, PropertyRef, PropertyValue, TimeSource};
 
 fn row(person_no: u32, occurred_at: i64, id: u128) -> StoredRow {
@@ -65,7 +65,7 @@ fn read_rows(object: &ObjectBytes, rows: RowRanges) -> Vec<StoredRow> {
 fn read_block(object: &ObjectBytes, properties: &[&str], rows: RowRanges) -> RowBlock {
     let reader = open(object);
     let properties = properties.iter().map(|name| (*name).to_owned()).collect();
-    let want = Want { columns: Columns::Block { properties }, rows };
+    let want = Want { columns: Columns::Block { with: RowColumns::ALL, properties }, rows };
     reader.read_block(&want, &fetch(object, &reader, &want)).unwrap()
 }
 
@@ -85,7 +85,7 @@ fn exact(rows: &[StoredRow]) -> Vec<String> {
 }
 
 fn assert_block_shows(block: &RowBlock, rows: &[StoredRow], asked: &[&str]) {
-    assert_eq!(block.len(), rows.len());
+    assert_eq!(block.rows().len(), rows.len());
     for (n, row) in rows.iter().enumerate() {
         assert_eq!(block.person_no[n], row.person_no);
         assert_eq!(block.occurred_at[n], row.occurred_at);
@@ -226,7 +226,7 @@ fn a_question_fetches_only_the_parts_of_its_columns() {
         fetch(&object, &reader, &want).bytes()
     };
     let whole = bytes_for(Columns::All);
-    let fixed = bytes_for(Columns::Block { properties: Vec::new() });
+    let fixed = bytes_for(Columns::Block { with: RowColumns::ALL, properties: Vec::new() });
     assert!(fixed * 4 < whole, "{fixed} of {whole} bytes");
     assert!(object.parts.iter().all(|part| part.len() <= 1 << 20));
     assert_eq!(object.facts.parts as usize, object.parts.len());
@@ -268,7 +268,7 @@ fn days_of_a_run_are_found_without_the_others() {
     assert!(read.iter().all(|row| (DAY_MS..3 * DAY_MS).contains(&row.occurred_at)));
     assert_eq!(RowRanges::of_days(slice, 90, 100), RowRanges::Some(Vec::new()));
     assert!(read_rows(&object, RowRanges::Some(Vec::new())).is_empty());
-    assert!(read_block(&object, &["a"], RowRanges::Some(Vec::new())).is_empty());
+    assert!(read_block(&object, &["a"], RowRanges::Some(Vec::new())).event.is_empty());
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn more_kinds_than_columns_stay_askable() {
     // Only a question for a rare property pays for the shared column.
     let reader = open(&object);
     let parts = |name: &str| {
-        let columns = Columns::Block { properties: vec![name.to_owned()] };
+        let columns = Columns::Block { with: RowColumns::ALL, properties: vec![name.to_owned()] };
         reader.parts_for(&Want { columns, rows: RowRanges::All }).unwrap()
     };
     assert!(parts("p499").iter().all(|part| *part < object.facts.parts - 1));
@@ -360,7 +360,10 @@ fn the_filter_knows_every_row_and_hardly_any_other() {
 fn a_missing_part_is_an_error_and_never_fewer_rows() {
     let object = write_segment(&many_rows(), &small_pages()).unwrap();
     let reader = open(&object);
-    let want = Want { columns: Columns::Block { properties: vec!["page".into()] }, rows: RowRanges::All };
+    let want = Want {
+        columns: Columns::Block { with: RowColumns::ALL, properties: vec!["page".into()] },
+        rows: RowRanges::All,
+    };
     for missing in reader.parts_for(&want).unwrap() {
         let parts = fetch(&object, &reader, &want);
         let parts: PartSet = (0..object.facts.parts)

@@ -167,7 +167,7 @@ on_both! {
             }
             store_segment(&db, &random, of_year).await;
         }
-        let listing = Listing::read(&db, &ScanRequest::everything(SHARD, PROJECT)).await.unwrap();
+        let listing = Listing::read(&db, SHARD, &ScanRequest::everything(PROJECT)).await.unwrap();
         let all: u64 = listing.objects.iter().map(|object| object.bytes).sum();
 
         let newest = look(&db, PROJECT, "id107", None, 5).await.unwrap();

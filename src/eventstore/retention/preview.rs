@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 
+use crate::eventstore::RowColumns;
 use crate::eventstore::format::{Columns, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
 use crate::eventstore::held::facts_of;
 use crate::eventstore::scan::ScanError;
@@ -91,9 +92,9 @@ async fn count_events(
     let (runs, segments) = db
         .snapshot(move |tx| {
             Box::pin(async move {
-                let runs = objects::list_runs_in(tx, shard_no).await?;
+                let runs = objects::list_runs_in(tx, &[shard_no]).await?;
                 let segments =
-                    objects::list_segments_in(tx, shard_no, project_id, Millis::MIN, Millis::MAX).await?;
+                    objects::list_segments_in(tx, &[shard_no], project_id, Millis::MIN, Millis::MAX).await?;
                 Ok::<_, StorageError>((runs, segments))
             })
         })
@@ -128,7 +129,8 @@ async fn count_before(
     let header = objects::find_headers(db, &[object_id]).await?.into_iter().next();
     let (_, header) = header.ok_or(ScanError::Outrun)?;
     let reader = ObjectReader::open(&header).map_err(unreadable)?;
-    let want = Want { columns: Columns::Block { properties: Vec::new() }, rows };
+    let with = RowColumns { persons: false, times: true };
+    let want = Want { columns: Columns::Block { with, properties: Vec::new() }, rows };
     let part_nos = reader.parts_for(&want).map_err(unreadable)?;
     let parts = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await?;
     let mut parts: PartSet = parts.ok_or(ScanError::Outrun)?.into_iter().collect();

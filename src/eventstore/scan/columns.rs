@@ -11,7 +11,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::ListedObject;
 use crate::eventstore::format::RowRanges;
-use crate::eventstore::{Dictionary, PropertyColumn, RowBlock};
+use crate::eventstore::{Dictionary, PropertyColumn, RowBlock, RowColumns};
 use crate::model::{Millis, ObjectId, PersonNo};
 use crate::telemetry::Metrics;
 
@@ -23,20 +23,22 @@ pub struct ColumnCache {
     metrics: ColumnMetrics,
 }
 
-/// A property by name, or the columns that every question reads.
-type Key = (ObjectId, Option<String>);
+type Key = (ObjectId, ColumnName);
 
-#[derive(Clone)]
-enum Column {
-    Rows(Rows),
-    Property(Arc<PropertyColumn>),
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum ColumnName {
+    Persons,
+    Times,
+    Events,
+    Property(String),
 }
 
 #[derive(Clone)]
-struct Rows {
-    person_no: Arc<[PersonNo]>,
-    occurred_at: Arc<[Millis]>,
-    event: Arc<Dictionary>,
+enum Column {
+    Persons(Arc<[PersonNo]>),
+    Times(Arc<[Millis]>),
+    Events(Arc<Dictionary>),
+    Property(Arc<PropertyColumn>),
 }
 
 #[derive(Clone)]
@@ -45,9 +47,9 @@ struct Bytes;
 impl Weighter<Key, Column> for Bytes {
     fn weight(&self, _: &Key, column: &Column) -> u64 {
         let bytes = match column {
-            Column::Rows(rows) => {
-                size_of_val(&*rows.person_no) + size_of_val(&*rows.occurred_at) + rows.event.memory_bytes()
-            }
+            Column::Persons(persons) => size_of_val(&**persons),
+            Column::Times(times) => size_of_val(&**times),
+            Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
         };
         bytes as u64
@@ -62,9 +64,34 @@ struct ColumnMetrics {
 /// What of one object is there for a question.
 #[derive(Default)]
 pub struct Known {
-    rows: Option<Rows>,
+    persons: Asked<Arc<[PersonNo]>>,
+    times: Asked<Arc<[Millis]>>,
+    events: Asked<Arc<Dictionary>>,
     /// One per asked property.
-    properties: Vec<Option<Arc<PropertyColumn>>>,
+    properties: Vec<Asked<Arc<PropertyColumn>>>,
+}
+
+/// A column as a question sees it.
+#[derive(Clone, Default)]
+enum Asked<T> {
+    #[default]
+    Not,
+    Missing,
+    Known(T),
+}
+
+impl<T> Asked<T> {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+
+    /// What is known, or else what was read.
+    fn or(self, read: T) -> T {
+        match self {
+            Self::Known(column) => column,
+            Self::Not | Self::Missing => read,
+        }
+    }
 }
 
 impl ColumnCache {
@@ -89,23 +116,36 @@ impl ColumnCache {
         Self { columns, metrics }
     }
 
-    pub fn find(&self, object: &ListedObject, properties: &[String]) -> Known {
-        let Some(columns) = self.columns.as_ref().filter(|_| is_kept(object)) else {
-            return Known { rows: None, properties: vec![None; properties.len()] };
+    pub fn find(&self, object: &ListedObject, with: RowColumns, properties: &[String]) -> Known {
+        let columns = self.columns.as_ref().filter(|_| is_kept(object));
+        let find = |name| columns.and_then(|columns| columns.get(&(object.object_id, name)));
+        let known = Known {
+            persons: match with.persons.then(|| find(ColumnName::Persons)) {
+                None => Asked::Not,
+                Some(Some(Column::Persons(persons))) => Asked::Known(persons),
+                Some(_) => Asked::Missing,
+            },
+            times: match with.times.then(|| find(ColumnName::Times)) {
+                None => Asked::Not,
+                Some(Some(Column::Times(times))) => Asked::Known(times),
+                Some(_) => Asked::Missing,
+            },
+            events: match find(ColumnName::Events) {
+                Some(Column::Events(events)) => Asked::Known(events),
+                _ => Asked::Missing,
+            },
+            properties: properties
+                .iter()
+                .map(|name| match find(ColumnName::Property(name.clone())) {
+                    Some(Column::Property(property)) => Asked::Known(property),
+                    _ => Asked::Missing,
+                })
+                .collect(),
         };
-        let rows = match columns.get(&(object.object_id, None)) {
-            Some(Column::Rows(rows)) => Some(rows),
-            _ => None,
-        };
-        let property = |name: &String| match columns.get(&(object.object_id, Some(name.clone()))) {
-            Some(Column::Property(property)) => Some(property),
-            _ => None,
-        };
-        let known = Known { rows, properties: properties.iter().map(property).collect() };
-        let cached = usize::from(known.rows.is_some()) + known.properties.iter().flatten().count();
-        let all = 1 + properties.len();
-        self.metrics.columns.with_label_values(&["cached"]).inc_by(cached as u64);
-        self.metrics.columns.with_label_values(&["read"]).inc_by((all - cached) as u64);
+        let missing = known.count_missing();
+        let all = usize::from(with.persons) + usize::from(with.times) + 1 + properties.len();
+        self.metrics.columns.with_label_values(&["cached"]).inc_by((all - missing) as u64);
+        self.metrics.columns.with_label_values(&["read"]).inc_by(missing as u64);
         known
     }
 
@@ -120,15 +160,16 @@ impl ColumnCache {
     /// Keeps what was read of an object, whole, with these properties.
     pub fn keep(&self, object: &ListedObject, properties: &[String], block: &RowBlock) {
         let Some(columns) = self.columns.as_ref().filter(|_| is_kept(object)) else { return };
-        let rows = Rows {
-            person_no: block.person_no.clone(),
-            occurred_at: block.occurred_at.clone(),
-            event: block.event.clone(),
-        };
-        columns.insert((object.object_id, None), Column::Rows(rows));
+        let keep = |name, column| columns.insert((object.object_id, name), column);
+        if !block.person_no.is_empty() {
+            keep(ColumnName::Persons, Column::Persons(block.person_no.clone()));
+        }
+        if !block.occurred_at.is_empty() {
+            keep(ColumnName::Times, Column::Times(block.occurred_at.clone()));
+        }
+        keep(ColumnName::Events, Column::Events(block.event.clone()));
         for (name, property) in properties.iter().zip(&block.properties) {
-            let key = (object.object_id, Some(name.clone()));
-            columns.insert(key, Column::Property(property.clone()));
+            keep(ColumnName::Property(name.clone()), Column::Property(property.clone()));
         }
         self.metrics.bytes.set(columns.weight() as i64);
     }
@@ -140,30 +181,40 @@ fn is_kept(object: &ListedObject) -> bool {
 }
 
 impl Known {
+    fn count_missing(&self) -> usize {
+        let rows = [self.persons.is_missing(), self.times.is_missing(), self.events.is_missing()];
+        let properties = self.properties.iter().map(Asked::is_missing);
+        rows.into_iter().chain(properties).filter(|is_missing| *is_missing).count()
+    }
+
     pub fn is_complete(&self) -> bool {
-        self.rows.is_some() && self.properties.iter().all(Option::is_some)
+        self.count_missing() == 0
     }
 
-    /// Those of the asked properties that have to be read.
-    pub fn missing(&self, properties: &[String]) -> Vec<String> {
-        let missing = properties.iter().zip(&self.properties).filter(|(_, known)| known.is_none());
-        missing.map(|(name, _)| name.clone()).collect()
+    /// What has to be read, of the asked properties too.
+    pub fn missing(&self, properties: &[String]) -> (RowColumns, Vec<String>) {
+        let missing = properties.iter().zip(&self.properties).filter(|(_, known)| known.is_missing());
+        let with = RowColumns { persons: self.persons.is_missing(), times: self.times.is_missing() };
+        (with, missing.map(|(name, _)| name.clone()).collect())
     }
 
-    /// The block, when it is complete.
-    pub fn into_block(self) -> Option<RowBlock> {
-        let Rows { person_no, occurred_at, event } = self.rows?;
-        let properties = self.properties.into_iter().collect::<Option<Vec<_>>>()?;
-        Some(RowBlock { person_no, occurred_at, event, properties })
-    }
-
-    /// The block with what was missing out of `read`.
+    /// The block with what was missing out of `read`, which is empty when nothing was.
     pub fn complete_with(self, read: RowBlock) -> RowBlock {
         let mut others = read.properties.into_iter();
         let properties = self.properties.into_iter();
-        // `missing` asked for exactly those that are not known, in this order.
-        let properties = properties.filter_map(|known| known.or_else(|| others.next())).collect();
-        RowBlock { properties, ..read }
+        RowBlock {
+            person_no: self.persons.or(read.person_no),
+            occurred_at: self.times.or(read.occurred_at),
+            event: self.events.or(read.event),
+            // `missing` asked for exactly those that are not known, in this order.
+            properties: properties
+                .filter_map(|known| match known {
+                    Asked::Known(property) => Some(property),
+                    Asked::Not | Asked::Missing => others.next(),
+                })
+                .collect(),
+            counted: read.counted,
+        }
     }
 }
 
@@ -177,13 +228,14 @@ mod tests {
     }
 
     fn block(rows: usize, properties: usize) -> RowBlock {
-        let codes = Dictionary { codes: vec![0; rows], values: vec![Arc::from("e")] };
+        let codes = Dictionary::new(std::iter::repeat_n(0, rows), vec![Arc::from("e")]);
         let property = Arc::new(PropertyColumn { strings: Some(codes.clone()), ..Default::default() });
         RowBlock {
             person_no: vec![1; rows].into(),
             occurred_at: vec![2; rows].into(),
             properties: vec![property; properties],
             event: Arc::new(codes),
+            counted: None,
         }
     }
 
@@ -195,23 +247,40 @@ mod tests {
     fn only_what_is_missing_is_asked_for_and_the_order_is_that_of_the_question() {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
-        assert_eq!(cache.find(&segment, &names(&["a"])).missing(&names(&["a"])), ["a"]);
+        let find = |object, asked: &[String]| cache.find(object, RowColumns::ALL, asked);
+        assert_eq!(find(&segment, &names(&["a"])).missing(&names(&["a"])), (RowColumns::ALL, names(&["a"])));
         let mut read = block(10, 2);
         read.properties[1] = Arc::default();
         cache.keep(&segment, &names(&["a", "b"]), &read);
 
         let asked = names(&["b", "c", "a"]);
-        let known = cache.find(&segment, &asked);
+        let known = find(&segment, &asked);
         assert!(!known.is_complete());
-        assert_eq!(known.missing(&asked), ["c"]);
+        assert_eq!(known.missing(&asked), (RowColumns::NONE, names(&["c"])));
         let whole = known.complete_with(block(10, 1));
         let has_text: Vec<bool> = whole.properties.iter().map(|column| column.strings.is_some()).collect();
         assert_eq!(has_text, [false, true, true]);
 
-        let again = cache.find(&segment, &names(&["a"])).into_block().unwrap();
-        assert_eq!((again.len(), again.properties.len()), (10, 1));
+        let known = find(&segment, &names(&["a"]));
+        assert!(known.is_complete());
+        let again = known.complete_with(RowBlock::default());
+        assert_eq!((again.rows().len(), again.properties.len()), (10, 1));
         assert!(Arc::ptr_eq(&again.properties[0], &read.properties[0]), "it is the same memory");
-        assert!(cache.find(&object(2, RowRanges::All), &[]).into_block().is_none(), "another object");
+        assert!(!find(&object(2, RowRanges::All), &[]).is_complete(), "another object");
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_kept_and_handed_out() {
+        let cache = ColumnCache::new(1 << 20, &Metrics::default());
+        let segment = object(1, RowRanges::All);
+        let without_persons = RowBlock { person_no: Arc::default(), ..block(10, 0) };
+        cache.keep(&segment, &[], &without_persons);
+        let only_times = RowColumns { persons: false, times: true };
+        assert!(cache.find(&segment, only_times, &[]).is_complete());
+        let known = cache.find(&segment, RowColumns::ALL, &[]);
+        assert_eq!(known.missing(&[]), (RowColumns { persons: true, times: false }, vec![]));
+        let events_only = cache.find(&segment, RowColumns::NONE, &[]).complete_with(RowBlock::default());
+        assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
     }
 
     #[test]
@@ -223,13 +292,15 @@ mod tests {
             let weight = cache.columns.as_ref().unwrap().weight();
             assert!(weight <= limit as u64, "{weight} bytes");
         }
-        assert!(cache.find(&object(199, RowRanges::All), &names(&["a"])).is_complete());
+        let is_kept =
+            |n: &u8| cache.find(&object(*n, RowRanges::All), RowColumns::ALL, &names(&["a"])).is_complete();
+        assert!((0..200).filter(is_kept).count() > 1, "something is kept all the same");
         let run = object(201, RowRanges::one(0..500));
         cache.keep(&run, &[], &block(500, 0));
-        assert!(!cache.find(&run, &[]).is_complete());
+        assert!(!cache.find(&run, RowColumns::ALL, &[]).is_complete());
 
         let off = ColumnCache::new(0, &Metrics::default());
         off.keep(&object(1, RowRanges::All), &[], &block(1, 0));
-        assert!(!off.find(&object(1, RowRanges::All), &[]).is_complete());
+        assert!(!off.find(&object(1, RowRanges::All), RowColumns::NONE, &[]).is_complete());
     }
 }

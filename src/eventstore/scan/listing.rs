@@ -1,14 +1,19 @@
 //! What a shard holds of a project, at one point in time.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::{ScanError, ScanRequest};
 use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges};
-use crate::model::{Millis, ObjectId, PersonNo, utc_day};
+use crate::model::{Millis, ObjectId, PersonNo, ShardNo, utc_day};
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
+use crate::storage::server::persons::ProjectCounters;
 use crate::storage::server::{journal, links, masks, persons};
-use crate::storage::{Db, StorageError};
+use crate::storage::{Db, SHARDS_PER_STATEMENT, StorageError};
 
 /// A run or segment that has rows for a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedObject {
     pub object_id: ObjectId,
     /// All of its rows and bytes, not only those asked for.
@@ -23,11 +28,14 @@ pub struct ListedObject {
 }
 
 /// Everything that has to be of the same moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Listing {
+    pub shard_no: ShardNo,
     pub objects: Vec<ListedObject>,
     /// Ascending.
     pub masked: Vec<PersonNo>,
+    /// Raised by every mask.
+    pub mask_version: i64,
     pub data_version: i64,
     /// Everything that was answered until then is in the list.
     pub as_of: Millis,
@@ -37,64 +45,99 @@ pub struct Listing {
     pub pruned: u64,
 }
 
+/// What some shards of one server hold, by shard.
 struct Snapshot {
-    runs: Vec<ObjectRow>,
-    segments: Vec<ObjectRow>,
-    masked: Vec<PersonNo>,
-    moving: u64,
-    data_version: i64,
-    as_of: Millis,
+    counters: BTreeMap<ShardNo, ProjectCounters>,
+    waiting: BTreeMap<ShardNo, Millis>,
+    masked: Vec<(ShardNo, PersonNo)>,
+    moving: Vec<(ShardNo, u64)>,
+    objects: Vec<ObjectRow>,
 }
 
 impl Listing {
-    pub async fn read(db: &Db, request: &ScanRequest) -> Result<Self, ScanError> {
-        let (shard_no, project_id) = (request.shard_no, request.project_id);
-        let (from, to) = (request.from, request.to);
-        let snapshot = db
-            .snapshot(move |tx| {
-                Box::pin(async move {
-                    let counters = persons::get_counters_in(tx, shard_no, project_id).await?;
-                    Ok::<_, StorageError>(Snapshot {
-                        data_version: counters.data_version,
-                        as_of: journal::as_of_in(tx, shard_no).await?,
-                        masked: match counters.mask_version {
-                            0 => Vec::new(),
-                            _ => masks::list_in(tx, shard_no, project_id).await?,
-                        },
-                        moving: match counters.mask_version {
-                            0 => 0,
-                            _ => links::count_moving_in(tx, shard_no, project_id).await?,
-                        },
-                        runs: objects::list_runs_in(tx, shard_no).await?,
-                        segments: objects::list_segments_in(tx, shard_no, project_id, from, to).await?,
-                    })
-                })
-            })
-            .await?;
-        let mut listed = Vec::new();
-        let mut pruned = 0;
-        let of_days = snapshot.runs.into_iter().filter(|run| run.max_at >= from && run.min_at < to);
-        for object in of_days.chain(snapshot.segments) {
+    pub async fn read(db: &Db, shard_no: ShardNo, request: &ScanRequest) -> Result<Self, ScanError> {
+        let listed = Self::read_shards(db, &[shard_no], request).await?;
+        Ok(listed.into_iter().next().expect("there is a list for every shard"))
+    }
+
+    /// The lists of several shards of one server, of the same moment and in the order of the shards.
+    pub async fn read_shards(
+        db: &Db,
+        shards: &[ShardNo],
+        request: &ScanRequest,
+    ) -> Result<Vec<Self>, ScanError> {
+        // Before the snapshot: what is committed in between is neither in it nor claimed to be.
+        let now = journal::database_now(db).await?;
+        let mut snapshot = Snapshot::read(db, shards.to_vec(), request).await?;
+        let mut listings: BTreeMap<ShardNo, Self> = BTreeMap::new();
+        for &shard_no in shards {
+            let counters = snapshot.counters.get(&shard_no).copied().unwrap_or_default();
+            let listing = Self {
+                shard_no,
+                objects: Vec::new(),
+                masked: Vec::new(),
+                mask_version: counters.mask_version,
+                data_version: counters.data_version,
+                as_of: snapshot.waiting.get(&shard_no).copied().unwrap_or(now),
+                moving: 0,
+                pruned: 0,
+            };
+            listings.insert(shard_no, listing);
+        }
+        let missing = "only shards that were asked for are found";
+        for (shard_no, person_no) in std::mem::take(&mut snapshot.masked) {
+            listings.get_mut(&shard_no).expect(missing).masked.push(person_no);
+        }
+        for (shard_no, moving) in snapshot.moving {
+            listings.get_mut(&shard_no).expect(missing).moving = moving;
+        }
+        for object in snapshot.objects {
             let object_id = object.object_id;
+            let listing = listings.get_mut(&object.shard_no).expect(missing);
             match list(object, request).map_err(|source| ScanError::Format { object_id, source })? {
-                Listed::Read(object) => listed.push(object),
-                Listed::Pruned => pruned += 1,
+                Listed::Read(object) => listing.objects.push(object),
+                Listed::Pruned => listing.pruned += 1,
                 Listed::Elsewhere => {}
             }
         }
-        Ok(Self {
-            objects: listed,
-            masked: snapshot.masked,
-            moving: snapshot.moving,
-            data_version: snapshot.data_version,
-            as_of: snapshot.as_of,
-            pruned,
-        })
+        Ok(shards.iter().filter_map(|shard_no| listings.remove(shard_no)).collect())
     }
 
     /// Rows that will be decoded, which is what a scan costs.
     pub fn rows_to_read(&self) -> u64 {
         self.objects.iter().map(ListedObject::rows_to_read).sum()
+    }
+}
+
+impl Snapshot {
+    async fn read(db: &Db, shards: Vec<ShardNo>, request: &ScanRequest) -> Result<Self, StorageError> {
+        let (project_id, from, to) = (request.project_id, request.from, request.to);
+        db.snapshot(move |tx| {
+            Box::pin(async move {
+                let mut found = Self {
+                    counters: BTreeMap::new(),
+                    waiting: journal::list_waiting_in(tx).await?.into_iter().collect(),
+                    masked: Vec::new(),
+                    moving: Vec::new(),
+                    objects: Vec::new(),
+                };
+                for shards in shards.chunks(SHARDS_PER_STATEMENT) {
+                    let counters = persons::list_counters_in(tx, shards, project_id).await?;
+                    if counters.values().any(|counters| counters.mask_version > 0) {
+                        found.masked.extend(masks::list_in(tx, shards, project_id).await?);
+                        found.moving.extend(links::count_moving_in(tx, shards, project_id).await?);
+                    }
+                    found.counters.extend(counters);
+                    let runs = objects::list_runs_in(tx, shards).await?;
+                    found
+                        .objects
+                        .extend(runs.into_iter().filter(|run| run.max_at >= from && run.min_at < to));
+                    found.objects.extend(objects::list_segments_in(tx, shards, project_id, from, to).await?);
+                }
+                Ok(found)
+            })
+        })
+        .await
     }
 }
 

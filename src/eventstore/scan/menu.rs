@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{ScanError, ScanRequest};
+use crate::eventstore::RowColumns;
 use crate::eventstore::format::{ObjectFacts, PropertyKind, SliceFacts};
 use crate::model::{Millis, ProjectId, ShardNo};
 use crate::storage::server::objects;
@@ -63,8 +64,8 @@ impl ProjectMenu {
         let (runs, segments) = db
             .snapshot(move |tx| {
                 Box::pin(async move {
-                    let runs = objects::list_runs_in(tx, shard_no).await?;
-                    let segments = objects::list_segments_in(tx, shard_no, project_id, from, to).await?;
+                    let runs = objects::list_runs_in(tx, &[shard_no]).await?;
+                    let segments = objects::list_segments_in(tx, &[shard_no], project_id, from, to).await?;
                     Ok::<_, StorageError>((runs, segments))
                 })
             })
@@ -173,12 +174,12 @@ fn keep_most_frequent<V>(names: &mut BTreeMap<String, V>, max: usize, rows: impl
 
 impl ScanRequest {
     /// Everything a shard holds of a project, without properties.
-    pub fn everything(shard_no: ShardNo, project_id: ProjectId) -> Self {
+    pub fn everything(project_id: ProjectId) -> Self {
         Self {
-            shard_no,
             project_id,
             from: Millis::MIN,
             to: Millis::MAX,
+            with: RowColumns::ALL,
             properties: Vec::new(),
             events: None,
             needs: Vec::new(),

@@ -1,16 +1,17 @@
 //! Rows of one project in one shard, as blocks for a question.
 //!
-//! [`Scanner::scan`] lists the live runs and segments, the masks and the data version at one point in
-//! time, gives the snapshot back, and then reads parts by autocommit: a long scan never holds a
-//! transaction open. Objects that compaction replaces in the meantime stay readable for a grace
-//! period; a scan that is slower than that finds a part missing and begins again with a new list. It
-//! never answers with fewer rows.
+//! A [`Listing`] says what a shard holds at one point in time: the live runs and segments, the masks
+//! and the data version; [`list_shards`] those of all shards of a project. [`Scanner::read`] then reads
+//! parts by autocommit: a long scan never holds a transaction open. Objects that compaction replaces in
+//! the meantime stay readable for a grace period; a scan that is slower than that finds a part missing
+//! and its caller begins again with new lists. It never gives fewer rows.
 //!
 //! Decoding runs on blocking threads, as many at a time as the process is given.
 
 mod columns;
 mod listing;
 mod menu;
+mod moment;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -22,20 +23,18 @@ use columns::{ColumnCache, Known};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
-use super::RowBlock;
 use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
-use crate::model::{Millis, ObjectId, PersonNo, ProjectId, ShardNo};
+use super::{RowBlock, RowColumns};
+use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::storage::server::objects;
 use crate::storage::{Db, StorageError};
 use crate::telemetry::Metrics;
 
 pub use listing::{ListedObject, Listing};
 pub use menu::{MenuEvent, MenuProperty, ProjectMenu};
+pub use moment::list_shards;
 pub use prune::Need;
 
-/// How often a scan begins again when objects vanish under it. Each time means that reading took
-/// longer than the grace period.
-const ATTEMPTS: u32 = 5;
 /// Objects that are fetched at the same time; their parts lie in memory until they are decoded.
 const FETCHES_AT_ONCE: usize = 4;
 
@@ -50,7 +49,7 @@ pub enum ScanError {
         #[source]
         source: FormatError,
     },
-    #[error("objects were replaced faster than they could be read, {ATTEMPTS} times in a row")]
+    #[error("what a shard holds was replaced faster than it could be read")]
     Outrun,
     #[error("a decoding thread ended early")]
     Stopped(#[from] tokio::task::JoinError),
@@ -67,15 +66,15 @@ impl ScanError {
     }
 }
 
-/// What to read from one shard.
+/// What to read from a shard.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ScanRequest {
-    pub shard_no: ShardNo,
     pub project_id: ProjectId,
     /// Inclusive.
     pub from: Millis,
     /// Exclusive.
     pub to: Millis,
+    pub with: RowColumns,
     /// Literal names. The columns of every block are in this order.
     pub properties: Vec<String>,
     /// Only rows of these events count; `None`: of all. Blocks hold rows of others too.
@@ -88,19 +87,13 @@ pub struct ScanRequest {
 #[derive(Clone, Debug, Default)]
 pub struct ShardRows {
     pub blocks: Vec<RowBlock>,
-    /// The project's, in this shard, at the point in time that the blocks show.
-    pub data_version: i64,
-    /// Persons whose rows are hidden while they go to the person they belong to.
-    pub moving: u64,
-    /// Everything that was answered until then is in the blocks.
-    pub as_of: Millis,
     /// Of all parts that were read.
     pub bytes: u64,
 }
 
 impl ShardRows {
     pub fn rows(&self) -> u64 {
-        self.blocks.iter().map(|block| block.len() as u64).sum()
+        self.blocks.iter().map(|block| block.rows().len() as u64).sum()
     }
 }
 
@@ -158,26 +151,16 @@ impl Scanner {
         self.columns.clear();
     }
 
-    pub async fn scan(&self, db: &Db, request: &ScanRequest) -> Result<ShardRows, ScanError> {
-        for _ in 0..ATTEMPTS {
-            let listing = Listing::read(db, request).await?;
-            if let Some(rows) = self.read_listed(db, request, listing).await? {
-                return Ok(rows);
-            }
-            tracing::debug!(shard.no = request.shard_no.0, "an object was deleted while it was read");
-        }
-        Err(ScanError::Outrun)
-    }
-
-    /// `None` when an object of the list is gone.
-    async fn read_listed(
+    /// What a list says; `None` when an object of it is gone.
+    pub async fn read(
         &self,
         db: &Db,
         request: &ScanRequest,
         listing: Listing,
     ) -> Result<Option<ShardRows>, ScanError> {
         let wanted = listing.objects.into_iter().map(|object| {
-            let known = self.columns.find(&object, &request.properties);
+            let with = request.columns_of(&object, !listing.masked.is_empty());
+            let known = self.columns.find(&object, with, &request.properties);
             (object, known)
         });
         let wanted: Vec<(ListedObject, Known)> = wanted.collect();
@@ -188,8 +171,6 @@ impl Scanner {
             return Ok(None);
         }
         let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
-        let (data_version, as_of, pruned) = (listing.data_version, listing.as_of, listing.pruned);
-        let moving = listing.moving;
         let masked = Arc::new(listing.masked);
         let reads = wanted.into_iter().map(|(object, known)| {
             let header = headers.remove(&object.object_id);
@@ -202,10 +183,10 @@ impl Scanner {
         let bytes = read.iter().map(|(_, bytes)| bytes).sum();
         self.metrics.bytes.inc_by(bytes);
         self.metrics.objects.with_label_values(&["read"]).inc_by(read.len() as u64);
-        self.metrics.objects.with_label_values(&["pruned"]).inc_by(pruned);
+        self.metrics.objects.with_label_values(&["pruned"]).inc_by(listing.pruned);
         let mut blocks: Vec<RowBlock> = read.into_iter().map(|(block, _)| block).collect();
-        blocks.retain(|block| !block.is_empty());
-        Ok(Some(ShardRows { blocks, data_version, moving, as_of, bytes }))
+        blocks.retain(|block| block.rows().len() > 0);
+        Ok(Some(ShardRows { blocks, bytes }))
     }
 
     async fn read_object(
@@ -219,14 +200,16 @@ impl Scanner {
     ) -> Result<Option<(RowBlock, u64)>, ScanError> {
         let object_id = object.object_id;
         let (from, to) = (request.from, request.to);
-        let is_narrow = from > object.min_at || object.max_at >= to || !masked.is_empty();
+        let reaches_beyond = request.reaches_beyond(&object);
+        let is_narrow = reaches_beyond || !masked.is_empty();
         let narrow = move |block: &mut RowBlock| {
-            if is_narrow {
-                block.retain(|person, at| (from..to).contains(&at) && masked.binary_search(&person).is_err());
+            if reaches_beyond {
+                block.count_within(from, to);
             }
+            block.leave_out(&masked);
         };
         if known.is_complete() {
-            let Some(mut block) = known.into_block() else { return Ok(None) };
+            let mut block = known.complete_with(RowBlock::default());
             if is_narrow {
                 block = self
                     .decode(object_id, move || {
@@ -240,9 +223,9 @@ impl Scanner {
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(header) = header else { return Ok(None) };
         let reader = ObjectReader::open(&header).map_err(unreadable)?;
-        let missing = known.missing(&request.properties);
-        let want =
-            Want { columns: Columns::Block { properties: missing.clone() }, rows: object.rows.clone() };
+        let (with, missing) = known.missing(&request.properties);
+        let columns = Columns::Block { with, properties: missing.clone() };
+        let want = Want { columns, rows: object.rows.clone() };
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let Some(parts) = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await? else {
             return Ok(None);
@@ -275,6 +258,22 @@ impl Scanner {
             work()
         });
         decoded.await?.map_err(|source| ScanError::Format { object_id, source })
+    }
+}
+
+impl ScanRequest {
+    /// Whether an object has rows of other times too.
+    fn reaches_beyond(&self, object: &ListedObject) -> bool {
+        self.from > object.min_at || object.max_at >= self.to
+    }
+
+    /// The columns of an object that are needed: those asked for, and those that tell which rows count.
+    fn columns_of(&self, object: &ListedObject, has_masked: bool) -> RowColumns {
+        let persons = self.with.persons || has_masked;
+        // Rows of a run are in order of persons only when they are put in it, by persons and times.
+        let is_run = object.rows != RowRanges::All;
+        let times = self.with.times || self.reaches_beyond(object) || (persons && is_run);
+        RowColumns { persons, times }
     }
 }
 

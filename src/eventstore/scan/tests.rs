@@ -1,8 +1,12 @@
+use std::time::Duration;
+
 use super::*;
-use crate::eventstore::fixture::{PROJECT, SHARD, row, rows, shown, store_run, store_segment};
+use crate::eventstore::fixture::{
+    PROJECT, SHARD, row, rows, scan, shown, store_run, store_segment, two_servers,
+};
 use crate::eventstore::format::StoredRow;
-use crate::model::{DAY_MS, ProjectId, SeededRandom};
-use crate::storage::conformance::on_both;
+use crate::model::{DAY_MS, ProjectId, SeededRandom, ShardNo};
+use crate::storage::conformance::{fresh_sqlite, on_both};
 use crate::storage::server::{masks, persons};
 use crate::telemetry::Metrics;
 
@@ -51,18 +55,18 @@ on_both! {
             .await
             .unwrap();
         let (from, to) = (2 * DAY_MS + 3_600_000, 9 * DAY_MS);
-        let request = ScanRequest { from, to, ..ScanRequest::everything(SHARD, PROJECT) };
-        let scanned = Scanner::new(1, 0, &Metrics::default()).scan(&db, &request).await.unwrap();
+        let request = ScanRequest { from, to, ..ScanRequest::everything(PROJECT) };
+        let scanned = scan(&Scanner::new(1, 0, &Metrics::default()), &db, SHARD, &request).await;
         let there = |row: &&StoredRow| (from..to).contains(&row.occurred_at) && row.person_no != 7;
         assert_eq!(scanned.rows(), all.iter().filter(there).count() as u64);
         assert!(scanned.rows() > 100);
-        assert_eq!(scanned.data_version, 2, "raised by the pass and by the mask");
         for block in &scanned.blocks {
             let keys: Vec<_> = block.person_no.iter().zip(&*block.occurred_at).collect();
             assert!(keys.is_sorted());
         }
-        let listing = Listing::read(&db, &request).await.unwrap();
+        let listing = Listing::read(&db, SHARD, &request).await.unwrap();
         assert_eq!((listing.objects.len(), listing.masked), (2, vec![7]));
+        assert_eq!(listing.data_version, 2, "raised by the pass and by the mask");
     }
 }
 
@@ -70,9 +74,9 @@ on_both! {
     async fn a_missing_part_is_never_fewer_rows(db: Db) {
         let random = SeededRandom::new(1);
         let gone = store_segment(&db, &random, rows(PROJECT, 0..200)).await;
-        let request = ScanRequest::everything(SHARD, PROJECT);
+        let request = ScanRequest::everything(PROJECT);
         let scanner = Scanner::new(1, 0, &Metrics::default());
-        let stale = Listing::read(&db, &request).await.unwrap();
+        let stale = Listing::read(&db, SHARD, &request).await.unwrap();
         // It is replaced and deleted after it was listed.
         store_segment(&db, &random, rows(PROJECT, 0..200)).await;
         let retired: Result<bool, StorageError> = db
@@ -83,10 +87,48 @@ on_both! {
             })
             .await;
         assert!(retired.unwrap());
-        assert_eq!(scanner.read_listed(&db, &request, stale.clone()).await.unwrap().unwrap().rows(), 200);
+        assert_eq!(scanner.read(&db, &request, stale.clone()).await.unwrap().unwrap().rows(), 200);
         assert_eq!(objects::delete_retired(&db, SHARD, 6_000).await.unwrap(), 1);
-        assert!(scanner.read_listed(&db, &request, stale).await.unwrap().is_none());
-        assert_eq!(scanner.scan(&db, &request).await.unwrap().rows(), 200);
+        assert!(scanner.read(&db, &request, stale).await.unwrap().is_none());
+        assert_eq!(scan(&scanner, &db, SHARD, &request).await.rows(), 200);
+    }
+}
+
+on_both! {
+    async fn several_shards_are_listed_at_one_moment(db: Db) {
+        let random = SeededRandom::new(1);
+        let segment = store_segment(&db, &random, rows(PROJECT, 0..200)).await;
+        raise_version(&db).await;
+        let masked: Result<(), StorageError> = db
+            .transaction(|tx| Box::pin(async move { masks::insert(tx, SHARD, PROJECT, 7, "erased", 0).await }))
+            .await;
+        masked.unwrap();
+        let of: Vec<ShardNo> = (0..70).map(ShardNo).collect();
+        let listed = Listing::read_shards(&db, &of, &ScanRequest::everything(PROJECT)).await.unwrap();
+        assert_eq!(listed.iter().map(|listing| listing.shard_no).collect::<Vec<_>>(), of);
+        let (here, others): (Vec<_>, Vec<_>) = listed.iter().partition(|listing| listing.shard_no == SHARD);
+        assert_eq!(here[0].objects.iter().map(|object| object.object_id).collect::<Vec<_>>(), [segment]);
+        assert_eq!((&*here[0].masked, here[0].mask_version, here[0].data_version), (&[7][..], 1, 2));
+        let is_empty = |listing: &&Listing| {
+            listing.objects.is_empty() && listing.masked.is_empty() && listing.data_version == 0
+        };
+        assert!(others.iter().all(is_empty));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_that_took_long_count_when_nobody_was_masked_meanwhile() {
+    let databases = [fresh_sqlite(), fresh_sqlite(), fresh_sqlite()];
+    let storage = two_servers(&databases).await;
+    let random = SeededRandom::new(1);
+    store_segment(storage.shards.db_of(SHARD).unwrap(), &random, rows(PROJECT, 0..200)).await;
+    let of: Vec<ShardNo> = storage.shards.all().collect();
+    // Nothing is as quick as the shortest of them.
+    for settle in [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(60)] {
+        let request = ScanRequest::everything(PROJECT);
+        let listed = list_shards(&storage.shards, &of, &request, settle).await.unwrap();
+        let objects: Vec<usize> = listed.iter().map(|listing| listing.objects.len()).collect();
+        assert_eq!(objects, [0, 0, 0, 1], "{settle:?}");
     }
 }
 
@@ -104,7 +146,7 @@ on_both! {
         let scanner = Scanner::new(1, 0, &metrics);
         let value = |low: f64, high: f64| vec![Need { property: "value".into(), range: Some((low, high)) }];
         let set = |name: &str| vec![Need { property: name.into(), range: None }];
-        let everything = ScanRequest::everything(SHARD, PROJECT);
+        let everything = ScanRequest::everything(PROJECT);
         let mut bytes_of_all = 0;
         for (name, events, needs, rows) in [
             ("everything", None, vec![], 250),
@@ -122,7 +164,7 @@ on_both! {
         ] {
             let events = events.map(|names: Vec<&str>| names.into_iter().map(str::to_owned).collect());
             let request = ScanRequest { events, needs, ..everything.clone() };
-            let scanned = scanner.scan(&db, &request).await.unwrap();
+            let scanned = scan(&scanner, &db, SHARD, &request).await;
             assert_eq!(scanned.rows(), rows, "{name}");
             match name {
                 "everything" => bytes_of_all = scanned.bytes,
@@ -144,25 +186,25 @@ on_both! {
         let scanner = Scanner::new(1, 1 << 20, &Metrics::default());
         let ask = |properties: &[&str], to| {
             let properties = properties.iter().map(|name| (*name).to_owned()).collect();
-            ScanRequest { properties, to, ..ScanRequest::everything(SHARD, PROJECT) }
+            ScanRequest { properties, to, ..ScanRequest::everything(PROJECT) }
         };
-        let everything = ScanRequest::everything(SHARD, PROJECT).to;
-        let first = scanner.scan(&db, &ask(&["value"], everything)).await.unwrap();
-        let again = scanner.scan(&db, &ask(&["value"], everything)).await.unwrap();
+        let everything = ScanRequest::everything(PROJECT).to;
+        let first = scan(&scanner, &db, SHARD, &ask(&["value"], everything)).await;
+        let again = scan(&scanner, &db, SHARD, &ask(&["value"], everything)).await;
         assert!(first.bytes > 0 && again.bytes == 0);
         let shown = |rows: &ShardRows| format!("{:?}", rows.blocks);
         assert_eq!(shown(&again), shown(&first));
 
         // Another property is read, and the order is that of the question.
         let both = ask(&["plan", "value"], 3 * DAY_MS);
-        let more = scanner.scan(&db, &both).await.unwrap();
-        let uncached = Scanner::new(1, 0, &Metrics::default()).scan(&db, &both).await.unwrap();
-        assert!(more.bytes > 0 && !more.blocks[0].is_empty());
+        let more = scan(&scanner, &db, SHARD, &both).await;
+        let uncached = scan(&Scanner::new(1, 0, &Metrics::default()), &db, SHARD, &both).await;
+        assert!(more.bytes > 0 && more.rows() > 0);
         assert_eq!(shown(&more), shown(&uncached));
 
         // Fewer rows of what is kept do not make it less.
-        assert_eq!(shown(&scanner.scan(&db, &ask(&["value"], everything)).await.unwrap()), shown(&first));
+        assert_eq!(shown(&scan(&scanner, &db, SHARD, &ask(&["value"], everything)).await), shown(&first));
         store_segment(&db, &random, rows(PROJECT, 400..500)).await;
-        assert_eq!(scanner.scan(&db, &ask(&["value"], everything)).await.unwrap().rows(), 500);
+        assert_eq!(scan(&scanner, &db, SHARD, &ask(&["value"], everything)).await.rows(), 500);
     }
 }

@@ -168,7 +168,7 @@ async fn read_chunk(
     project_id: ProjectId,
     moves: &[Move],
 ) -> Result<Chunk, SealError> {
-    let listing = Listing::read(db, &ScanRequest::everything(shard_no, project_id)).await.map_err(failed)?;
+    let listing = Listing::read(db, shard_no, &ScanRequest::everything(project_id)).await.map_err(failed)?;
     let after = moves.iter().map(|of| (of.person_no, of.after)).collect();
     let mut chunk = Chunk { limits, after, rows: Vec::new(), raw_bytes: 0, is_cut: false };
     for object in &listing.objects {

@@ -150,10 +150,10 @@ async fn list_objects(
         .collect();
     db.snapshot(move |tx| {
         Box::pin(async move {
-            let runs = objects::list_runs_in(tx, shard_no).await?;
+            let runs = objects::list_runs_in(tx, &[shard_no]).await?;
             let mut segments = BTreeMap::new();
             for (project_id, from, to) in ranges {
-                let listed = objects::list_segments_in(tx, shard_no, project_id, from, to).await?;
+                let listed = objects::list_segments_in(tx, &[shard_no], project_id, from, to).await?;
                 segments.insert(project_id, listed);
             }
             Ok(Listed { runs, segments })

@@ -48,7 +48,8 @@ fn tickets(state: &HttpState) -> Tickets {
     let scanner = Scanner::new(2, 1 << 20, &Metrics::default());
     let limits = QuestionLimits { persons_max: PERSONS_MAX as usize, ..QuestionLimits::default() };
     let split_after = Duration::from_secs(2);
-    let kind = QuestionKind::new(control.clone(), shards, scanner, state.clock.clone(), 2, split_after);
+    let clock = state.clock.clone();
+    let kind = QuestionKind::new(control.clone(), shards, scanner, clock, 2, split_after, Duration::ZERO);
     Tickets::new(TicketsParts {
         control,
         cache: Cache::off(),

@@ -82,19 +82,17 @@ fn read_days(typed: &str) -> Result<Option<u32>, String> {
     if typed.is_empty() {
         return Ok(None);
     }
+    let (least, most) = (RETENTION_DAYS.start(), format::thousands(*RETENTION_DAYS.end()));
     match typed.parse() {
         Ok(days) if RETENTION_DAYS.contains(&days) => Ok(Some(days)),
-        Ok(days) => Err(capitalised(&ProjectError::Retention { days }.to_string())),
+        Ok(days) => {
+            let days = format::thousands(days);
+            Err(format!("{days} days is outside {least} to {most}."))
+        }
         Err(_) => {
-            let (least, most) = (RETENTION_DAYS.start(), RETENTION_DAYS.end());
             Err(format!("Type a number of days from {least} to {most}, or nothing to keep events for ever."))
         }
     }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect()
 }
 
 async fn page(
@@ -159,7 +157,7 @@ mod tests {
         assert_eq!(read_days("36500"), Ok(Some(36_500)));
         for refused in ["0", "36501", "-1", "1.5", "ten", "99999999999"] {
             let error = read_days(refused).unwrap_err();
-            assert!(error.contains("36500") && error.ends_with('.'), "{refused}: {error}");
+            assert!(error.contains("36,500") && error.ends_with('.'), "{refused}: {error}");
         }
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::on_both;
 use crate::model::{ObjectId, ProjectId, ShardNo};
 use crate::storage::server::objects::{self, NewObject, ObjectKind};
-use crate::storage::server::{overview, persons};
+use crate::storage::server::persons;
 use crate::storage::{Db, StorageError};
 
 const SHARD: ShardNo = ShardNo(2);
@@ -69,26 +69,6 @@ on_both! {
         assert_eq!(objects::delete_retired(&db, SHARD, 5_001).await.unwrap(), 1);
         assert!(objects::find_parts(&db, ObjectId([1; 16]), &[0]).await.unwrap().is_none());
         assert_eq!(listed(&db, 0, 9_000).await, [2]);
-    }
-}
-
-on_both! {
-    async fn only_live_rows_of_the_project_in_these_shards_are_counted(db: Db) {
-        for (n, shard_no, project_id) in
-            [(1, SHARD, PROJECT), (2, SHARD, PROJECT), (3, ShardNo(3), PROJECT), (4, SHARD, ProjectId(8))]
-        {
-            let object =
-                NewObject { shard_no, project_id: Some(project_id), ..segment(n, vec![Bytes::from_static(b"x")]) };
-            objects::upload(&db, object, 100).await.unwrap();
-        }
-        let count = async |shards: &[ShardNo]| {
-            overview::count_rows_in_segments(&db, PROJECT, shards).await.unwrap()
-        };
-        assert_eq!(count(&[SHARD, ShardNo(3)]).await, 0, "building");
-        assert!(change(&db, 1, 0).await && change(&db, 4, 0).await);
-        assert_eq!(count(&[SHARD, ShardNo(3)]).await, 10);
-        assert!(change(&db, 2, 0).await);
-        assert_eq!((count(&[SHARD]).await, count(&[ShardNo(3)]).await), (20, 0));
     }
 }
 
@@ -189,10 +169,10 @@ on_both! {
         mask(4, PROJECT).await;
         mask(4, PROJECT).await;
         mask(5, ProjectId(8)).await;
-        let listed: Vec<u32> = db
-            .snapshot(|tx| Box::pin(async move { masks::list_in(tx, SHARD, PROJECT).await }))
+        let listed = db
+            .snapshot(|tx| Box::pin(async move { masks::list_in(tx, &[SHARD, ShardNo(99)], PROJECT).await }))
             .await
             .unwrap();
-        assert_eq!(listed, [4, 9]);
+        assert_eq!(listed, [(SHARD, 4), (SHARD, 9)]);
     }
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use connect::{Dsn, PoolOptions};
 pub use row::{Row, Value};
 pub(crate) use statement::statement;
-pub use statement::{Sql, Statement};
+pub use statement::{OfShards, SHARDS_PER_STATEMENT, Sql, Statement};
 pub use transaction::Tx;
 
 use futures_util::future::BoxFuture;
@@ -117,7 +117,7 @@ impl Db {
                 Pools::MySql { pool, statement_max } => {
                     let mut connection =
                         pool.acquire().await.map_err(|error| StorageError::from_sqlx(name, error))?;
-                    let query = row::mysql_query(&sql, values).execute(&mut *connection);
+                    let query = row::mysql_statement(&sql, values).execute(&mut connection);
                     let ended = tokio::time::timeout(*statement_max, query).await;
                     deadline::keep_or_close(connection, ended).map(Done::from)
                 }
@@ -139,7 +139,7 @@ impl Db {
                 Pools::MySql { pool, statement_max } => {
                     let mut connection =
                         pool.acquire().await.map_err(|error| StorageError::from_sqlx(name, error))?;
-                    let query = row::mysql_query(&sql, values).fetch_all(&mut *connection);
+                    let query = row::mysql_statement(&sql, values).fetch_all(&mut connection);
                     let ended = tokio::time::timeout(*statement_max, query).await;
                     deadline::keep_or_close(connection, ended)
                         .map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())

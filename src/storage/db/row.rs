@@ -16,6 +16,16 @@ pub enum Value {
     Bytes(bytes::Bytes),
 }
 
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Self::Null | Self::Integer(_) => size_of::<i64>(),
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
 macro_rules! integer_values {
     ($($type:ty),*) => {$(
         impl From<$type> for Value {
@@ -203,11 +213,28 @@ where
     row.try_get_unchecked(index)
 }
 
-pub(super) type MySqlQuery = sqlx::query::Query<'static, MySql, sqlx::mysql::MySqlArguments>;
+type MySqlQuery = sqlx::query::Query<'static, MySql, sqlx::mysql::MySqlArguments>;
 pub(super) type SqliteQuery = sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments>;
 
-pub(super) fn mysql_query(sql: &Sql, values: Vec<Value>) -> MySqlQuery {
+/// A statement on its way to MySQL.
+pub(super) enum MySqlStatement {
+    Prepared(MySqlQuery),
+    /// With its values written into it.
+    Text(sqlx::SqlStr),
+}
+
+/// Values up to this size together are written into a statement that is not kept prepared.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+
+pub(super) fn mysql_statement(sql: &Sql, values: Vec<Value>) -> MySqlStatement {
     let (text, keep) = sql.text(Dialect::MySql);
+    // To prepare a statement for one use is a second round trip. And it ends with a message that the
+    // server does not answer: without TCP_NODELAY, which sqlx 0.9.0 does not set, the connection's next
+    // statement then waits 40 ms for that one's acknowledgement.
+    if !keep && values.iter().map(Value::size).sum::<usize>() <= TEXT_BYTES_MAX {
+        let text = write_into(text.as_str(), &values);
+        return MySqlStatement::Text(sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text)));
+    }
     let mut query = sqlx::query(text).persistent(keep);
     for value in values {
         query = match value {
@@ -217,7 +244,52 @@ pub(super) fn mysql_query(sql: &Sql, values: Vec<Value>) -> MySqlQuery {
             Value::Bytes(bytes) => query.bind(Vec::from(bytes)),
         };
     }
-    query
+    MySqlStatement::Prepared(query)
+}
+
+impl MySqlStatement {
+    pub(super) async fn execute(
+        self,
+        connection: &mut sqlx::MySqlConnection,
+    ) -> Result<sqlx::mysql::MySqlQueryResult, sqlx::Error> {
+        match self {
+            Self::Prepared(query) => query.execute(connection).await,
+            Self::Text(text) => sqlx::raw_sql(text).execute(connection).await,
+        }
+    }
+
+    pub(super) async fn fetch_all(
+        self,
+        connection: &mut sqlx::MySqlConnection,
+    ) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        match self {
+            Self::Prepared(query) => query.fetch_all(connection).await,
+            Self::Text(text) => sqlx::raw_sql(text).fetch_all(connection).await,
+        }
+    }
+}
+
+/// The statement with each `?` replaced by its value: numbers as they are, all else in hexadecimal, so that
+/// nothing in a value can end it.
+fn write_into(sql: &str, values: &[Value]) -> String {
+    use std::fmt::Write;
+    let size = values.iter().map(|value| 2 * value.size() + 16).sum::<usize>();
+    let mut text = String::with_capacity(sql.len() + size);
+    let mut pieces = sql.split('?');
+    text.push_str(pieces.next().unwrap_or_default());
+    let mut values = values.iter();
+    for piece in pieces {
+        // A String takes everything.
+        let _ = match values.next() {
+            None | Some(Value::Null) => write!(text, "NULL"),
+            Some(Value::Integer(number)) => write!(text, "{number}"),
+            Some(Value::Text(value)) => write!(text, "_utf8mb4 x'{}'", hex::encode(value)),
+            Some(Value::Bytes(bytes)) => write!(text, "x'{}'", hex::encode(bytes)),
+        };
+        text.push_str(piece);
+    }
+    debug_assert!(values.next().is_none(), "more values than places: {sql}");
+    text
 }
 
 pub(super) fn sqlite_query(sql: &Sql, values: Vec<Value>) -> SqliteQuery {
@@ -232,4 +304,18 @@ pub(super) fn sqlite_query(sql: &Sql, values: Vec<Value>) -> SqliteQuery {
         };
     }
     query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_value_can_end_it() {
+        let values = values![7_i64, "a'?\u{e9}", -1_i64, &b"\0'\\"[..], None::<i64>, ""];
+        assert_eq!(
+            write_into("SELECT ? WHERE a IN (?,?) AND b = ? AND c <=> ? AND d = ?", &values),
+            "SELECT 7 WHERE a IN (_utf8mb4 x'61273fc3a9',-1) AND b = x'00275c' AND c <=> NULL AND d = _utf8mb4 x''"
+        );
+    }
 }

@@ -1,6 +1,10 @@
 //! Statements with names, in one or two dialects.
 
-use super::Dialect;
+use super::{Dialect, Value};
+use crate::model::ShardNo;
+
+/// Shards of one [`OfShards`] statement.
+pub const SHARDS_PER_STATEMENT: usize = 64;
 
 /// A fixed statement. Its text opens with its name as a comment, so that the server's own logs and
 /// process list name it too.
@@ -60,6 +64,33 @@ impl Statement {
     }
 }
 
+/// A statement about some shards, `{shards}` in its text: a text for each power of two of them, so that
+/// each is worth keeping prepared.
+pub struct OfShards {
+    of_powers: Vec<Statement>,
+}
+
+impl OfShards {
+    pub fn new(name: &'static str, text: &str) -> Self {
+        let of_count = |count: usize| {
+            let text = text.replace("{shards}", &vec!["?"; count].join(","));
+            let text: &'static str = format!("/* {name} */ {text}").leak();
+            Statement { name, mysql: text, sqlite: text }
+        };
+        let counts = (0..).map(|power| 1 << power).take_while(|count| *count <= SHARDS_PER_STATEMENT);
+        Self { of_powers: counts.map(of_count).collect() }
+    }
+
+    /// The statement, and its shards as it takes them: the last one several times.
+    ///
+    /// Precondition: 1 to [`SHARDS_PER_STATEMENT`] shards.
+    pub fn with(&'static self, shards: &[ShardNo]) -> (&'static Statement, Vec<Value>) {
+        let count = shards.len().next_power_of_two();
+        let filled = (0..count).map(|n| shards[n.min(shards.len() - 1)].into());
+        (&self.of_powers[count.ilog2() as usize], filled.collect())
+    }
+}
+
 impl Sql {
     /// The text for a dialect, and whether it is worth keeping prepared.
     pub(super) fn text(&self, dialect: Dialect) -> (sqlx::SqlStr, bool) {
@@ -93,3 +124,20 @@ macro_rules! statement {
     };
 }
 pub(crate) use statement;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_shards_take_the_next_larger_statement() {
+        let statement: &'static OfShards =
+            Box::leak(Box::new(OfShards::new("a.b", "SELECT 1 FROM a WHERE shard_no IN ({shards})")));
+        for (count, takes) in [(1, 1), (2, 2), (3, 4), (5, 8), (16, 16), (63, 64), (SHARDS_PER_STATEMENT, 64)]
+        {
+            let shards: Vec<ShardNo> = (0..count as u16).map(ShardNo).collect();
+            let (statement, binds) = statement.with(&shards);
+            assert_eq!((statement.mysql.matches('?').count(), binds.len()), (takes, takes), "{count}");
+        }
+    }
+}

@@ -87,7 +87,7 @@ impl Tx {
         match &mut self.inner {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
-                let query = row::mysql_query(&sql, values).execute(&mut *tx.connection);
+                let query = row::mysql_statement(&sql, values).execute(&mut tx.connection);
                 let ended = timed(tokio::time::timeout(tx.statement_max, query)).await;
                 tx.note(ended).map(Done::from)
             }
@@ -108,7 +108,7 @@ impl Tx {
         match &mut self.inner {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
-                let query = row::mysql_query(&sql, values).fetch_all(&mut *tx.connection);
+                let query = row::mysql_statement(&sql, values).fetch_all(&mut tx.connection);
                 let ended = timed(tokio::time::timeout(tx.statement_max, query)).await;
                 tx.note(ended).map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())
             }
@@ -135,8 +135,8 @@ impl Tx {
                 let mut tx = MySqlTx::begin(pool, *statement_max, &[]).await.map_err(failed)?;
                 let begun = match first {
                     Some((statement, values)) => {
-                        let query = row::mysql_query(&Sql::from(*statement), values.clone());
-                        let ended = query.execute(&mut *tx.connection);
+                        let query = row::mysql_statement(&Sql::from(*statement), values.clone());
+                        let ended = query.execute(&mut tx.connection);
                         let ended = tokio::time::timeout(tx.statement_max, ended).await;
                         tx.note(ended).map(drop)
                     }

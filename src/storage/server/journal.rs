@@ -265,7 +265,15 @@ static LIST_WAITING: Statement = statement!(
 /// The shards that have batches here, wherever they live, each with the time of its oldest insert. On
 /// MySQL it costs the same however much waits; no body is read on either.
 pub async fn list_waiting(db: &Db) -> Result<Vec<(ShardNo, Millis)>, StorageError> {
-    let rows = db.fetch_all(&LIST_WAITING, vec![]).await?;
+    waiting(&db.fetch_all(&LIST_WAITING, vec![]).await?)
+}
+
+/// The same within a snapshot.
+pub async fn list_waiting_in(tx: &mut Tx) -> Result<Vec<(ShardNo, Millis)>, StorageError> {
+    waiting(&tx.fetch_all(&LIST_WAITING, vec![]).await?)
+}
+
+fn waiting(rows: &[Row]) -> Result<Vec<(ShardNo, Millis)>, StorageError> {
     rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.i64(1)?))).collect()
 }
 
@@ -289,23 +297,6 @@ pub async fn backlog(db: &Db) -> Result<Vec<JournalBacklog>, StorageError> {
             })
         })
         .collect()
-}
-
-static AS_OF: Statement = statement!(
-    "journal.as_of",
-    mysql: "SELECT COALESCE((SELECT MIN(inserted_at) FROM journal WHERE shard_no = ?), \
-            CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED))",
-    sqlite: "SELECT COALESCE((SELECT MIN(inserted_at) FROM journal WHERE shard_no = ?), \
-             CAST(unixepoch('subsec') * 1000 AS INTEGER))",
-);
-
-/// Up to when everything that was answered has been sealed: the oldest insert that still waits, or
-/// now. In the snapshot that also lists runs and segments, so that the two belong together.
-pub async fn as_of_in(tx: &mut Tx, shard_no: ShardNo) -> Result<Millis, StorageError> {
-    match tx.fetch_optional(&AS_OF, values![shard_no]).await? {
-        Some(row) => row.i64(0),
-        None => Err(StorageError::corrupt("journal", "inserted_at", "the server does not tell its time")),
-    }
 }
 
 fn entry(row: &Row) -> Result<JournalEntry, StorageError> {

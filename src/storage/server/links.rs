@@ -1,8 +1,10 @@
 //! Links: which distinct ids belong to another one (`links`), and what of that is not done yet
 //! (`moves`). Both rows live in the home shard of the linked id.
 
+use std::sync::LazyLock;
+
 use crate::model::{EventId, Millis, PersonNo, ProjectId, ShardNo};
-use crate::storage::db::statement;
+use crate::storage::db::{OfShards, statement};
 use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
@@ -287,21 +289,27 @@ pub async fn end(
     Ok(())
 }
 
-static COUNT_MOVING: Statement = statement!(
-    "moves.count_moving",
-    "SELECT COUNT(*) FROM moves WHERE shard_no = ? AND project_id = ? AND state = 'moving'"
-);
+static COUNT_MOVING: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "moves.count_moving",
+        "SELECT shard_no, COUNT(*) FROM moves WHERE shard_no IN ({shards}) AND project_id = ? \
+         AND state = 'moving' GROUP BY shard_no",
+    )
+});
 
-/// How many persons of a project are neither here nor there; in the snapshot that lists its objects.
+/// How many persons of a project are neither here nor there, in the shards that have such; in the
+/// snapshot that lists their objects.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
 pub async fn count_moving_in(
     tx: &mut Tx,
-    shard_no: ShardNo,
+    shards: &[ShardNo],
     project_id: ProjectId,
-) -> Result<u64, StorageError> {
-    match tx.fetch_optional(&COUNT_MOVING, values![shard_no, project_id]).await? {
-        Some(row) => row.u64(0),
-        None => Ok(0),
-    }
+) -> Result<Vec<(ShardNo, u64)>, StorageError> {
+    let (statement, mut binds) = COUNT_MOVING.with(shards);
+    binds.push(project_id.into());
+    let rows = tx.fetch_all(statement, binds).await?;
+    rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u64(1)?))).collect()
 }
 
 static LIST_SHARDS: Statement =

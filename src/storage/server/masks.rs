@@ -6,8 +6,10 @@
 //! Every run and segment records a version: its rows obey all masks up to it. A mask goes when all of
 //! the shard's objects are at its version or above it.
 
+use std::sync::LazyLock;
+
 use crate::model::{FastSet, Millis, PersonNo, ProjectId, ShardNo};
-use crate::storage::db::statement;
+use crate::storage::db::{OfShards, statement};
 use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
@@ -20,22 +22,29 @@ const PERSONS_PER_STATEMENT: usize = 200;
 /// Masks go when compaction has rewritten what they hide; this many at once would be a fault.
 const MASKS_MAX: usize = 1_000_000;
 
-static LIST: Statement = statement!(
-    "masks.list",
-    "SELECT person_no FROM masks WHERE shard_no = ? AND project_id = ? ORDER BY person_no LIMIT ?"
-);
+static LIST: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "masks.list",
+        "SELECT shard_no, person_no FROM masks WHERE shard_no IN ({shards}) AND project_id = ? \
+         ORDER BY shard_no, person_no LIMIT ?",
+    )
+});
 
-/// The masked persons of a project in a shard, ascending.
+/// The masked persons of a project in several shards, by shard and number.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
 pub async fn list_in(
     tx: &mut Tx,
-    shard_no: ShardNo,
+    shards: &[ShardNo],
     project_id: ProjectId,
-) -> Result<Vec<PersonNo>, StorageError> {
-    let rows = tx.fetch_all(&LIST, values![shard_no, project_id, MASKS_MAX]).await?;
+) -> Result<Vec<(ShardNo, PersonNo)>, StorageError> {
+    let (statement, mut binds) = LIST.with(shards);
+    binds.extend(values![project_id, MASKS_MAX]);
+    let rows = tx.fetch_all(statement, binds).await?;
     if rows.len() == MASKS_MAX {
         return Err(StorageError::corrupt("masks", "person_no", "more masks than compaction ever leaves"));
     }
-    rows.iter().map(|row| row.u32(0)).collect()
+    rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u32(1)?))).collect()
 }
 
 // Versions are the shard's, so that they say of a run, which has rows of many projects, whether it

@@ -1,13 +1,9 @@
 //! What a server holds, shard by shard, for operators and estimates. Counts come from the catalogue
 //! alone.
 
-use crate::model::{Millis, ProjectId, ReplicaId, ShardNo};
+use crate::model::{Millis, ReplicaId, ShardNo};
 use crate::storage::db::statement;
-use crate::storage::{Db, Statement, StorageError, Value};
-use crate::values;
-
-/// Shards named in one statement.
-const SHARDS_PER_STATEMENT: usize = 500;
+use crate::storage::{Db, Statement, StorageError};
 
 /// A lease that somebody holds now.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,26 +148,4 @@ pub async fn find_history_length(db: &Db) -> Result<Option<u64>, StorageError> {
         Err(StorageError::Query { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-static ROWS_IN_SEGMENTS: Statement = statement!(
-    "overview.rows_in_segments",
-    "SELECT CAST(COALESCE(SUM(events), 0) AS SIGNED) FROM segments \
-     WHERE project_id = ? AND state = 'live' AND shard_no IN ({rows})"
-);
-
-/// Rows of one project in the segments of these shards.
-pub async fn count_rows_in_segments(
-    db: &Db,
-    project_id: ProjectId,
-    shards: &[ShardNo],
-) -> Result<u64, StorageError> {
-    let mut rows = 0;
-    for shards in shards.chunks(SHARDS_PER_STATEMENT) {
-        let mut binds = values![project_id];
-        binds.extend(shards.iter().map(|&shard_no| Value::from(shard_no)));
-        let row = db.fetch_optional(ROWS_IN_SEGMENTS.with_rows("?", shards.len()), binds).await?;
-        rows += row.map_or(Ok(0), |row| row.u64(0))?;
-    }
-    Ok(rows)
 }

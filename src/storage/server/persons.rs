@@ -1,7 +1,10 @@
 //! Numbers of persons and distinct ids within a shard and project, and their counters.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use crate::model::{IdNo, Millis, PersonNo, ProjectId, ShardNo};
-use crate::storage::db::statement;
+use crate::storage::db::{OfShards, statement};
 use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
@@ -39,28 +42,39 @@ pub async fn get_counters(
     shard_no: ShardNo,
     project_id: ProjectId,
 ) -> Result<ProjectCounters, StorageError> {
-    counters(db.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await?)
+    let row = db.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await?;
+    row.as_ref().map_or(Ok(ProjectCounters::default()), counters)
 }
 
-/// The same within a snapshot or a transaction.
-pub async fn get_counters_in(
+static LIST_COUNTERS: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "project_shards.list",
+        "SELECT next_person_no, next_id_no, data_version, mask_version, shard_no FROM project_shards \
+         WHERE shard_no IN ({shards}) AND project_id = ?",
+    )
+});
+
+/// Those of several shards, within a snapshot; a shard that has nothing of the project is not there.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
+pub async fn list_counters_in(
     tx: &mut Tx,
-    shard_no: ShardNo,
+    shards: &[ShardNo],
     project_id: ProjectId,
-) -> Result<ProjectCounters, StorageError> {
-    counters(tx.fetch_optional(&READ_COUNTERS, values![shard_no, project_id]).await?)
+) -> Result<BTreeMap<ShardNo, ProjectCounters>, StorageError> {
+    let (statement, mut binds) = LIST_COUNTERS.with(shards);
+    binds.push(project_id.into());
+    let rows = tx.fetch_all(statement, binds).await?;
+    rows.iter().map(|row| Ok((ShardNo(row.u16(4)?), counters(row)?))).collect()
 }
 
-fn counters(row: Option<Row>) -> Result<ProjectCounters, StorageError> {
-    match row {
-        None => Ok(ProjectCounters::default()),
-        Some(row) => Ok(ProjectCounters {
-            next_person_no: row.u32(0)?,
-            next_id_no: row.u32(1)?,
-            data_version: row.i64(2)?,
-            mask_version: row.i64(3)?,
-        }),
-    }
+fn counters(row: &Row) -> Result<ProjectCounters, StorageError> {
+    Ok(ProjectCounters {
+        next_person_no: row.u32(0)?,
+        next_id_no: row.u32(1)?,
+        data_version: row.i64(2)?,
+        mask_version: row.i64(3)?,
+    })
 }
 
 static LIST_DATA_VERSIONS: Statement = statement!(

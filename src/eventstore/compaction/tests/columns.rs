@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::super::masks::LeftOut;
 use super::*;
-use crate::eventstore::ValueRef;
 use crate::eventstore::format::{
     Columns, ObjectBytes, PartSet, RowRanges, StoredRow, Want, join_segments, write_segment,
 };
+use crate::eventstore::{RowColumns, ValueRef};
 use crate::model::{PropertyRef, PropertyValue};
 
 /// Rows of one project, each with some of 12 properties; the higher the number, the rarer.
@@ -65,7 +65,7 @@ proptest! {
         prop_assert_eq!(format!("{read:?}"), format!("{all:?}"));
         for p in 0..13 {
             let name = format!("p{p:02}");
-            let want = Want { columns: Columns::Block { properties: vec![name.clone()] }, rows: RowRanges::All };
+            let want = Want { columns: Columns::Block { with: RowColumns::ALL, properties: vec![name.clone()] }, rows: RowRanges::All };
             let block = merged.reader.read_block(&want, &merged.parts).unwrap();
             for (n, row) in all.iter().enumerate() {
                 let stored = row.properties.get(&name).map(|value| match value {
@@ -131,7 +131,7 @@ proptest! {
 fn with_columns(input: &Input, names: &[&str]) -> Vec<String> {
     let shared = input.facts.parts - 1;
     let has_column = |name: &&&str| {
-        let columns = Columns::Block { properties: vec![(**name).to_owned()] };
+        let columns = Columns::Block { with: RowColumns::ALL, properties: vec![(**name).to_owned()] };
         !input.reader.parts_for(&Want { columns, rows: RowRanges::All }).unwrap().contains(&shared)
     };
     names.iter().filter(has_column).map(|name| (*name).to_owned()).collect()

@@ -37,7 +37,7 @@ fn few_columns() -> WriteOptions {
 }
 
 fn parts_of(reader: &ObjectReader, name: &str) -> Vec<u32> {
-    let columns = Columns::Block { properties: vec![name.to_owned()] };
+    let columns = Columns::Block { with: RowColumns::ALL, properties: vec![name.to_owned()] };
     reader.parts_for(&Want { columns, rows: RowRanges::All }).unwrap()
 }
 

@@ -14,8 +14,10 @@ use crate::storage::db::{Statement, statement};
 use crate::storage::{Row, StorageError};
 use crate::values;
 
-/// What a step may leave behind: one row within a statement of 4 MiB.
+/// What a step may be given or leave behind: one row within a statement of 4 MiB.
 pub const STEP_BYTES_MAX: usize = 3 << 20;
+/// Of the rows of one INSERT.
+const INSERT_BYTES_MAX: usize = 4 << 20;
 /// Of a step's fence those that count its leases; above them stands the fence of the run that made it.
 const FENCE_BITS: u32 = 24;
 /// Rows of one INSERT.
@@ -103,6 +105,10 @@ static OUTCOME: Statement = statement!(
     "steps.outcome",
     "SELECT state, outcome FROM ticket_steps WHERE ticket_id = ? AND round_no = ? AND shard_no = ?"
 );
+static FIND_WORK: Statement = statement!(
+    "steps.find_work",
+    "SELECT work FROM ticket_steps WHERE ticket_id = ? AND round_no = ? ORDER BY shard_no LIMIT 1"
+);
 static DELETE: Statement = statement!("steps.delete", "DELETE FROM ticket_steps WHERE ticket_id = ?");
 
 /// A step leased to us.
@@ -132,6 +138,8 @@ impl TicketStore {
     /// Hands out one step a shard. Those of an earlier run with the same work stay as they are, except
     /// that failed and incomplete ones are queued again. New ones begin with a fence that no step of an
     /// earlier run has had: who still works on one that was deleted settles nothing.
+    ///
+    /// Precondition: the work has at most [`STEP_BYTES_MAX`] bytes.
     pub async fn insert_steps(
         &self,
         (ticket, ticket_fence): (TicketId, u64),
@@ -142,7 +150,8 @@ impl TicketStore {
     ) -> Result<(), StorageError> {
         self.db.execute(&DELETE_OTHERS, values![ticket, round_no, work.clone()]).await?;
         self.db.execute(&AGAIN, values![ticket, round_no]).await?;
-        for shards in shards.chunks(STEPS_PER_INSERT) {
+        let per_insert = (INSERT_BYTES_MAX / work.len().max(1)).clamp(1, STEPS_PER_INSERT);
+        for shards in shards.chunks(per_insert) {
             let mut binds = Vec::with_capacity(shards.len() * 6);
             for &shard_no in shards {
                 let fence = ticket_fence << FENCE_BITS;
@@ -152,6 +161,12 @@ impl TicketStore {
             self.db.execute(INSERT.with_rows(row, shards.len()), binds).await?;
         }
         Ok(())
+    }
+
+    /// What was handed out for a round, if anything was.
+    pub async fn find_work(&self, ticket: TicketId, round_no: u32) -> Result<Option<Bytes>, StorageError> {
+        let row = self.db.fetch_optional(&FIND_WORK, values![ticket, round_no]).await?;
+        row.map(|row| row.bytes(0).map(Bytes::from)).transpose()
     }
 
     /// Leases a step of any ticket, the oldest ticket's first.

@@ -2,9 +2,11 @@
 //!
 //! All lists have the same columns in the same order; a run has no project and no tier.
 
+use std::sync::LazyLock;
+
 use super::{ObjectKind, ObjectRow, Pair};
 use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
-use crate::storage::db::statement;
+use crate::storage::db::{OfShards, statement};
 use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
@@ -12,31 +14,52 @@ use crate::values;
 /// answers and duplicates are found by fail there: one that is cut would silently lose rows.
 const OBJECTS_MAX: usize = 100_000;
 
-static LIST_RUNS: Statement = statement!(
-    "runs.list_live",
-    "SELECT run_id, 0, events, bytes, parts, min_at, max_at, 0, mask_version, created_at, directory \
-     FROM runs WHERE shard_no = ? AND state = 'live' ORDER BY run_id LIMIT ?"
-);
+static LIST_RUNS: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "runs.list_live",
+        "SELECT run_id, 0, events, bytes, parts, min_at, max_at, 0, mask_version, created_at, directory, \
+         shard_no FROM runs WHERE shard_no IN ({shards}) AND state = 'live' ORDER BY shard_no, run_id LIMIT ?",
+    )
+});
+
+fn runs_of(shards: &[ShardNo]) -> (&'static Statement, Vec<Value>) {
+    let (statement, mut binds) = LIST_RUNS.with(shards);
+    binds.push((OBJECTS_MAX * shards.len()).into());
+    (statement, binds)
+}
 
 /// The live runs of a shard, of all projects.
 pub async fn list_runs(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
-    all_objects(ObjectKind::Run, shard_no, &db.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
+    let (statement, binds) = runs_of(&[shard_no]);
+    all_objects(ObjectKind::Run, &[shard_no], &db.fetch_all(statement, binds).await?)
 }
 
-/// The same within a snapshot.
-pub async fn list_runs_in(tx: &mut Tx, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
-    all_objects(ObjectKind::Run, shard_no, &tx.fetch_all(&LIST_RUNS, values![shard_no, OBJECTS_MAX]).await?)
+/// The same of several shards, within a snapshot; in the order of their numbers.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
+pub async fn list_runs_in(tx: &mut Tx, shards: &[ShardNo]) -> Result<Vec<ObjectRow>, StorageError> {
+    let (statement, binds) = runs_of(shards);
+    all_objects(ObjectKind::Run, shards, &tx.fetch_all(statement, binds).await?)
 }
 
-static LIST_SEGMENTS: Statement = statement!(
-    "segments.list_live",
-    "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, created_at, \
-     facts FROM segments WHERE shard_no = ? AND project_id = ? AND state = 'live' \
-     AND max_at >= ? AND min_at < ? ORDER BY segment_id LIMIT ?"
-);
+static LIST_SEGMENTS: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "segments.list_live",
+        "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, \
+         created_at, facts, shard_no FROM segments WHERE shard_no IN ({shards}) AND project_id = ? \
+         AND state = 'live' AND max_at >= ? AND min_at < ? ORDER BY shard_no, segment_id LIMIT ?",
+    )
+});
 
-fn segment_binds(shard_no: ShardNo, project_id: ProjectId, from: Millis, to: Millis) -> Vec<Value> {
-    values![shard_no, project_id, from, to, OBJECTS_MAX]
+fn segments_of(
+    shards: &[ShardNo],
+    project_id: ProjectId,
+    from: Millis,
+    to: Millis,
+) -> (&'static Statement, Vec<Value>) {
+    let (statement, mut binds) = LIST_SEGMENTS.with(shards);
+    binds.extend(values![project_id, from, to, OBJECTS_MAX * shards.len()]);
+    (statement, binds)
 }
 
 /// The live segments of a project with rows in `[from, to)`.
@@ -47,20 +70,22 @@ pub async fn list_segments(
     from: Millis,
     to: Millis,
 ) -> Result<Vec<ObjectRow>, StorageError> {
-    let rows = db.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?;
-    all_objects(ObjectKind::Segment, shard_no, &rows)
+    let (statement, binds) = segments_of(&[shard_no], project_id, from, to);
+    all_objects(ObjectKind::Segment, &[shard_no], &db.fetch_all(statement, binds).await?)
 }
 
-/// The same within a snapshot.
+/// The same of several shards, within a snapshot; in the order of their numbers.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
 pub async fn list_segments_in(
     tx: &mut Tx,
-    shard_no: ShardNo,
+    shards: &[ShardNo],
     project_id: ProjectId,
     from: Millis,
     to: Millis,
 ) -> Result<Vec<ObjectRow>, StorageError> {
-    let rows = tx.fetch_all(&LIST_SEGMENTS, segment_binds(shard_no, project_id, from, to)).await?;
-    all_objects(ObjectKind::Segment, shard_no, &rows)
+    let (statement, binds) = segments_of(shards, project_id, from, to);
+    all_objects(ObjectKind::Segment, shards, &tx.fetch_all(statement, binds).await?)
 }
 
 static LIST_BARE: Pair = Pair {
@@ -149,40 +174,42 @@ pub async fn find_facts(
     row.map(|row| row.bytes(0)).transpose()
 }
 
-fn all_objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
-    if rows.len() == OBJECTS_MAX {
+/// Of lists with facts and the number of the shard behind them.
+fn all_objects(kind: ObjectKind, shards: &[ShardNo], rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
+    if rows.len() >= OBJECTS_MAX * shards.len() {
         let (table, column) = match kind {
             ObjectKind::Run => ("runs", "run_id"),
             ObjectKind::Segment => ("segments", "segment_id"),
         };
-        let detail = format!("shard {shard_no} has {OBJECTS_MAX} or more: compaction is not keeping up");
+        let detail =
+            format!("the shards {shards:?} have {} or more: compaction is not keeping up", rows.len());
         return Err(StorageError::corrupt(table, column, detail));
     }
-    objects(kind, shard_no, rows)
+    rows.iter().map(|row| object(kind, ShardNo(row.u16(11)?), row)).collect()
 }
 
 fn objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
-    rows.iter()
-        .map(|row| {
-            let project_id = match kind {
-                ObjectKind::Run => None,
-                ObjectKind::Segment => Some(ProjectId(row.u32(1)?)),
-            };
-            Ok(ObjectRow {
-                object_id: ObjectId(row.array(0)?),
-                kind,
-                shard_no,
-                project_id,
-                events: row.u64(2)?,
-                bytes: row.u64(3)?,
-                parts: row.u32(4)?,
-                min_at: row.i64(5)?,
-                max_at: row.i64(6)?,
-                tier: row.u32(7)?,
-                mask_version: row.i64(8)?,
-                created_at: row.i64(9)?,
-                facts: if row.columns() > 10 { row.bytes(10)? } else { Vec::new() },
-            })
-        })
-        .collect()
+    rows.iter().map(|row| object(kind, shard_no, row)).collect()
+}
+
+fn object(kind: ObjectKind, shard_no: ShardNo, row: &Row) -> Result<ObjectRow, StorageError> {
+    let project_id = match kind {
+        ObjectKind::Run => None,
+        ObjectKind::Segment => Some(ProjectId(row.u32(1)?)),
+    };
+    Ok(ObjectRow {
+        object_id: ObjectId(row.array(0)?),
+        kind,
+        shard_no,
+        project_id,
+        events: row.u64(2)?,
+        bytes: row.u64(3)?,
+        parts: row.u32(4)?,
+        min_at: row.i64(5)?,
+        max_at: row.i64(6)?,
+        tier: row.u32(7)?,
+        mask_version: row.i64(8)?,
+        created_at: row.i64(9)?,
+        facts: if row.columns() > 10 { row.bytes(10)? } else { Vec::new() },
+    })
 }
