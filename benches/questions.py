@@ -1,4 +1,5 @@
-"""Ten questions over generated events, asked of weir and of ClickHouse on the same machine.
+"""Ten questions over generated events, asked of weir and of ClickHouse on the same machine; then persons by
+their ids, of weir alone.
 
 `scripts/bench questions` starts MariaDB, installs chdb (ClickHouse embedded) and calls this. The events
 are made by ClickHouse, kept there in two sort orders, and exported once for `weir import`, so both have
@@ -10,14 +11,19 @@ warm: the median of further runs of the same question in the same process. weir 
 cache is off unless asked for. For each question the better of ClickHouse's two sort orders counts.
 """
 
+import json
 import os
+import time
 
 from clickhouse import ClickHouse
-from figures import figure, geometric_mean, publish
+from figures import figure, geometric_mean, latencies, publish
 from ten_questions import QUESTIONS, same
 from weir import Failed, MariaDb, Weir, arguments
 
 COLD_GOAL, WARM_GOAL = 0.5, 0.15
+PERSON_P99_GOAL_MS = 20
+# As many events as the page of a person shows, and as there are in one answer at most.
+PERSON_EVENTS = 500
 SHARDS = 4
 
 
@@ -26,6 +32,7 @@ def read_arguments():
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--persons", type=int, default=300_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--lookups", type=int, default=2_000, help="persons that are asked for by their ids")
     return parser.parse_args()
 
 
@@ -41,6 +48,7 @@ def main():
         weir.stop()
         rows = [stored(weir, clickhouse, given.events)]
         rows += ask_questions(weir, clickhouse, given.runs)
+        rows += look_up_persons(weir, clickhouse, given.lookups)
     finally:
         weir.stop()
     publish(rows, given.json)
@@ -75,6 +83,33 @@ def ask_questions(weir, clickhouse, runs):
         ratio = geometric_mean([row["ratio"] for row in rows if row["name"].endswith(f", {which}")])
         rows.append(figure(f"geometric mean, {which}", ratio, "of ClickHouse", ratio=ratio, goal=goal))
         print(f"geometric mean, {which}: {ratio:.2f} of ClickHouse's time, goal {goal}")
+    return rows
+
+
+def look_up_persons(weir, clickhouse, lookups):
+    """Random ones by distinct id, one after the other over one connection, all of them twice: the first
+    time they are compared, the second time measured."""
+    counts = clickhouse.rows(
+        f"SELECT user_no, count() FROM by_user GROUP BY user_no ORDER BY cityHash64(user_no, 99) LIMIT {lookups}"
+    )
+    person, events = "/api/v1/persons/user-{}", f"/events?limit={PERSON_EVENTS}"
+    rows = []
+    weir.start()
+    for what, path, shown in [
+        ("profile", person, lambda answer: answer["events"]),
+        ("latest events", person + events, lambda answer: len(answer["events"])),
+    ]:
+        for user_no, count in counts:
+            answer = json.loads(weir.client.get(path.format(user_no)))
+            if shown(answer) != min(count, PERSON_EVENTS):
+                raise Failed(f"{what} of user-{user_no}: {shown(answer)} events, and there are {count}")
+        times = []
+        for user_no, _ in counts:
+            began = time.perf_counter()
+            weir.client.get(path.format(user_no))
+            times.append(time.perf_counter() - began)
+        rows += latencies(f"person by id, {what}", times, p99=PERSON_P99_GOAL_MS)
+    weir.stop()
     return rows
 
 
