@@ -1,24 +1,30 @@
 //! Durable collection, measured by `scripts/bench collect`: events a second over HTTP into MariaDB, with
 //! sealing and compaction on, against plain multi-row INSERTs of the same events into the same server in
 //! the same run; requests of one event a second and how long they take; how old the journal becomes
-//! meanwhile, and how much memory weir needs.
+//! meanwhile, and how much memory weir needs. At last Segment's batches against native ones.
 //!
 //! The client speaks HTTP by hand over plain sockets: it shares two cores with everything it measures.
 
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
-use std::fmt::Write as _;
+mod events;
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use events::{EVENTS, id, native_body, properties, segment_body};
 
 const BATCH: u64 = 100;
 const CONNECTIONS: usize = 32;
@@ -28,6 +34,8 @@ const RATIO_GOAL: f64 = 2.0;
 const SINGLE_GOAL: f64 = 10_000.0;
 const SINGLE_P99_GOAL: f64 = 50.0;
 const JOURNAL_AGE_GOAL: f64 = 5.0;
+/// Times native batches.
+const SEGMENT_GOAL: f64 = 0.8;
 /// Between two looks at the age of the journal.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -47,7 +55,8 @@ struct Arguments {
     /// The process id of weir, whose memory is looked at.
     #[arg(long)]
     pid: u32,
-    /// How long batches are sent in each run; the other two take a fifth of it.
+    /// How long batches are sent in each run; plain INSERTs and single events take a fifth of it, Segment's
+    /// batches and native ones beside them a tenth each.
     #[arg(long, default_value_t = 300)]
     secs: u64,
     /// What earlier runs found; this one's is added.
@@ -69,6 +78,9 @@ struct Figures {
     /// The oldest that the journal became while batches were sent.
     journal_age: f64,
     memory: f64,
+    /// Both one right after the other, once the rest is done.
+    native: f64,
+    segment: f64,
 }
 
 #[tokio::main]
@@ -82,7 +94,8 @@ async fn main() -> anyhow::Result<()> {
     let found = measure(&arguments, &Arc::default()).await?;
     println!(
         "plain INSERT {:.0} events/s, collected {:.0}, sealed {:.0}, journal at most {:.1} s old; single \
-         {:.0} requests/s, p99 {:.1} ms; weir's memory at most {:.0} MiB",
+         {:.0} requests/s, p99 {:.1} ms; weir's memory at most {:.0} MiB; \
+         Segment's batches {:.0} events/s, native ones right before {:.0}",
         found.plain,
         found.collected,
         found.sealed,
@@ -90,6 +103,8 @@ async fn main() -> anyhow::Result<()> {
         found.single,
         found.single_p99,
         found.memory,
+        found.segment,
+        found.native,
     );
     figures.push(found);
     std::fs::write(&arguments.figures, serde_json::to_vec(&figures)?)?;
@@ -127,6 +142,8 @@ fn rows(figures: &[Figures]) -> Vec<Value> {
     let p99 = median(figures.iter().map(|found| found.single_p99));
     let age = figures.iter().map(|found| found.journal_age).fold(0.0, f64::max);
     let memory = figures.iter().map(|found| found.memory).fold(0.0, f64::max);
+    let segment = median(figures.iter().map(|found| found.segment));
+    let of_native = median(figures.iter().map(|found| found.segment / found.native));
     vec![
         json!({
             "name": "durable collection, batches of 100", "value": batches, "unit": "events/s",
@@ -148,6 +165,10 @@ fn rows(figures: &[Figures]) -> Vec<Value> {
             "name": "resident memory of weir, at most", "value": memory, "unit": "MiB",
             "ratio": null, "goal": null, "holds": null,
         }),
+        json!({
+            "name": "Segment's batches of 100, of native ones", "value": segment, "unit": "events/s",
+            "ratio": of_native, "goal": SEGMENT_GOAL, "holds": of_native >= SEGMENT_GOAL,
+        }),
     ]
 }
 
@@ -165,11 +186,18 @@ async fn measure(arguments: &Arc<Arguments>, events: &Arc<AtomicU64>) -> anyhow:
     let sealed_before = sealed(&arguments.ops).await?;
     let began = Instant::now();
     let looking = tokio::spawn(oldest_journal(arguments.ops.clone(), Duration::from_secs(arguments.secs)));
-    let sent = send(arguments, events, BATCH, CONNECTIONS, Duration::from_secs(arguments.secs)).await?;
+    let native = Arc::new(Endpoint::native(arguments));
+    let sent = send(&native, events, BATCH, CONNECTIONS, Duration::from_secs(arguments.secs)).await?;
     let sealed_events = sealed(&arguments.ops).await? - sealed_before;
     let took = began.elapsed().as_secs_f64();
     let journal_age = looking.await??;
-    let single = send(arguments, events, 1, SINGLE_CONNECTIONS, short).await?;
+    let single = send(&native, events, 1, SINGLE_CONNECTIONS, short).await?;
+    let memory = peak_memory(arguments.pid)?;
+
+    let tenth = Duration::from_secs(arguments.secs) / 10;
+    let native = batches_a_second(arguments, &native, events, tenth).await?;
+    let segment = Arc::new(Endpoint::segment(arguments));
+    let segment = batches_a_second(arguments, &segment, events, tenth).await?;
     Ok(Figures {
         plain,
         collected: sent.accepted as f64 / took,
@@ -177,8 +205,28 @@ async fn measure(arguments: &Arc<Arguments>, events: &Arc<AtomicU64>) -> anyhow:
         single: single.accepted as f64 / short.as_secs_f64(),
         single_p99: single.percentile(0.99).as_secs_f64() * 1e3,
         journal_age,
-        memory: peak_memory(arguments.pid)?,
+        memory,
+        native,
+        segment,
     })
+}
+
+/// Events a second that are accepted in batches.
+async fn batches_a_second(
+    arguments: &Arguments,
+    endpoint: &Arc<Endpoint>,
+    events: &Arc<AtomicU64>,
+    time: Duration,
+) -> anyhow::Result<f64> {
+    let before = accepted(&arguments.ops).await?;
+    let began = Instant::now();
+    let sent = send(endpoint, events, BATCH, CONNECTIONS, time).await?;
+    let took = began.elapsed().as_secs_f64();
+    let accepted = accepted(&arguments.ops).await? - before;
+    // An SDK of Segment's is told success even when every event was rejected.
+    let sent = sent.accepted as f64;
+    anyhow::ensure!(accepted == sent, "of {sent} events on {} {accepted} were accepted", endpoint.path);
+    Ok(accepted / took)
 }
 
 /// The most that the age of the oldest batch in the journal, which weir itself tells, is within a time.
@@ -268,9 +316,29 @@ impl Sent {
     }
 }
 
+/// Where events go, and in which form.
+struct Endpoint {
+    address: String,
+    path: &'static str,
+    authorization: String,
+    body: fn(Range<u64>) -> String,
+}
+
+impl Endpoint {
+    fn native(arguments: &Arguments) -> Self {
+        let authorization = format!("Bearer {}", arguments.write_key);
+        Self { address: arguments.weir.clone(), path: "/api/v1/events", authorization, body: native_body }
+    }
+
+    fn segment(arguments: &Arguments) -> Self {
+        let authorization = format!("Basic {}", STANDARD.encode(format!("{}:", arguments.write_key)));
+        Self { address: arguments.weir.clone(), path: "/v1/batch", authorization, body: segment_body }
+    }
+}
+
 /// Sends requests of `batch` events for a while.
 async fn send(
-    arguments: &Arc<Arguments>,
+    endpoint: &Arc<Endpoint>,
     events: &Arc<AtomicU64>,
     batch: u64,
     connections: usize,
@@ -279,15 +347,15 @@ async fn send(
     let stop = Arc::new(AtomicBool::default());
     let mut tasks = Vec::new();
     for _ in 0..connections {
-        let mut client = Client::connect(&arguments.weir).await?;
-        let (arguments, events, stop) = (arguments.clone(), events.clone(), stop.clone());
+        let mut client = Client::connect(&endpoint.address).await?;
+        let (endpoint, events, stop) = (endpoint.clone(), events.clone(), stop.clone());
         tasks.push(tokio::spawn(async move {
             let mut took = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let first = events.fetch_add(batch, Ordering::Relaxed);
-                let body = body(first..first + batch);
+                let body = (endpoint.body)(first..first + batch);
                 let began = Instant::now();
-                let (status, answer) = client.post(&arguments, &body).await?;
+                let (status, answer) = client.post(&endpoint, &body).await?;
                 anyhow::ensure!(status == 200, "weir answered {status}: {answer}");
                 took.push(began.elapsed());
             }
@@ -307,6 +375,11 @@ async fn send(
 /// Events that have left the journal, whatever became of them.
 async fn sealed(ops: &str) -> anyhow::Result<f64> {
     Ok(samples(ops, "weir_seal_events_total{").await?.into_iter().sum())
+}
+
+/// Events that were accepted, over whatever endpoint.
+async fn accepted(ops: &str) -> anyhow::Result<f64> {
+    Ok(samples(ops, r#"weir_collect_events_total{outcome="accepted""#).await?.into_iter().sum())
 }
 
 /// The values of one metric.
@@ -333,12 +406,13 @@ impl Client {
         Ok(Self { stream, received: Vec::new() })
     }
 
-    async fn post(&mut self, arguments: &Arguments, body: &str) -> anyhow::Result<(u16, String)> {
+    async fn post(&mut self, endpoint: &Endpoint, body: &str) -> anyhow::Result<(u16, String)> {
         let request = format!(
-            "POST /api/v1/events HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+            "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            arguments.weir,
-            arguments.write_key,
+            endpoint.path,
+            endpoint.address,
+            endpoint.authorization,
             body.len()
         );
         self.ask(request.as_bytes()).await
@@ -367,58 +441,4 @@ impl Client {
         anyhow::ensure!(self.stream.read_buf(&mut self.received).await? > 0, "the connection was closed");
         Ok(())
     }
-}
-
-const EVENTS: [&str; 5] = ["$pageview", "product_viewed", "cart_added", "checkout_started", "purchase"];
-
-fn id(n: u64) -> uuid::Uuid {
-    // Spread, as random ids are: a plain unique index pays for that.
-    let high = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    uuid::Uuid::from_u64_pair(high, n)
-}
-
-/// The same in both: what a web shop sends with an event.
-fn properties(n: u64) -> String {
-    let mut text = String::with_capacity(160);
-    put_properties(&mut text, n);
-    text
-}
-
-fn put_properties(text: &mut String, n: u64) {
-    let put = write!(
-        text,
-        r#"{{"country":"{}","plan":"{}","amount":{}.{:02},"path":"/products/{}","referrer":"https://example.com/{}","mobile":{}}}"#,
-        ["NL", "DE", "FR", "GB", "US"][n as usize % 5],
-        ["free", "pro", "team"][n as usize % 3],
-        n % 1_000,
-        n % 100,
-        n % 5_003,
-        n % 211,
-        n.is_multiple_of(2),
-    );
-    put.expect("a string takes any text");
-}
-
-fn body(numbers: std::ops::Range<u64>) -> String {
-    let mut body = String::with_capacity(320 * (numbers.end - numbers.start) as usize);
-    body.push('[');
-    for n in numbers {
-        if body.len() > 1 {
-            body.push(',');
-        }
-        let put = write!(
-            body,
-            r#"{{"id":"{}","event":"{}","distinct_id":"user-{}","timestamp":"2026-01-05T10:{:02}:{:02}Z","properties":"#,
-            id(n).as_hyphenated().encode_lower(&mut [0; 36]),
-            EVENTS[n as usize % EVENTS.len()],
-            n % 50_021,
-            n / 60 % 60,
-            n % 60,
-        );
-        put.expect("a string takes any text");
-        put_properties(&mut body, n);
-        body.push('}');
-    }
-    body.push(']');
-    body
 }
