@@ -4,6 +4,7 @@
 //! Comparing through `f64` would call 2^53 and 2^53 + 1 equal, so integers are compared as such.
 
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,15 @@ impl PartialEq for Number {
 }
 
 impl Eq for Number {}
+
+impl Hash for Number {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.canonical() {
+            Self::Integer(integer) => integer.hash(state),
+            Self::Float(float) => float.to_bits().hash(state),
+        }
+    }
+}
 
 impl PartialOrd for Number {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {

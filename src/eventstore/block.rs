@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use arrow_buffer::ScalarBuffer;
+
 use crate::model::{Millis, PersonNo};
 
 /// The code of an absent value in a [`Dictionary`].
@@ -16,9 +18,9 @@ pub const ABSENT: u32 = u32::MAX;
 #[derive(Clone, Debug, Default)]
 pub struct RowBlock {
     /// Empty when nobody asked for persons; rows are in any order then.
-    pub person_no: Arc<[PersonNo]>,
+    pub person_no: ScalarBuffer<PersonNo>,
     /// Empty when nobody asked for times.
-    pub occurred_at: Arc<[Millis]>,
+    pub occurred_at: ScalarBuffer<Millis>,
     /// Every row has one.
     pub event: Arc<Dictionary>,
     /// One per asked property.
@@ -426,8 +428,8 @@ mod tests {
     #[test]
     fn rows_out_of_time_and_of_persons_who_are_left_out_do_not_count() {
         let mut block = RowBlock {
-            person_no: Arc::from([1, 1, 2, 4, 4, 9]),
-            occurred_at: Arc::from([10, 30, 20, 10, 20, 25]),
+            person_no: vec![1, 1, 2, 4, 4, 9].into(),
+            occurred_at: vec![10, 30, 20, 10, 20, 25].into(),
             event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 6), vec![Arc::from("e")])),
             ..RowBlock::default()
         };

@@ -94,7 +94,8 @@ impl FunnelKernel<'_> {
                 }
             }
         });
-        let mut served = Served::default();
+        let count = rows.len();
+        let mut served = Served { person_no: Vec::with_capacity(count), rows: Vec::with_capacity(count) };
         rows.for_each(|place, row| {
             if masks[place] != 0 {
                 served.person_no.push(block.person_no[row]);
@@ -106,7 +107,6 @@ impl FunnelKernel<'_> {
 }
 
 /// Rows that match a step, in the order of their block.
-#[derive(Default)]
 struct Served {
     person_no: Vec<PersonNo>,
     rows: Vec<(Millis, StepMask)>,

@@ -14,11 +14,12 @@ use crate::analysis::answer::Breakdown;
 use crate::analysis::number::Number;
 use crate::analysis::question::BreakdownBy;
 use crate::eventstore::{Dictionary, PropertyColumn, RowBlock};
+use crate::model::FastMap;
 
 use super::select::{Columns, Rows};
 
 /// One value. Numbers are in their canonical form, so that 5 and 5.0 are one.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum GroupKey {
     Bool(bool),
     Number(Number),
@@ -77,14 +78,7 @@ impl GroupTotals {
     }
 
     pub fn check(&self, by: &BreakdownBy, max: usize) -> Result<(), KernelError> {
-        if self.0.len() <= max {
-            return Ok(());
-        }
-        let what = match by {
-            BreakdownBy::Event => "the event name".to_owned(),
-            BreakdownBy::Property(property) => format!("the property `{property}`"),
-        };
-        Err(KernelError::TooManyValues { what, max })
+        check_values(self.0.len(), by, max)
     }
 
     pub fn choose(self, limit: usize) -> Groups {
@@ -95,6 +89,18 @@ impl GroupTotals {
         ranked.truncate(limit);
         Groups { chosen: ranked.into_iter().map(|(key, _)| key).collect(), has_other }
     }
+}
+
+/// Whether a breakdown may have so many values.
+pub fn check_values(values: usize, by: &BreakdownBy, max: usize) -> Result<(), KernelError> {
+    if values <= max {
+        return Ok(());
+    }
+    let what = match by {
+        BreakdownBy::Event => "the event name".to_owned(),
+        BreakdownBy::Property(property) => format!("the property `{property}`"),
+    };
+    Err(KernelError::TooManyValues { what, max })
 }
 
 impl Groups {
@@ -111,7 +117,7 @@ impl Groups {
     /// For each key of a block, its group. Without `$other`, values that are not chosen have no
     /// row in the first round; a row that came since then is left out.
     pub fn assign(&self, keys: &[GroupKey]) -> Vec<u32> {
-        let chosen: BTreeMap<&GroupKey, u32> = self.chosen.iter().zip(0..).collect();
+        let chosen: FastMap<&GroupKey, u32> = self.chosen.iter().zip(0..).collect();
         let other = if self.has_other { self.chosen.len() as u32 } else { NO_GROUP };
         keys.iter().map(|key| chosen.get(key).copied().unwrap_or(other)).collect()
     }

@@ -40,10 +40,52 @@ impl Rows {
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         match self {
             Self::All(count) => {
-                *self = Self::Some((0..*count as u32).filter(|&row| keep(row as usize)).collect());
+                let mut picker = Picker::new();
+                (0..*count as u32).for_each(|row| picker.see(row, keep(row as usize)));
+                *self = Self::Some(picker.finish());
             }
-            Self::Some(rows) => rows.retain(|&row| keep(row as usize)),
+            Self::Some(rows) => {
+                // As in the picker.
+                let mut kept = 0;
+                for place in 0..rows.len() {
+                    let row = rows[place];
+                    rows[kept] = row;
+                    kept += usize::from(keep(row as usize));
+                }
+                rows.truncate(kept);
+            }
         }
+    }
+}
+
+/// Picks rows without a branch for each: which of them are wanted is as unpredictable as events are.
+struct Picker {
+    rows: Vec<u32>,
+    /// Those that are not in the list yet.
+    last: [u32; Self::LAST],
+    len: usize,
+}
+
+impl Picker {
+    /// A power of two.
+    const LAST: usize = 1_024;
+
+    fn new() -> Self {
+        Self { rows: Vec::new(), last: [0; Self::LAST], len: 0 }
+    }
+
+    fn see(&mut self, row: u32, is_wanted: bool) {
+        self.last[self.len % Self::LAST] = row;
+        self.len += usize::from(is_wanted);
+        if self.len == Self::LAST {
+            self.rows.extend_from_slice(&self.last);
+            self.len = 0;
+        }
+    }
+
+    fn finish(mut self) -> Vec<u32> {
+        self.rows.extend_from_slice(&self.last[..self.len]);
+        self.rows
     }
 }
 
@@ -67,13 +109,9 @@ pub fn select_events(block: &RowBlock, selectors: &[&EventSelector]) -> (Rows, O
     match &mut rows {
         Rows::Some(rows) => rows.retain(|&row| by_event.at(row as usize) != 0),
         Rows::All(_) => {
-            let mut wanted = Vec::new();
-            by_event.for_each(|row, bits| {
-                if bits != 0 {
-                    wanted.push(row);
-                }
-            });
-            rows = Rows::Some(wanted);
+            let mut picker = Picker::new();
+            by_event.for_each(|row, bits| picker.see(row, bits != 0));
+            rows = Rows::Some(picker.finish());
         }
     }
     if selectors.len() == 1 {

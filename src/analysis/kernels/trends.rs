@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::groups::{GroupTotals, Groups, NO_GROUP, RowGroups};
+use super::groups::{GroupKey, GroupTotals, Groups, NO_GROUP, RowGroups, check_values};
 use super::percentile::NumberRuns;
 use super::select::{Columns, Rows, Wanted, narrow, passes_of, select_events};
 use super::unique::{Seen, UniquePersons};
@@ -20,6 +20,7 @@ use crate::analysis::question::{
 };
 use crate::analysis::time::Buckets;
 use crate::eventstore::{PropertyColumn, RowBlock};
+use crate::model::FastMap;
 
 pub struct TrendsKernel<'a> {
     pub question: &'a TrendsQuestion,
@@ -109,7 +110,7 @@ impl Prepared {
 impl TrendsKernel<'_> {
     /// The first round of a breakdown: matching rows per value.
     pub fn count_groups(&self, blocks: &[RowBlock], by: &BreakdownBy) -> Result<GroupTotals, KernelError> {
-        let mut totals = GroupTotals::default();
+        let mut totals: FastMap<GroupKey, u64> = FastMap::default();
         for block in blocks {
             self.cancel.check()?;
             let picked = self.pick(block);
@@ -118,12 +119,12 @@ impl TrendsKernel<'_> {
             for series in 0..self.question.series.len() {
                 picked.for_each_of(series, |place, _| counts[groups.codes[place] as usize] += 1);
             }
-            for (key, rows) in groups.keys.into_iter().zip(counts) {
-                totals.add(key, rows);
+            for (key, rows) in groups.keys.into_iter().zip(counts).filter(|(_, rows)| *rows > 0) {
+                *totals.entry(key).or_insert(0) += rows;
             }
-            totals.check(by, self.limits.breakdown_values_max)?;
+            check_values(totals.len(), by, self.limits.breakdown_values_max)?;
         }
-        Ok(totals)
+        Ok(totals.into_iter().collect::<Vec<_>>().into())
     }
 
     /// All cells of all series.
@@ -242,7 +243,7 @@ impl TrendsKernel<'_> {
             let mut seen: Vec<Seen> = Vec::with_capacity(blocks.len());
             for (block, prepared) in blocks.iter().zip(prepared) {
                 self.cancel.check()?;
-                let mut of_block = Seen::default();
+                let mut of_block = Seen::with_capacity(prepared.picked.rows.len());
                 prepared.for_each_of(series, |row, cell| of_block.push(block.person_no[row], cell as u32));
                 seen.push(of_block);
             }

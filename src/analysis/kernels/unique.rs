@@ -24,6 +24,10 @@ pub struct Seen {
 }
 
 impl Seen {
+    pub fn with_capacity(rows: usize) -> Self {
+        Self { persons: Vec::with_capacity(rows), cells: Vec::with_capacity(rows) }
+    }
+
     pub fn push(&mut self, person: PersonNo, cell: u32) {
         self.persons.push(person);
         self.cells.push(cell);

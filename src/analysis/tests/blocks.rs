@@ -71,10 +71,10 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
     };
     block.count_within(reads.range.from, reads.range.to);
     if !reads.with.persons {
-        block.person_no = Arc::default();
+        block.person_no = Default::default();
     }
     if !reads.with.times {
-        block.occurred_at = Arc::default();
+        block.occurred_at = Default::default();
     }
     block
 }

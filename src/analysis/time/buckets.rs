@@ -22,6 +22,8 @@ use crate::model::{DAY_MS, Millis};
 
 const HOUR_MS: Millis = 3_600_000;
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+/// 32 KiB of them.
+const SLOTS_ENOUGH: usize = 8_192;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -142,8 +144,10 @@ impl Buckets {
 
     fn index(range: TimeRange, starts: Vec<Millis>, pieces: Vec<Piece>) -> Self {
         let length = range.to - range.from;
-        // Two to four slots a piece: most slots then hold one start at most.
-        let slot_bits = (length / (2 * pieces.len() as Millis)).max(1).ilog2();
+        // So many slots a piece, as long as they fit into the processor's cache, that a slot with a start
+        // in it is rare; at least two, so that most hold one start at most.
+        let slots = (64 * pieces.len()).min(SLOTS_ENOUGH).max(2 * pieces.len());
+        let slot_bits = (length / slots as Millis).max(1).ilog2();
         let slot_ms = 1 << slot_bits;
         let mut slots = Vec::with_capacity((length / slot_ms) as usize + 1);
         let mut piece = 0;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_buffer::ScalarBuffer;
 use arrow_schema::ArrowError;
 
 use super::columns::{Fixed, PropertyKind};
@@ -74,8 +75,8 @@ impl Decoded<'_> {
     }
 }
 
-fn values_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> Arc<[T::Native]> {
-    Arc::from(&**array.as_primitive::<T>().values())
+fn values_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> ScalarBuffer<T::Native> {
+    array.as_primitive::<T>().values().clone()
 }
 
 fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef) -> Numbers<T::Native> {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow_buffer::ScalarBuffer;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
@@ -35,8 +36,8 @@ enum ColumnName {
 
 #[derive(Clone)]
 enum Column {
-    Persons(Arc<[PersonNo]>),
-    Times(Arc<[Millis]>),
+    Persons(ScalarBuffer<PersonNo>),
+    Times(ScalarBuffer<Millis>),
     Events(Arc<Dictionary>),
     Property(Arc<PropertyColumn>),
 }
@@ -64,8 +65,8 @@ struct ColumnMetrics {
 /// What of one object is there for a question.
 #[derive(Default)]
 pub struct Known {
-    persons: Asked<Arc<[PersonNo]>>,
-    times: Asked<Arc<[Millis]>>,
+    persons: Asked<ScalarBuffer<PersonNo>>,
+    times: Asked<ScalarBuffer<Millis>>,
     events: Asked<Arc<Dictionary>>,
     /// One per asked property.
     properties: Vec<Asked<Arc<PropertyColumn>>>,
@@ -273,7 +274,7 @@ mod tests {
     fn only_what_was_asked_for_is_kept_and_handed_out() {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
-        let without_persons = RowBlock { person_no: Arc::default(), ..block(10, 0) };
+        let without_persons = RowBlock { person_no: Default::default(), ..block(10, 0) };
         cache.keep(&segment, &[], &without_persons);
         let only_times = RowColumns { persons: false, times: true };
         assert!(cache.find(&segment, only_times, &[]).is_complete());
