@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
-use crate::model::{Millis, PersonNo};
+use crate::model::{FastMap, Millis, PersonNo};
 
 /// The code of an absent value in a [`Dictionary`].
 pub const ABSENT: u32 = u32::MAX;
@@ -161,12 +161,69 @@ impl Codes {
         }
     }
 
+    /// Precondition: values were added one by one, so that no width is skipped.
+    fn widen_for(&mut self, values: usize) {
+        let wider = match self {
+            Self::U8(codes) if values > 0xff => {
+                let mut wider = Vec::with_capacity(codes.capacity());
+                wider.extend(codes.iter().map(|&code| if code == u8::MAX { u16::MAX } else { code.into() }));
+                Self::U16(wider)
+            }
+            Self::U16(codes) if values > 0xffff => {
+                let mut wider = Vec::with_capacity(codes.capacity());
+                wider.extend(codes.iter().map(|&code| if code == u16::MAX { ABSENT } else { code.into() }));
+                Self::U32(wider)
+            }
+            _ => return,
+        };
+        *self = wider;
+    }
+
     fn get(&self, row: usize) -> u32 {
         match self {
             Self::U8(codes) => Some(codes[row]).filter(|code| *code < u8::MAX).map_or(ABSENT, u32::from),
             Self::U16(codes) => Some(codes[row]).filter(|code| *code < u16::MAX).map_or(ABSENT, u32::from),
             Self::U32(codes) => codes[row],
         }
+    }
+}
+
+/// Puts a dictionary together out of pieces.
+pub struct DictionaryBuilder {
+    codes: Codes,
+    values: Vec<Arc<str>>,
+    known: FastMap<Arc<str>, u32>,
+}
+
+impl DictionaryBuilder {
+    pub fn with_capacity(rows: usize) -> Self {
+        let (values, known) = (Vec::new(), FastMap::default());
+        Self { codes: Codes::U8(Vec::with_capacity(rows)), values, known }
+    }
+
+    pub fn code_of(&mut self, text: &str) -> u32 {
+        if let Some(&code) = self.known.get(text) {
+            return code;
+        }
+        let (code, text) = (self.values.len() as u32, Arc::<str>::from(text));
+        self.values.push(text.clone());
+        self.known.insert(text, code);
+        self.codes.widen_for(self.values.len());
+        code
+    }
+
+    /// More rows, by codes that were asked for, or [`ABSENT`].
+    pub fn extend(&mut self, codes: impl Iterator<Item = u32>) {
+        // What is absent becomes the greatest number of any width.
+        match &mut self.codes {
+            Codes::U8(all) => all.extend(codes.map(|code| code as u8)),
+            Codes::U16(all) => all.extend(codes.map(|code| code as u16)),
+            Codes::U32(all) => all.extend(codes),
+        }
+    }
+
+    pub fn finish(self) -> Dictionary {
+        Dictionary { codes: self.codes, values: self.values }
     }
 }
 
@@ -423,6 +480,30 @@ mod tests {
             assert_eq!(rows as usize, values + 1);
             assert_eq!(dictionary.gather(&[values as u32]).get(0), None);
         }
+    }
+
+    #[test]
+    fn a_dictionary_of_pieces_widens_and_keeps_what_it_had() {
+        let mut builder = DictionaryBuilder::with_capacity(10);
+        let mut expected = Vec::new();
+        for n in 0..70_000 {
+            let code = builder.code_of(&format!("v{}", n / 2));
+            builder.extend([code, ABSENT].into_iter());
+            expected.extend([Some(format!("v{}", n / 2)), None]);
+        }
+        let dictionary = builder.finish();
+        assert_eq!((dictionary.len(), dictionary.values().len()), (140_000, 35_000));
+        let shown = (0..dictionary.len()).map(|row| dictionary.get(row).map(str::to_owned));
+        assert!(shown.eq(expected.iter().cloned()));
+
+        let mut builder = DictionaryBuilder::with_capacity(10);
+        for n in 0..65_536 {
+            let code = builder.code_of(&n.to_string());
+            builder.extend([code, ABSENT].into_iter());
+        }
+        let dictionary = builder.finish();
+        assert_eq!((dictionary.get(0), dictionary.get(1)), (Some("0"), None));
+        assert_eq!((dictionary.get(131_070), dictionary.get(131_071)), (Some("65535"), None));
     }
 
     #[test]

@@ -25,7 +25,10 @@ use std::sync::Arc;
 use crate::storage::{Server, Shards};
 
 pub use crate::telemetry::failpoint;
-pub use block::{ABSENT, Bits, ByText, Dictionary, Numbers, PropertyColumn, RowBlock, RowColumns, ValueRef};
+pub use block::{
+    ABSENT, Bits, ByText, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, RowBlock, RowColumns,
+    ValueRef,
+};
 pub use objects::Placement;
 
 /// Runs a task for each server until all have ended. One that panics has been logged; the others go on.

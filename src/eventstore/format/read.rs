@@ -235,14 +235,18 @@ impl ObjectReader {
             return Err(FormatError::corrupt("a block is read with the columns of a block"));
         };
         let mut block = RowBlock::default();
-        if let Some(batch) = self.only_batch(want, parts)? {
-            block = read_columns::block(
-                &self.header,
-                *with,
-                properties,
-                &self.column_indices(&want.columns)?,
-                batch,
-            )?;
+        let expected = self.rows_of(&want.rows);
+        if expected > 0 {
+            let indices = self.column_indices(&want.columns)?;
+            let mut builder =
+                read_columns::BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
+            for batch in self.batches(want, parts, self.header.page_rows as usize)? {
+                builder.append(&batch?)?;
+            }
+            if builder.rows() as u64 != expected {
+                return Err(fewer_rows(expected));
+            }
+            block = builder.finish()?;
             if let Some(index) = self.rest_index(&want.columns) {
                 // Page by page: all of it may be far more than the properties that were asked for.
                 let page_rows = self.header.page_rows as usize;
@@ -315,17 +319,21 @@ impl ObjectReader {
 
     /// All asked rows at once; `None` when no rows were asked for.
     fn only_batch(&self, want: &Want, parts: &PartSet) -> Result<Option<RecordBatch>, FormatError> {
-        let expected = match &want.rows {
-            RowRanges::All => self.header.rows,
-            RowRanges::Some(ranges) => ranges.iter().map(|range| range.end - range.start).sum(),
-        };
+        let expected = self.rows_of(&want.rows);
         if expected == 0 {
             return Ok(None);
         }
         let batch = self.batches(want, parts, expected as usize)?.next().transpose()?;
         match batch {
             Some(batch) if batch.num_rows() as u64 == expected => Ok(Some(batch)),
-            _ => Err(FormatError::corrupt(format!("fewer rows than the {expected} asked for"))),
+            _ => Err(fewer_rows(expected)),
+        }
+    }
+
+    fn rows_of(&self, rows: &RowRanges) -> u64 {
+        match rows {
+            RowRanges::All => self.header.rows,
+            RowRanges::Some(ranges) => ranges.iter().map(|range| range.end - range.start).sum(),
         }
     }
 
@@ -397,6 +405,10 @@ impl ObjectReader {
         let loaded = load_metadata(&self.header, PageIndexPolicy::Required)?;
         Ok(self.metadata_of_pages.get_or_init(|| loaded))
     }
+}
+
+fn fewer_rows(expected: u64) -> FormatError {
+    FormatError::corrupt(format!("fewer rows than the {expected} asked for"))
 }
 
 fn load_metadata(header: &Header, offsets: PageIndexPolicy) -> Result<ArrowReaderMetadata, FormatError> {

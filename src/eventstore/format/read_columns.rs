@@ -3,117 +3,231 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
-use arrow_buffer::ScalarBuffer;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
+use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::ArrowError;
 
 use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
 use super::{FormatError, json};
-use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock, RowColumns};
-use crate::model::{FastMap, PropertyValue};
+use crate::eventstore::{
+    ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, RowBlock, RowColumns,
+};
+use crate::model::{FastMap, Millis, PersonNo, PropertyValue};
 
-/// The block of a batch that has exactly the columns `indices` (ascending) of the file, without what
-/// lives in the JSON column.
-pub(super) fn block(
-    header: &Header,
-    with: RowColumns,
-    asked: &[String],
-    indices: &[usize],
-    batch: RecordBatch,
-) -> Result<RowBlock, FormatError> {
-    let columns = Decoded { header, indices, batch };
-    let mut block = RowBlock {
-        event: Arc::new(dictionary(columns.fixed(Fixed::Event)?)?),
-        properties: Vec::with_capacity(asked.len()),
-        ..RowBlock::default()
-    };
-    if block.event.has_absent() {
-        return Err(FormatError::corrupt("an event without a name"));
-    }
-    if with.persons {
-        block.person_no = values_of::<UInt32Type>(columns.fixed(Fixed::PersonNo)?);
-    }
-    if with.times {
-        block.occurred_at = values_of::<Int64Type>(columns.fixed(Fixed::OccurredAt)?);
-    }
-    for name in asked {
-        let mut property = PropertyColumn::default();
-        for (kind, index) in header.layout.columns_of(name) {
-            let array = columns.at(index)?;
-            match kind {
-                PropertyKind::String => property.strings = Some(dictionary(array)?),
-                PropertyKind::Json => property.json = Some(dictionary(array)?),
-                PropertyKind::Integer => property.integers = Some(numbers::<Int64Type>(array)),
-                PropertyKind::Float => property.floats = Some(numbers::<Float64Type>(array)),
-                PropertyKind::Boolean => property.booleans = Some(booleans(array.as_boolean())),
-            }
-        }
-        block.properties.push(Arc::new(property));
-    }
-    Ok(block)
-}
-
-/// The arrays of a batch by their index in the file.
-struct Decoded<'a> {
+/// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file; without
+/// what lives in the JSON column. Batches are small, and what they are decoded into stays in the
+/// processor's cache; only the block's own columns are as long as the object.
+pub(super) struct BlockBuilder<'a> {
     header: &'a Header,
     indices: &'a [usize],
-    batch: RecordBatch,
+    with: RowColumns,
+    rows: usize,
+    person_no: Vec<PersonNo>,
+    occurred_at: Vec<Millis>,
+    event: Texts,
+    /// One per asked property: its columns of the file.
+    properties: Vec<Vec<(usize, Values)>>,
 }
 
-impl Decoded<'_> {
-    fn fixed(&self, column: Fixed) -> Result<&ArrayRef, FormatError> {
-        self.at(self.header.layout.fixed_index(column)?)
-    }
-
-    fn at(&self, index: usize) -> Result<&ArrayRef, FormatError> {
-        let found = self.indices.binary_search(&index);
-        found
-            .map(|position| self.batch.column(position))
-            .map_err(|_| FormatError::corrupt(format!("column {index} was not decoded")))
-    }
+enum Values {
+    Strings(Texts),
+    Json(Texts),
+    Integers(NumbersBuilder<i64>),
+    Floats(NumbersBuilder<f64>),
+    Booleans(NumbersBuilder<bool>),
 }
 
-fn values_of<T: ArrowPrimitiveType>(array: &ArrayRef) -> ScalarBuffer<T::Native> {
-    array.as_primitive::<T>().values().clone()
-}
-
-fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef) -> Numbers<T::Native> {
-    let array: &PrimitiveArray<T> = array.as_primitive();
-    Numbers { values: array.values().to_vec(), present: present(array) }
-}
-
-fn booleans(array: &BooleanArray) -> Numbers<bool> {
-    Numbers { values: array.values().iter().collect(), present: present(array) }
-}
-
-fn present(array: &dyn Array) -> Bits {
-    match array.nulls() {
-        None => Bits::ones(array.len()),
-        Some(nulls) => {
-            let chunks = nulls.inner().bit_chunks();
-            let words = chunks.iter().chain(std::iter::once(chunks.remainder_bits())).collect();
-            Bits::from_words(words, array.len())
+impl<'a> BlockBuilder<'a> {
+    pub(super) fn new(
+        header: &'a Header,
+        with: RowColumns,
+        asked: &[String],
+        indices: &'a [usize],
+        rows: usize,
+    ) -> Self {
+        let values = |kind| match kind {
+            PropertyKind::String => Values::Strings(Texts::new(rows)),
+            PropertyKind::Json => Values::Json(Texts::new(rows)),
+            PropertyKind::Integer => Values::Integers(NumbersBuilder::new(rows)),
+            PropertyKind::Float => Values::Floats(NumbersBuilder::new(rows)),
+            PropertyKind::Boolean => Values::Booleans(NumbersBuilder::new(rows)),
+        };
+        let columns_of = |name: &String| {
+            header.layout.columns_of(name).map(|(kind, index)| (index, values(kind))).collect()
+        };
+        Self {
+            header,
+            indices,
+            with,
+            rows: 0,
+            person_no: Vec::with_capacity(if with.persons { rows } else { 0 }),
+            occurred_at: Vec::with_capacity(if with.times { rows } else { 0 }),
+            event: Texts::new(rows),
+            properties: asked.iter().map(columns_of).collect(),
         }
     }
+
+    pub(super) fn append(&mut self, batch: &RecordBatch) -> Result<(), FormatError> {
+        let at = |index: usize| {
+            let found = self.indices.binary_search(&index);
+            found
+                .map(|position| batch.column(position))
+                .map_err(|_| FormatError::corrupt(format!("column {index} was not decoded")))
+        };
+        let fixed = |column: Fixed| at(self.header.layout.fixed_index(column)?);
+        self.rows += batch.num_rows();
+        if self.with.persons {
+            let persons = fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>();
+            self.person_no.extend_from_slice(persons.values());
+        }
+        if self.with.times {
+            let times = fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>();
+            self.occurred_at.extend_from_slice(times.values());
+        }
+        self.event.append(fixed(Fixed::Event)?)?;
+        for (index, values) in self.properties.iter_mut().flatten() {
+            let array = at(*index)?;
+            match values {
+                Values::Strings(texts) | Values::Json(texts) => texts.append(array)?,
+                Values::Integers(numbers) => {
+                    numbers.append(array.as_primitive::<Int64Type>().values(), array);
+                }
+                Values::Floats(numbers) => {
+                    numbers.append(array.as_primitive::<Float64Type>().values(), array);
+                }
+                Values::Booleans(numbers) => {
+                    let array = array.as_boolean();
+                    numbers.values.extend(array.values().iter());
+                    numbers.present.append(array);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows it has so far.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn finish(self) -> Result<RowBlock, FormatError> {
+        let event = self.event.finish();
+        if event.has_absent() {
+            return Err(FormatError::corrupt("an event without a name"));
+        }
+        let property = |columns: Vec<(usize, Values)>| {
+            let mut property = PropertyColumn::default();
+            for (_, values) in columns {
+                match values {
+                    Values::Strings(texts) => property.strings = Some(texts.finish()),
+                    Values::Json(texts) => property.json = Some(texts.finish()),
+                    Values::Integers(numbers) => property.integers = Some(numbers.finish()),
+                    Values::Floats(numbers) => property.floats = Some(numbers.finish()),
+                    Values::Booleans(numbers) => property.booleans = Some(numbers.finish()),
+                }
+            }
+            Arc::new(property)
+        };
+        Ok(RowBlock {
+            person_no: self.person_no.into(),
+            occurred_at: self.occurred_at.into(),
+            event: Arc::new(event),
+            properties: self.properties.into_iter().map(property).collect(),
+            counted: None,
+        })
+    }
 }
 
-fn dictionary(array: &ArrayRef) -> Result<Dictionary, FormatError> {
-    let array: &DictionaryArray<Int32Type> = array.as_dictionary();
-    let texts: &StringArray = array
-        .values()
-        .as_string_opt::<i32>()
-        .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
-    let values = (0..texts.len()).map(|n| Arc::from(texts.value(n))).collect();
-    let codes = array.keys().values().iter().map(|&code| code as u32);
-    Ok(match array.nulls() {
-        None => Dictionary::new(codes, values),
-        Some(nulls) => {
-            let codes = codes.zip(nulls.iter()).map(|(code, present)| if present { code } else { ABSENT });
-            Dictionary::new(codes, values)
+struct Texts {
+    builder: DictionaryBuilder,
+    /// The texts of the last batch, and their codes here: most columns have one list for all batches.
+    last: Option<(StringArray, Vec<u32>)>,
+}
+
+impl Texts {
+    fn new(rows: usize) -> Self {
+        Self { builder: DictionaryBuilder::with_capacity(rows), last: None }
+    }
+
+    fn append(&mut self, array: &ArrayRef) -> Result<(), FormatError> {
+        let array: &DictionaryArray<Int32Type> = array.as_dictionary();
+        let texts = array
+            .values()
+            .as_string_opt::<i32>()
+            .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
+        let codes = match self.last.take() {
+            // The last one is held, so nothing else can have come to lie where it lies.
+            Some((last, codes)) if is_same(&last, texts) => codes,
+            _ => (0..texts.len()).map(|n| self.builder.code_of(texts.value(n))).collect(),
+        };
+        let keys = array.keys().values().iter();
+        match array.nulls() {
+            None => {
+                let found = keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT));
+                self.builder.extend(found);
+            }
+            Some(nulls) => {
+                let found = keys.zip(nulls.iter()).map(|(&key, is_there)| {
+                    codes.get(key as usize).copied().filter(|_| is_there).unwrap_or(ABSENT)
+                });
+                self.builder.extend(found);
+            }
         }
-    })
+        self.last = Some((texts.clone(), codes));
+        Ok(())
+    }
+
+    fn finish(self) -> Dictionary {
+        self.builder.finish()
+    }
+}
+
+/// Whether two arrays are the same memory.
+fn is_same(a: &StringArray, b: &StringArray) -> bool {
+    let same_offsets = std::ptr::eq(a.value_offsets(), b.value_offsets());
+    same_offsets && std::ptr::eq(a.value_data(), b.value_data())
+}
+
+struct NumbersBuilder<T> {
+    values: Vec<T>,
+    present: PresentBuilder,
+}
+
+impl<T: Copy> NumbersBuilder<T> {
+    fn new(rows: usize) -> Self {
+        let present = PresentBuilder(BooleanBufferBuilder::new(rows));
+        Self { values: Vec::with_capacity(rows), present }
+    }
+
+    fn append(&mut self, values: &[T], array: &dyn Array) {
+        self.values.extend_from_slice(values);
+        self.present.append(array);
+    }
+
+    fn finish(self) -> Numbers<T> {
+        let rows = self.values.len();
+        Numbers { values: self.values, present: self.present.finish(rows) }
+    }
+}
+
+struct PresentBuilder(BooleanBufferBuilder);
+
+impl PresentBuilder {
+    fn append(&mut self, array: &dyn Array) {
+        match array.nulls() {
+            None => self.0.append_n(array.len(), true),
+            Some(nulls) => self.0.append_buffer(nulls.inner()),
+        }
+    }
+
+    fn finish(mut self, rows: usize) -> Bits {
+        let bits = self.0.finish();
+        let chunks = bits.bit_chunks();
+        let words = chunks.iter().chain(std::iter::once(chunks.remainder_bits())).collect();
+        Bits::from_words(words, rows)
+    }
 }
 
 /// Adds the values that live in the JSON column, whose pages come one by one.
