@@ -13,6 +13,9 @@ pub struct NumberRuns {
     pending: Vec<Number>,
 }
 
+/// Every whole number up to here is a float: 2^53.
+const EXACT_MAX: u64 = 1 << 53;
+
 /// Fewer pending numbers than this are not worth sorting in.
 const PENDING_MIN: usize = 1_024;
 
@@ -26,7 +29,7 @@ impl NumberRuns {
 
     /// Sorts the pending numbers in; gives by how much the number of runs grew.
     pub fn settle(&mut self) -> usize {
-        self.pending.sort_unstable();
+        sort(&mut self.pending);
         let mut added: Vec<(Number, u64)> = Vec::new();
         for number in self.pending.drain(..) {
             match added.last_mut() {
@@ -88,6 +91,21 @@ impl NumberRuns {
     }
 }
 
+/// Numbers that are floats to the last bit, as nearly all are, are compared as such. Precondition: in
+/// canonical form.
+fn sort(numbers: &mut [Number]) {
+    let exact = |number: &Number| match *number {
+        Number::Integer(integer) => integer.unsigned_abs() <= EXACT_MAX,
+        Number::Float(_) => true,
+    };
+    if !numbers.iter().all(exact) {
+        return numbers.sort_unstable();
+    }
+    let mut floats: Vec<f64> = numbers.iter().map(|number| number.to_f64()).collect();
+    floats.sort_unstable_by(f64::total_cmp);
+    numbers.iter_mut().zip(floats).for_each(|(number, float)| *number = Number::Float(float).canonical());
+}
+
 fn interpolate(low: f64, high: f64, rest: u64) -> f64 {
     let fraction = rest as f64 / 100.0;
     let between = low + (high - low) * fraction;
@@ -121,6 +139,26 @@ mod tests {
         numbers.iter().for_each(|&number| _ = runs.add(Number::Float(number)));
         runs.settle();
         runs
+    }
+
+    #[test]
+    fn both_ways_of_sorting_give_one_order() {
+        let whole = [i64::MIN, -(1 << 53) - 1, -(1 << 53), -7, 0, 3, 1 << 53, (1 << 53) + 1, i64::MAX];
+        let floats = [-1e300, -2.5, -0.0, 0.5, 2.5, 7.0, 1e18, 1e300];
+        let all: Vec<Number> = whole
+            .map(Number::Integer)
+            .into_iter()
+            .chain(floats.map(Number::Float))
+            .map(Number::canonical)
+            .collect();
+        for numbers in [all.clone(), all.into_iter().filter(|number| number.to_f64().abs() < 1e15).collect()]
+        {
+            let (mut sorted, mut expected) = (numbers.clone(), numbers);
+            sorted.reverse();
+            sort(&mut sorted);
+            expected.sort_unstable();
+            assert_eq!(format!("{sorted:?}"), format!("{expected:?}"));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{Cancel, KernelError};
 use crate::analysis::exact::NumberSum;
 use crate::analysis::number::Number;
 use crate::analysis::question::{
-    BreakdownBy, EventSelector, Measure, PropertyFunction, QuestionLimits, TrendsQuestion,
+    BreakdownBy, EventSelector, Measure, PropertyFunction, QuestionLimits, Series, TrendsQuestion,
 };
 use crate::analysis::time::Buckets;
 use crate::eventstore::{PropertyColumn, RowBlock};
@@ -145,7 +145,17 @@ impl TrendsKernel<'_> {
             prepared.push(self.prepare(block, groups));
         }
         let mut distinct = Distinct { total: 0, max: self.limits.percentile_values_max };
-        for (number, (series, cells)) in series.iter().zip(&mut found).enumerate() {
+        for (number, series) in series.iter().enumerate() {
+            let (before, rest) = found.split_at_mut(number);
+            let cells = &mut rest[0];
+            // The median and the p95 of one property are read off the same numbers.
+            let same =
+                self.question.series[..number].iter().position(|other| is_same_but_percent(series, other));
+            if let Some(same) = same {
+                *cells = before[same].clone();
+                distinct.grow(cells.distinct_numbers())?;
+                continue;
+            }
             for (block, prepared) in blocks.iter().zip(&prepared) {
                 self.cancel.check()?;
                 let column = series.measure.property().map(|property| self.columns.of(block, property));
@@ -370,6 +380,14 @@ impl SeriesCells {
             _ => 0,
         }
     }
+}
+
+fn is_same_but_percent(a: &Series, b: &Series) -> bool {
+    let of_property = a.measure.property().filter(|_| a.measure.is_percentile() && b.measure.is_percentile());
+    of_property.is_some()
+        && of_property == b.measure.property()
+        && a.events == b.events
+        && a.filters == b.filters
 }
 
 /// The rows of a block that count for a series, and the column that it measures.

@@ -202,6 +202,11 @@ impl Measure {
         }
     }
 
+    pub fn is_percentile(&self) -> bool {
+        use PropertyFunction::{Median, P90, P95, P99};
+        matches!(self, Self::OfProperty(Median | P90 | P95 | P99, _))
+    }
+
     pub fn counts_persons(&self) -> bool {
         matches!(self, Self::Persons | Self::PerPerson)
     }
