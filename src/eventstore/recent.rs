@@ -224,7 +224,7 @@ impl FetchError {
     }
 }
 
-/// Adds the parts that are wanted and not yet there; whether the object still exists.
+/// Adds what of the parts is wanted and not yet there; whether the object still exists.
 pub(super) async fn fetch(
     db: &Db,
     object: &ListedObject,
@@ -232,13 +232,11 @@ pub(super) async fn fetch(
     want: &Want,
     parts: &mut PartSet,
 ) -> Result<bool, FetchError> {
-    let mut part_nos = reader.parts_for(want).map_err(FetchError::Format)?;
-    part_nos.retain(|&part_no| !parts.contains(part_no));
-    let found = objects::find_parts_of(db, object.object_id, object.bytes, &part_nos).await;
+    let slices = reader.slices_for(want, parts).map_err(FetchError::Format)?;
+    let asked: Vec<_> = slices.iter().map(|slice| (slice.part_no, slice.start..slice.end)).collect();
+    let found = objects::find_slices(db, object.object_id, &asked).await;
     let Some(found) = found.map_err(FetchError::Storage)? else { return Ok(false) };
-    for (part_no, bytes) in found {
-        parts.insert(part_no, bytes);
-    }
+    slices.into_iter().zip(found).for_each(|(slice, bytes)| parts.insert_slice(slice, bytes));
     Ok(true)
 }
 

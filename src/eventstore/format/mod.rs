@@ -50,7 +50,7 @@ pub use facts::{EventFact, NumberRange, ObjectFacts, PropertyFact, SliceFacts};
 pub use filter::{Filter, identity_hash};
 pub use header::ObjectKind;
 pub use join::{JoinInput, join_segments};
-pub use parts::{HEADER_PART, PartSet};
+pub use parts::{HEADER_PART, PartSet, PartSlice};
 pub use read::{Columns, IdentityBlock, ObjectReader, RowRanges, Want};
 pub use read_rows::RowBatches;
 pub use row::StoredRow;

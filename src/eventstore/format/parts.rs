@@ -48,6 +48,16 @@ impl PartTable {
         first + self.at(bytes.start) as u32..first + self.at(bytes.end - 1) as u32 + 1
     }
 
+    /// The same bytes as slices of parts.
+    pub fn slices(&self, bytes: Range<u64>) -> impl Iterator<Item = PartSlice> {
+        let first = self.first_data_part();
+        self.covering(bytes.clone()).map(move |part_no| {
+            let part = self.range((part_no - first) as usize);
+            let (start, end) = (bytes.start.max(part.start), bytes.end.min(part.end));
+            PartSlice { part_no, start: start - part.start, end: end - part.start }
+        })
+    }
+
     fn range(&self, index: usize) -> Range<u64> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         start..self.ends[index]
@@ -88,34 +98,76 @@ pub(super) fn cut(chunks: &[Vec<u64>]) -> Vec<u64> {
     ends
 }
 
-/// The parts of one object that a reader has fetched.
+/// Some bytes of a part.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PartSlice {
+    pub part_no: u32,
+    pub start: u64,
+    pub end: u64,
+}
+
+/// The parts of one object that a reader has fetched, whole or as slices.
 #[derive(Clone, Debug, Default)]
 pub struct PartSet {
-    parts: BTreeMap<u32, Bytes>,
+    parts: BTreeMap<u32, Vec<Piece>>,
+}
+
+#[derive(Clone, Debug)]
+struct Piece {
+    start: u64,
+    bytes: Bytes,
+    is_whole: bool,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
 }
 
 impl PartSet {
     pub fn insert(&mut self, part_no: u32, bytes: Bytes) {
-        self.parts.insert(part_no, bytes);
+        self.parts.insert(part_no, vec![Piece { start: 0, bytes, is_whole: true }]);
     }
 
+    pub fn insert_slice(&mut self, slice: PartSlice, bytes: Bytes) {
+        let piece = Piece { start: slice.start, bytes, is_whole: false };
+        self.parts.entry(slice.part_no).or_default().push(piece);
+    }
+
+    /// A whole part.
     pub fn get(&self, part_no: u32) -> Result<&Bytes, FormatError> {
-        self.parts.get(&part_no).ok_or(FormatError::MissingPart { part_no })
-    }
-
-    pub fn contains(&self, part_no: u32) -> bool {
-        self.parts.contains_key(&part_no)
+        let whole = self.pieces(part_no).iter().find(|piece| piece.is_whole);
+        whole.map(|piece| &piece.bytes).ok_or(FormatError::MissingPart { part_no })
     }
 
     /// The bytes of all parts together.
     pub fn bytes(&self) -> usize {
-        self.parts.values().map(Bytes::len).sum()
+        self.parts.values().flatten().map(|piece| piece.bytes.len()).sum()
+    }
+
+    pub(super) fn covers(&self, slice: PartSlice) -> bool {
+        let holds = |piece: &Piece| piece.start <= slice.start && slice.end <= piece.end();
+        self.pieces(slice.part_no).iter().any(holds)
+    }
+
+    /// What is there from this byte of a part on, without a gap.
+    fn from(&self, part_no: u32, offset: u64) -> Result<Bytes, FormatError> {
+        let holds = |piece: &&Piece| (piece.start..piece.end()).contains(&offset);
+        let piece = self.pieces(part_no).iter().find(holds).ok_or(FormatError::MissingPart { part_no })?;
+        Ok(piece.bytes.slice((offset - piece.start) as usize..))
+    }
+
+    fn pieces(&self, part_no: u32) -> &[Piece] {
+        self.parts.get(&part_no).map_or(&[], Vec::as_slice)
     }
 }
 
 impl FromIterator<(u32, Bytes)> for PartSet {
     fn from_iter<I: IntoIterator<Item = (u32, Bytes)>>(parts: I) -> Self {
-        Self { parts: parts.into_iter().collect() }
+        let mut set = Self::default();
+        parts.into_iter().for_each(|(part_no, bytes)| set.insert(part_no, bytes));
+        set
     }
 }
 
@@ -131,17 +183,21 @@ pub(super) struct SparseFile {
 impl SparseFile {
     pub fn new(table: PartTable, parts: PartSet, tail: Bytes) -> Result<Self, FormatError> {
         let first = table.first_data_part();
-        for (&part_no, bytes) in parts.parts.range(first..) {
+        for (&part_no, pieces) in parts.parts.range(first..) {
             let index = (part_no - first) as usize;
             if index >= table.ends.len() {
                 return Err(FormatError::corrupt(format!("part {part_no} is one too many")));
             }
             let range = table.range(index);
-            if bytes.len() as u64 != range.end - range.start {
+            let expected = range.end - range.start;
+            let fits = |piece: &Piece| match piece.is_whole {
+                true => piece.end() == expected,
+                false => piece.end() <= expected,
+            };
+            if let Some(piece) = pieces.iter().find(|piece| !fits(piece)) {
+                let end = piece.end();
                 return Err(FormatError::corrupt(format!(
-                    "part {part_no} has {} bytes, {} expected",
-                    bytes.len(),
-                    range.end - range.start
+                    "part {part_no} has {end} bytes, {expected} expected"
                 )));
             }
         }
@@ -156,8 +212,8 @@ impl SparseFile {
         }
         let index = self.table.at(offset);
         let part_no = self.table.first_data_part() + index as u32;
-        let part = self.parts.get(part_no).map_err(|error| ParquetError::External(Box::new(error)))?;
-        Ok(part.slice((offset - self.table.range(index).start) as usize..))
+        let found = self.parts.from(part_no, offset - self.table.range(index).start);
+        found.map_err(|error| ParquetError::External(Box::new(error)))
     }
 }
 
@@ -266,6 +322,20 @@ mod tests {
         let file = SparseFile::new(table.clone(), some, tail).unwrap();
         assert_eq!(file.get_bytes(3, 2).unwrap(), "de");
         assert!(file.get_bytes(4, 2).unwrap_err().to_string().contains("part 4 is missing"));
+
+        let slices: Vec<PartSlice> = table.slices(1..7).collect();
+        let slice = |part_no, start, end| PartSlice { part_no, start, end };
+        assert_eq!(slices, [slice(2, 1, 3), slice(3, 0, 2), slice(4, 0, 2)]);
+        let mut some = PartSet::default();
+        for (slice, bytes) in slices.into_iter().zip(["bc", "de", "fg"]) {
+            some.insert_slice(slice, Bytes::from_static(bytes.as_bytes()));
+        }
+        assert!(some.covers(slice(2, 1, 2)) && !some.covers(slice(2, 0, 2)) && some.get(2).is_err());
+        let file = SparseFile::new(table.clone(), some.clone(), Bytes::new()).unwrap();
+        assert_eq!(file.get_bytes(1, 6).unwrap(), "bcdefg");
+        assert!(file.get_bytes(0, 2).is_err() && file.get_bytes(6, 2).is_err());
+        some.insert_slice(slice(3, 1, 3), Bytes::from_static(b"ef"));
+        assert!(SparseFile::new(table.clone(), some, Bytes::new()).is_err(), "beyond the end of its part");
 
         let short = [(2, Bytes::from_static(b"a"))].into_iter().collect();
         assert!(SparseFile::new(table, short, Bytes::new()).is_err());

@@ -18,12 +18,15 @@ use serde::{Deserialize, Serialize};
 use super::columns::{Access, Fixed};
 use super::filter::Filter;
 use super::header::{Header, ObjectKind};
-use super::parts::{HEADER_PART, PartSet, SparseFile};
+use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
 use super::read_columns;
 use super::read_rows::RowBatches;
 use super::{FormatError, SliceFacts};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
+
+/// Slices of a part that are nearer to each other are read as one.
+const SLICES_APART_MIN: u64 = 16 << 10;
 
 /// Rows of an object by number, ascending and apart.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -138,28 +141,54 @@ impl ObjectReader {
 
     /// The parts to fetch beside part 0 before [`Self::read_block`] and its like, ascending.
     pub fn parts_for(&self, want: &Want) -> Result<Vec<u32>, FormatError> {
-        let mut parts = Vec::new();
-        let mut columns = self.column_indices(&want.columns)?;
-        columns.extend(self.rest_index(&want.columns));
-        for column in columns {
-            match &want.rows {
-                RowRanges::All => {
-                    let (start, bytes) = self.metadata.metadata().row_group(0).column(column).byte_range();
-                    parts.extend(self.header.table.covering(start..start + bytes));
-                }
-                RowRanges::Some(ranges) => self.parts_of_pages(column, ranges, &mut parts)?,
-            }
-        }
+        let bytes = self.bytes_for(want)?;
+        let mut parts: Vec<u32> =
+            bytes.into_iter().flat_map(|bytes| self.header.table.covering(bytes)).collect();
         parts.sort_unstable();
         parts.dedup();
         Ok(parts)
     }
 
-    fn parts_of_pages(
+    /// What of the parts is enough instead, and not in `parts` yet; ascending. For few rows of a large
+    /// object that is far less.
+    pub fn slices_for(&self, want: &Want, parts: &PartSet) -> Result<Vec<PartSlice>, FormatError> {
+        let bytes = self.bytes_for(want)?;
+        let mut slices: Vec<PartSlice> =
+            bytes.into_iter().flat_map(|bytes| self.header.table.slices(bytes)).collect();
+        slices.retain(|slice| !parts.covers(*slice));
+        slices.sort_unstable();
+        slices.dedup_by(|next, slice| {
+            let is_near = next.part_no == slice.part_no && next.start <= slice.end + SLICES_APART_MIN;
+            if is_near {
+                slice.end = slice.end.max(next.end);
+            }
+            is_near
+        });
+        Ok(slices)
+    }
+
+    /// The bytes of the file that hold what is wanted.
+    fn bytes_for(&self, want: &Want) -> Result<Vec<Range<u64>>, FormatError> {
+        let mut bytes = Vec::new();
+        let mut columns = self.column_indices(&want.columns)?;
+        columns.extend(self.rest_index(&want.columns));
+        for column in columns {
+            match &want.rows {
+                RowRanges::All => {
+                    let (start, length) = self.metadata.metadata().row_group(0).column(column).byte_range();
+                    bytes.push(start..start + length);
+                }
+                RowRanges::Some(ranges) => self.bytes_of_pages(column, ranges, &mut bytes)?,
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn bytes_of_pages(
         &self,
         column: usize,
         ranges: &[Range<u64>],
-        parts: &mut Vec<u32>,
+        bytes: &mut Vec<Range<u64>>,
     ) -> Result<(), FormatError> {
         let metadata = self.metadata_of_pages()?.metadata();
         let index = metadata.page_index_for_row_group(0);
@@ -171,7 +200,7 @@ impl ObjectReader {
         let first_page = pages.first().map_or(start, |page| page.offset as u64);
         if ranges.iter().any(|range| !range.is_empty()) {
             // The dictionary.
-            parts.extend(self.header.table.covering(start..first_page));
+            bytes.push(start..first_page);
         }
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             // By the page's own first row and not by `page_rows`: where a column's dictionary grew too
@@ -183,7 +212,7 @@ impl ObjectReader {
             }
             for page in &pages[from - 1..to] {
                 let end = page.offset + i64::from(page.compressed_page_size);
-                parts.extend(self.header.table.covering(page.offset as u64..end as u64));
+                bytes.push(page.offset as u64..end as u64);
             }
         }
         Ok(())
@@ -357,8 +386,10 @@ impl ObjectReader {
         parts: &PartSet,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader, FormatError> {
-        for part_no in self.parts_for(want)? {
-            parts.get(part_no)?;
+        for slice in self.bytes_for(want)?.into_iter().flat_map(|bytes| self.header.table.slices(bytes)) {
+            if !parts.covers(slice) {
+                return Err(FormatError::MissingPart { part_no: slice.part_no });
+            }
         }
         self.batches_of(self.column_indices(&want.columns)?, &want.rows, parts, batch_rows)
     }

@@ -49,6 +49,24 @@ async fn listed(db: &Db, from: i64, to: i64) -> Vec<u8> {
 }
 
 on_both! {
+    async fn slices_of_parts_come_in_the_order_in_which_they_are_asked_for(db: Db) {
+        let parts = vec![Bytes::from_static(b"zero"), Bytes::from_static(b"\0one\xff"), Bytes::from_static(b"")];
+        objects::upload(&db, segment(1, parts), 100).await.unwrap();
+        let of = async |slices: &[(u32, std::ops::Range<u64>)]| {
+            objects::find_slices(&db, ObjectId([1; 16]), slices).await.unwrap()
+        };
+        let asked = [(1, 0..2), (0, 3..4), (1, 4..5), (0, 0..4), (2, 0..0)];
+        let expected: [&[u8]; 5] = [b"\0o", b"o", b"\xff", b"zero", b""];
+        assert_eq!(of(&asked).await.unwrap(), expected);
+        assert_eq!(of(&[]).await.unwrap(), [] as [Bytes; 0]);
+        assert!(of(&[(0, 0..1), (3, 0..1)]).await.is_none(), "there is no such part");
+        let many: Vec<_> = (0..250).map(|n| (0, n % 4..n % 4 + 1)).collect();
+        let found = of(&many).await.unwrap();
+        assert_eq!((&*found[101], &*found[249]), (&b"e"[..], &b"e"[..]));
+    }
+}
+
+on_both! {
     async fn an_object_counts_from_its_closing_transaction_to_its_replacement(db: Db) {
         objects::upload(&db, segment(1, vec![Bytes::from_static(b"one")]), 100).await.unwrap();
         assert!(listed(&db, 0, 9_000).await.is_empty(), "building");

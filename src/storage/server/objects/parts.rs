@@ -1,5 +1,7 @@
 //! The bytes of objects.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::STATEMENT_BYTES_MAX;
@@ -12,6 +14,8 @@ use crate::values;
 const PARTS_PER_READ: usize = 4;
 /// Parts of an object that is no larger than one answer may be.
 const SMALL_PARTS_PER_READ: usize = 256;
+/// Slices of at most a part each, and mostly far smaller.
+const SLICES_PER_READ: usize = 100;
 /// Headers are some kilobytes each; one of 500 columns may reach a few hundred.
 const HEADERS_PER_READ: usize = 16;
 
@@ -48,6 +52,39 @@ pub async fn find_parts_of(
         }
     }
     Ok((parts.len() == part_nos.len()).then_some(parts))
+}
+
+// A blob is read whole by its server, but only the slice is sent and copied.
+static READ_SLICES: Statement = statement!("parts.read_slices", "{rows}");
+const READ_SLICE: &str =
+    "SELECT ? AS place, SUBSTRING(body, ?, ?) FROM parts WHERE object_id = ? AND part_no = ?";
+
+/// The asked bytes of parts, in this order; each range lies within its part. `None` when a part is missing.
+pub async fn find_slices(
+    db: &Db,
+    object_id: ObjectId,
+    slices: &[(u32, Range<u64>)],
+) -> Result<Option<Vec<Bytes>>, StorageError> {
+    let mut found = vec![Bytes::new(); slices.len()];
+    let mut rows = 0;
+    let places: Vec<usize> = (0..slices.len()).collect();
+    for wanted in places.chunks(SLICES_PER_READ) {
+        let mut binds = Vec::with_capacity(wanted.len() * 5);
+        for &place in wanted {
+            let (part_no, range) = &slices[place];
+            // The first byte is 1.
+            binds.extend(values![place, range.start + 1, range.end - range.start, object_id, *part_no]);
+        }
+        let sql = READ_SLICES.with_joined_rows(READ_SLICE, " UNION ALL ", wanted.len());
+        for row in db.fetch_all(sql, binds).await? {
+            let place = row.u64(0)? as usize;
+            if let Some(slice) = found.get_mut(place) {
+                *slice = row.bytes(1)?.into();
+                rows += 1;
+            }
+        }
+    }
+    Ok((rows == slices.len()).then_some(found))
 }
 
 static READ_HEADERS: Statement = statement!(
