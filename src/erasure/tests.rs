@@ -8,11 +8,11 @@ use tokio::sync::{Mutex, mpsc, watch};
 use super::*;
 use crate::config::SealingConfig;
 use crate::eventstore::compaction::Compactor;
-use crate::eventstore::fixture::{scan, servers_with_shards};
-use crate::eventstore::format::{Columns, HEADER_PART, ObjectReader, RowRanges, Want, WriteOptions};
+use crate::eventstore::fixture::{scan, seal_context, servers_with_shards};
+use crate::eventstore::format::{Columns, HEADER_PART, ObjectReader, RowRanges, Want};
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::scan::{ScanRequest, Scanner};
-use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
+use crate::eventstore::sealer::{Homes, SealContext, Sealer};
 use crate::model::{
     BatchId, Event, EventId, LINK_EVENT, ManualClock, ProjectId, Random, ReplicaId, SeededRandom, ShardNo,
     SystemClock, SystemRandom, TimeSource, shard_of,
@@ -111,20 +111,8 @@ impl World {
         let context = SealContext {
             clock: clock.clone(),
             random: random.clone(),
-            holder: ReplicaId::random(&*random),
-            pass_bytes_max: 1 << 20,
-            lease_ms: 60_000,
             idle: Duration::from_millis(5),
-            segment_rows_min: 3,
-            segment_rows_max: 100,
-            persons_cache_entries_max: 1_000,
-            filters_bytes_max: 64 << 20,
-            write: WriteOptions::default(),
-            traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
-            retention: Arc::default(),
-            homes: Homes::new(storage.control.clone(), storage.shards.clone()),
-            move_settle_ms: 0,
-            move_chunk: ChunkLimits { rows_max: 2, raw_bytes_max: 1 << 20 },
+            ..seal_context(Homes::new(storage.control.clone(), storage.shards.clone()))
         };
         let config = SealingConfig {
             segment_rows_min: 3,

@@ -1,11 +1,15 @@
-//! Stored rows for tests of everything that reads or rewrites them.
+//! Stored rows for tests of everything that reads or rewrites them, and what tests seal with.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::format::{self, ObjectBytes, StoredRow, WriteOptions};
 use super::objects::Placement;
 use super::scan::{Listing, ScanRequest, Scanner, ShardRows};
+use super::sealer::{ChunkLimits, Homes, SealContext, TraitLimits};
 use crate::model::{
-    EventId, ManualClock, Millis, ObjectId, ProjectId, PropertyValue, Random, ShardNo, SystemRandom,
-    TimeSource,
+    EventId, ManualClock, Millis, ObjectId, ProjectId, PropertyValue, Random, ReplicaId, SeededRandom,
+    ShardNo, SystemRandom, TimeSource,
 };
 use crate::storage::conformance::{POOL, TestDatabase};
 use crate::storage::server::objects;
@@ -91,6 +95,29 @@ pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
     }
     shown.sort();
     shown
+}
+
+/// What a sealer works with, for tests to change what matters to them: a clock that stands still, segments
+/// of a few rows, and moves of two rows at a time, which begin at once.
+pub fn seal_context(homes: Homes) -> SealContext {
+    SealContext {
+        clock: Arc::new(ManualClock::new(1_000_000)),
+        random: Arc::new(SeededRandom::new(1)),
+        holder: ReplicaId([9; 16]),
+        pass_bytes_max: 1 << 20,
+        lease_ms: 60_000,
+        idle: Duration::from_millis(1),
+        segment_rows_min: 3,
+        segment_rows_max: 100,
+        write: WriteOptions::default(),
+        persons_cache_entries_max: 1_000,
+        filters_bytes_max: 64 << 20,
+        traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
+        homes,
+        retention: Arc::default(),
+        move_settle_ms: 0,
+        move_chunk: ChunkLimits { rows_max: 2, raw_bytes_max: 1 << 20 },
+    }
 }
 
 /// A store of four shards, dealt out in turn to the second and third database; the first is the

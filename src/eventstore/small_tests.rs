@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::compaction::Compactor;
+use super::fixture::seal_context;
 use super::format::WriteOptions;
-use super::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
+use super::sealer::{Homes, SealContext, Sealer};
 use crate::config::SealingConfig;
 use crate::model::{
     BatchId, Clock, DAY_MS, Event, EventId, ManualClock, Millis, ProjectId, PropertyValue, ReplicaId,
@@ -55,28 +55,19 @@ impl World {
         };
         let (clock, random) = (Arc::new(ManualClock::new(BEGIN)), Arc::new(SeededRandom::new(1)));
         let storage = Storage::open(&settings, &*clock, &*random).await.unwrap();
-        let (config, holder) = (SealingConfig::default(), ReplicaId([1; 16]));
+        let config = SealingConfig::default();
         let context = SealContext {
             clock: clock.clone(),
             random: random.clone(),
-            holder,
             pass_bytes_max: config.pass_bytes_max.into(),
-            lease_ms: 60_000,
-            idle: Duration::from_millis(1),
             segment_rows_min: config.segment_rows_min as usize,
             segment_rows_max: config.segment_rows_max as usize,
             write: WriteOptions::from(&config).for_passes(),
-            persons_cache_entries_max: 100_000,
-            filters_bytes_max: 64 << 20,
-            traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
-            retention: Arc::default(),
-            homes: Homes::one(SHARD),
-            move_settle_ms: 0,
-            move_chunk: ChunkLimits { rows_max: 100, raw_bytes_max: 1 << 20 },
+            ..seal_context(Homes::one(SHARD))
         };
         let metrics = Metrics::default();
         let sealer = Sealer::new(context, storage.shards.clone(), 1, &metrics);
-        let compactor = Compactor::new(holder, &config, random.clone(), &metrics);
+        let compactor = Compactor::new(ReplicaId([1; 16]), &config, random.clone(), &metrics);
         let written = Written::default();
         Self { _database: database, storage, clock, random, sealer, compactor, sent: 0, written }
     }

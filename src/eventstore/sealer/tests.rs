@@ -6,15 +6,14 @@ mod profiles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
-use crate::eventstore::fixture::two_servers;
-use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, StoredRow, Want, WriteOptions};
+use crate::eventstore::fixture::{seal_context, two_servers};
+use crate::eventstore::format::{Columns, ObjectReader, PartSet, RowRanges, StoredRow, Want};
 use crate::model::ProjectId;
 use crate::model::{
-    BatchId, DAY_MS, Event, EventId, ManualClock, PropertyRef, PropertyValue, ReplicaId, SeededRandom,
-    ServerId, TimeSource,
+    BatchId, DAY_MS, Event, EventId, PropertyRef, PropertyValue, ReplicaId, SeededRandom, ServerId,
+    TimeSource,
 };
 use crate::storage::Statement;
 use crate::storage::batch::{BatchEncoder, encode_event};
@@ -29,22 +28,10 @@ const INSTALLATION: ServerId = ServerId([7; 16]);
 
 fn context(segment_rows_min: usize) -> SealContext {
     SealContext {
-        clock: Arc::new(ManualClock::new(1_000_000)),
         random: Arc::new(SeededRandom::new(segment_rows_min as u64)),
-        holder: ReplicaId([9; 16]),
-        pass_bytes_max: 1 << 20,
-        lease_ms: 60_000,
-        idle: Duration::from_millis(1),
         segment_rows_min,
-        segment_rows_max: 100,
-        write: WriteOptions::default(),
-        persons_cache_entries_max: 1_000,
-        filters_bytes_max: 64 << 20,
-        traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
-        retention: Arc::default(),
-        homes: Homes::one(SHARD),
-        move_settle_ms: 0,
         move_chunk: ChunkLimits { rows_max: 5, raw_bytes_max: 1 << 20 },
+        ..seal_context(Homes::one(SHARD))
     }
 }
 

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::analysis::{QuestionKind, QuestionLimits};
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::eventstore::fixture::seal_context;
 use crate::eventstore::scan::Scanner;
-use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
+use crate::eventstore::sealer::{Homes, SealContext, Sealer};
 use crate::http::HttpState;
 use crate::http::testing::{Browser, NOW, Page, TestSite};
 use crate::model::{
-    BatchId, DAY_MS, Event, EventId, ProjectId, Properties, ReplicaId, Role, SystemRandom, TimeSource,
-    shard_of,
+    BatchId, DAY_MS, Event, EventId, ProjectId, Properties, Role, SystemRandom, TimeSource, shard_of,
 };
 use crate::storage::batch::BatchEncoder;
 use crate::storage::control::accounts::find_account_by_email;
@@ -102,20 +102,11 @@ async fn seal(site: &TestSite) {
     let context = SealContext {
         clock: site.state.clock.clone(),
         random: site.state.random.clone(),
-        holder: ReplicaId([7; 16]),
         pass_bytes_max: sealing.pass_bytes_max.into(),
-        lease_ms: 60_000,
-        idle: Duration::from_millis(1),
         segment_rows_min: sealing.segment_rows_min as usize,
         segment_rows_max: sealing.segment_rows_max as usize,
         write: sealing.into(),
-        persons_cache_entries_max: 1_000,
-        filters_bytes_max: 64 << 20,
-        traits: TraitLimits { keys_max: 10, bytes_max: 1_000 },
-        retention: Arc::default(),
-        homes: Homes::new(site.state.storage.control.clone(), site.state.storage.shards.clone()),
-        move_settle_ms: 0,
-        move_chunk: ChunkLimits { rows_max: 100, raw_bytes_max: 1 << 20 },
+        ..seal_context(Homes::new(site.state.storage.control.clone(), site.state.storage.shards.clone()))
     };
     let sealer = Sealer::new(context, site.state.storage.shards.clone(), 2, &Metrics::default());
     sealer.seal_everything().await.unwrap();
