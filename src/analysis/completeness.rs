@@ -63,6 +63,14 @@ impl Basis {
         self.listings.iter().find(|listing| listing.shard_no == shard_no)
     }
 
+    /// Whether nobody has been masked in between.
+    pub(super) fn has_masks_of(&self, later: &Self) -> bool {
+        self.listings.iter().all(|listing| {
+            let later = later.listing_of(listing.shard_no);
+            later.is_some_and(|later| later.mask_version == listing.mask_version)
+        })
+    }
+
     /// Shards that did not say what they hold.
     pub(super) fn unlisted(&self) -> BTreeSet<ShardNo> {
         self.shards.iter().copied().filter(|&shard_no| self.listing_of(shard_no).is_none()).collect()

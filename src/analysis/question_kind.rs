@@ -234,17 +234,14 @@ impl QuestionKind {
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
         let mut rounds_done = 0;
         for _ in 0..ATTEMPTS {
-            let handed_out = self.handed_out(run, rounds_done + 1).await?;
-            let mut is_split = handed_out.is_some();
-            let basis = match handed_out {
-                Some(basis) => basis,
-                None => self.basis(&project, &plan, asked.fresh, &shards).await?,
-            };
+            let mut basis = self.basis(&project, &plan, asked.fresh, &shards).await?;
             if basis.listings.is_empty() {
                 return Err(retry("no server of this project can be reached"));
             }
-            is_split |= self.splitting.is_long(&basis);
-            if is_split {
+            if self.splitting.is_long(&basis) {
+                if let Some(earlier) = self.handed_out(run, rounds_done + 1, &basis).await? {
+                    basis = earlier;
+                }
                 match self.answer_split(run, &plan, &basis, &mut rounds_done).await {
                     // It cannot be kept between processes: one does it all.
                     Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {}

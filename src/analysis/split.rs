@@ -82,14 +82,19 @@ impl Splitting {
 impl QuestionKind {
     /// What an earlier run of this ticket stood on when it handed out the steps of a round: as long as
     /// this one stands on the same, it need not repeat them.
-    pub(super) async fn handed_out(&self, run: &TicketRun, round_no: u32) -> Result<Option<Basis>, RunError> {
-        if run.attempt == 1 {
-            return Ok(None);
-        }
+    pub(super) async fn handed_out(
+        &self,
+        run: &TicketRun,
+        round_no: u32,
+        now: &Basis,
+    ) -> Result<Option<Basis>, RunError> {
         let work = run.steps.handed_out(round_no).await?;
         // What another release wrote is not taken over, nor what lacks a shard that may be back.
         let work = work.and_then(|work| read::<StepWork<Basis>>(&work).ok());
-        Ok(work.map(|work| work.basis).filter(|basis| basis.unlisted().is_empty()))
+        let earlier = work.map(|work| work.basis).filter(|basis| basis.unlisted().is_empty());
+        // Nor what was listed before somebody was masked: if they were erased, no answer may show them any
+        // more, and a runner that has lost its ticket may hand out such steps until it is told.
+        Ok(earlier.filter(|earlier| earlier.has_masks_of(now)))
     }
 
     /// All shards in steps; `None` when something that was listed is gone. `rounds_done` counts the rounds

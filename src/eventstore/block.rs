@@ -6,14 +6,14 @@
 //! person is never in two shards. Columns are shared: the same ones may be in the cache of columns
 //! and in other questions' blocks.
 
+mod dictionary;
+
 use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
-use crate::model::{FastMap, Millis, PersonNo};
-
-/// The code of an absent value in a [`Dictionary`].
-pub const ABSENT: u32 = u32::MAX;
+pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder};
+use crate::model::{Millis, PersonNo};
 
 #[derive(Clone, Debug, Default)]
 pub struct RowBlock {
@@ -39,28 +39,6 @@ pub struct RowColumns {
 impl RowColumns {
     pub const ALL: Self = Self { persons: true, times: true };
     pub const NONE: Self = Self { persons: false, times: false };
-}
-
-/// Strings as codes into a list of distinct values.
-#[derive(Clone, Debug, Default)]
-pub struct Dictionary {
-    codes: Codes,
-    values: Vec<Arc<str>>,
-}
-
-/// Codes as wide as the list needs; the greatest number of each width is that of an absent value.
-#[derive(Clone, Debug)]
-enum Codes {
-    U8(Vec<u8>),
-    U16(Vec<u16>),
-    U32(Vec<u32>),
-}
-
-/// Something about the text of every row, found out once a text.
-pub struct ByText<'a, T> {
-    codes: &'a Codes,
-    /// By code. For narrow codes as many as there can be, so that no look-up is out of bounds.
-    table: Vec<T>,
 }
 
 /// A property's values. One row has at most one type; a property whose type changed has several
@@ -144,185 +122,6 @@ pub enum ValueRef<'a> {
     Float(f64),
     Bool(bool),
     Json(&'a str),
-}
-
-impl Default for Codes {
-    fn default() -> Self {
-        Self::U8(Vec::new())
-    }
-}
-
-impl Codes {
-    fn len(&self) -> usize {
-        match self {
-            Self::U8(codes) => codes.len(),
-            Self::U16(codes) => codes.len(),
-            Self::U32(codes) => codes.len(),
-        }
-    }
-
-    /// Precondition: values were added one by one, so that no width is skipped.
-    fn widen_for(&mut self, values: usize) {
-        let wider = match self {
-            Self::U8(codes) if values > 0xff => {
-                let mut wider = Vec::with_capacity(codes.capacity());
-                wider.extend(codes.iter().map(|&code| if code == u8::MAX { u16::MAX } else { code.into() }));
-                Self::U16(wider)
-            }
-            Self::U16(codes) if values > 0xffff => {
-                let mut wider = Vec::with_capacity(codes.capacity());
-                wider.extend(codes.iter().map(|&code| if code == u16::MAX { ABSENT } else { code.into() }));
-                Self::U32(wider)
-            }
-            _ => return,
-        };
-        *self = wider;
-    }
-
-    fn get(&self, row: usize) -> u32 {
-        match self {
-            Self::U8(codes) => Some(codes[row]).filter(|code| *code < u8::MAX).map_or(ABSENT, u32::from),
-            Self::U16(codes) => Some(codes[row]).filter(|code| *code < u16::MAX).map_or(ABSENT, u32::from),
-            Self::U32(codes) => codes[row],
-        }
-    }
-}
-
-/// Puts a dictionary together out of pieces.
-pub struct DictionaryBuilder {
-    codes: Codes,
-    values: Vec<Arc<str>>,
-    known: FastMap<Arc<str>, u32>,
-}
-
-impl DictionaryBuilder {
-    pub fn with_capacity(rows: usize) -> Self {
-        let (values, known) = (Vec::new(), FastMap::default());
-        Self { codes: Codes::U8(Vec::with_capacity(rows)), values, known }
-    }
-
-    pub fn code_of(&mut self, text: &str) -> u32 {
-        if let Some(&code) = self.known.get(text) {
-            return code;
-        }
-        let (code, text) = (self.values.len() as u32, Arc::<str>::from(text));
-        self.values.push(text.clone());
-        self.known.insert(text, code);
-        self.codes.widen_for(self.values.len());
-        code
-    }
-
-    /// More rows, by codes that were asked for, or [`ABSENT`].
-    pub fn extend(&mut self, codes: impl Iterator<Item = u32>) {
-        // What is absent becomes the greatest number of any width.
-        match &mut self.codes {
-            Codes::U8(all) => all.extend(codes.map(|code| code as u8)),
-            Codes::U16(all) => all.extend(codes.map(|code| code as u16)),
-            Codes::U32(all) => all.extend(codes),
-        }
-    }
-
-    pub fn finish(self) -> Dictionary {
-        Dictionary { codes: self.codes, values: self.values }
-    }
-}
-
-impl Dictionary {
-    /// Precondition: every code is [`ABSENT`] or below the number of values.
-    pub fn new(codes: impl Iterator<Item = u32>, values: Vec<Arc<str>>) -> Self {
-        // What is absent becomes the greatest number of any width.
-        let codes = match values.len() {
-            0..=0xff => Codes::U8(codes.map(|code| code as u8).collect()),
-            0x100..=0xffff => Codes::U16(codes.map(|code| code as u16).collect()),
-            _ => Codes::U32(codes.collect()),
-        };
-        Self { codes, values }
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.codes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn values(&self) -> &[Arc<str>] {
-        &self.values
-    }
-
-    pub fn get(&self, row: usize) -> Option<&str> {
-        self.values.get(self.codes.get(row) as usize).map(AsRef::as_ref)
-    }
-
-    pub fn has_absent(&self) -> bool {
-        match &self.codes {
-            Codes::U8(codes) => codes.contains(&u8::MAX),
-            Codes::U16(codes) => codes.contains(&u16::MAX),
-            Codes::U32(codes) => codes.contains(&ABSENT),
-        }
-    }
-
-    /// `of` is asked for every text, by its place in the list, and for an absent one.
-    pub fn by_text<T: Copy>(&self, mut of: impl FnMut(Option<(usize, &str)>) -> T) -> ByText<'_, T> {
-        let absent = of(None);
-        let mut table: Vec<T> =
-            self.values.iter().enumerate().map(|(code, text)| of(Some((code, text.as_ref())))).collect();
-        let codes = match &self.codes {
-            Codes::U8(_) => 1 << 8,
-            Codes::U16(_) => 1 << 16,
-            Codes::U32(_) => self.values.len() + 1,
-        };
-        table.resize(codes, absent);
-        ByText { codes: &self.codes, table }
-    }
-
-    /// About: a text has a counter and a pointer beside its bytes.
-    pub fn memory_bytes(&self) -> usize {
-        let codes = match &self.codes {
-            Codes::U8(codes) => size_of_val(&**codes),
-            Codes::U16(codes) => size_of_val(&**codes),
-            Codes::U32(codes) => size_of_val(&**codes),
-        };
-        let texts: usize = self.values.iter().map(|text| text.len() + 32).sum();
-        codes + texts
-    }
-
-    fn gather(&self, rows: &[u32]) -> Self {
-        Self::new(rows.iter().map(|&row| self.codes.get(row as usize)), self.values.clone())
-    }
-}
-
-impl<T: Copy> ByText<'_, T> {
-    pub fn at(&self, row: usize) -> T {
-        match self.codes {
-            Codes::U8(codes) => self.table[usize::from(codes[row])],
-            Codes::U16(codes) => self.table[usize::from(codes[row])],
-            Codes::U32(codes) => self.table[(codes[row] as usize).min(self.table.len() - 1)],
-        }
-    }
-
-    /// Every row in order.
-    pub fn for_each(&self, mut visit: impl FnMut(u32, T)) {
-        match self.codes {
-            Codes::U8(codes) => {
-                let table: &[T; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
-                codes.iter().zip(0..).for_each(|(&code, row)| visit(row, table[usize::from(code)]));
-            }
-            Codes::U16(codes) => {
-                let table: &[T; 1 << 16] = self.table.as_slice().try_into().expect("there is one a code");
-                codes.iter().zip(0..).for_each(|(&code, row)| visit(row, table[usize::from(code)]));
-            }
-            Codes::U32(codes) => {
-                let last = self.table.len() - 1;
-                codes
-                    .iter()
-                    .zip(0..)
-                    .for_each(|(&code, row)| visit(row, self.table[(code as usize).min(last)]));
-            }
-        }
-    }
 }
 
 impl<T: Copy> Numbers<T> {
@@ -454,57 +253,6 @@ impl RowBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn dictionary(values: usize) -> Dictionary {
-        let codes = (0..values as u32).rev().chain([ABSENT]);
-        Dictionary::new(codes, (0..values).map(|n| Arc::from(format!("v{n}"))).collect())
-    }
-
-    #[test]
-    fn codes_of_any_width_tell_every_text_and_the_absent_one() {
-        for values in [0, 1, 254, 255, 256, 65_535, 65_536] {
-            let dictionary = dictionary(values);
-            assert_eq!((dictionary.len(), dictionary.has_absent()), (values + 1, true), "{values}");
-            assert_eq!(dictionary.get(values), None);
-            let by_text = dictionary.by_text(|text| text.map(|(code, text)| (code, text.len())));
-            let mut rows = 0;
-            by_text.for_each(|row, found| {
-                let expected = (row < values as u32).then(|| {
-                    let code = values - 1 - row as usize;
-                    (code, format!("v{code}").len())
-                });
-                assert_eq!((row, found), (rows, expected), "{values}");
-                assert_eq!(by_text.at(row as usize), expected);
-                rows += 1;
-            });
-            assert_eq!(rows as usize, values + 1);
-            assert_eq!(dictionary.gather(&[values as u32]).get(0), None);
-        }
-    }
-
-    #[test]
-    fn a_dictionary_of_pieces_widens_and_keeps_what_it_had() {
-        let mut builder = DictionaryBuilder::with_capacity(10);
-        let mut expected = Vec::new();
-        for n in 0..70_000 {
-            let code = builder.code_of(&format!("v{}", n / 2));
-            builder.extend([code, ABSENT].into_iter());
-            expected.extend([Some(format!("v{}", n / 2)), None]);
-        }
-        let dictionary = builder.finish();
-        assert_eq!((dictionary.len(), dictionary.values().len()), (140_000, 35_000));
-        let shown = (0..dictionary.len()).map(|row| dictionary.get(row).map(str::to_owned));
-        assert!(shown.eq(expected.iter().cloned()));
-
-        let mut builder = DictionaryBuilder::with_capacity(10);
-        for n in 0..65_536 {
-            let code = builder.code_of(&n.to_string());
-            builder.extend([code, ABSENT].into_iter());
-        }
-        let dictionary = builder.finish();
-        assert_eq!((dictionary.get(0), dictionary.get(1)), (Some("0"), None));
-        assert_eq!((dictionary.get(131_070), dictionary.get(131_071)), (Some("65535"), None));
-    }
 
     #[test]
     fn rows_out_of_time_and_of_persons_who_are_left_out_do_not_count() {

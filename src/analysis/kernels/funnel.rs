@@ -15,7 +15,7 @@
 //! place in the matching, and a group costs its rows times the steps they match, at most.
 
 use super::persons::for_each_person_of;
-use super::select::{Columns, Passes, passes_of, select_events};
+use super::select::{Columns, Passes, passes_of, select_events, wanted_by_all};
 use super::{Cancel, KernelError};
 use crate::analysis::question::{EventSelector, FunnelQuestion};
 use crate::eventstore::RowBlock;
@@ -75,7 +75,7 @@ impl FunnelKernel<'_> {
         let selectors: Vec<&EventSelector> = steps.iter().map(|step| &step.events).collect();
         let (rows, masks) = select_events(block, &selectors);
         // Of every event, each row matches every step.
-        let mut masks = masks.unwrap_or_else(|| vec![(1 << steps.len()) - 1; rows.len()]);
+        let mut masks = masks.unwrap_or_else(|| vec![wanted_by_all(steps.len()); rows.len()]);
         let of_all = passes_of(block, &self.question.filters, self.columns);
         let of_steps: Vec<(StepMask, Vec<Passes<'_>>)> = steps
             .iter()

@@ -114,8 +114,7 @@ impl Groups {
         chosen.chain(self.has_other.then_some(Breakdown::Other)).collect()
     }
 
-    /// For each key of a block, its group. Without `$other`, values that are not chosen have no
-    /// row in the first round; a row that came since then is left out.
+    /// For each key of a block, its group. Without `$other`, values that are not chosen have no row.
     pub fn assign(&self, keys: &[GroupKey]) -> Vec<u32> {
         let chosen: FastMap<&GroupKey, u32> = self.chosen.iter().zip(0..).collect();
         let other = if self.has_other { self.chosen.len() as u32 } else { NO_GROUP };

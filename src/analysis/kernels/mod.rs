@@ -3,9 +3,8 @@
 //! [`select`] says which rows a series or step looks at, a column at a time; [`groups`] turns the
 //! values of a breakdown into small numbers; [`persons`] walks all blocks of a shard person by
 //! person; [`unique`] counts persons. On these stand [`trends`], [`percentile`], [`funnel`] and
-//! [`step_persons`]. A kernel is plain
-//! computation: it blocks, looks at its [`Cancel`] now and then, and gives serialisable state that
-//! merges in any order.
+//! [`step_persons`]. A kernel is plain computation: it blocks, looks at its [`Cancel`] now and then, and
+//! gives serialisable state that merges in any order.
 
 pub(super) mod funnel;
 pub(super) mod groups;

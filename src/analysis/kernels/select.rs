@@ -92,6 +92,11 @@ impl Picker {
 /// One bit for each of several selectors of events.
 pub type Wanted = u32;
 
+/// That of all of them. Precondition: at most 32.
+pub fn wanted_by_all(selectors: usize) -> Wanted {
+    Wanted::MAX.checked_shr(Wanted::BITS - selectors as u32).unwrap_or(0)
+}
+
 /// The rows whose event at least one of the selectors wants, and which do; without a list of bits all of
 /// them want every row.
 pub fn select_events(block: &RowBlock, selectors: &[&EventSelector]) -> (Rows, Option<Vec<Wanted>>) {
@@ -101,7 +106,7 @@ pub fn select_events(block: &RowBlock, selectors: &[&EventSelector]) -> (Rows, O
         wanted.fold(0, |bits, (number, _)| bits | 1 << number)
     };
     let by_event = block.event.by_text(|event| event.map_or(0, |(_, name)| bits_of(name)));
-    let every: Wanted = (0..selectors.len()).fold(0, |bits, number| bits | 1 << number);
+    let every = wanted_by_all(selectors.len());
     let mut rows = Rows::of(block);
     if block.event.values().iter().all(|name| bits_of(name) == every) {
         return (rows, None);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::groups::{GroupKey, GroupTotals, Groups, NO_GROUP, RowGroups, check_values};
 use super::percentile::NumberRuns;
-use super::select::{Columns, Rows, Wanted, narrow, passes_of, select_events};
+use super::select::{Columns, Rows, Wanted, narrow, passes_of, select_events, wanted_by_all};
 use super::unique::{Seen, UniquePersons};
 use super::{Cancel, KernelError};
 use crate::analysis::exact::NumberSum;
@@ -176,7 +176,7 @@ impl TrendsKernel<'_> {
                 if let [only] = series {
                     narrow(&mut rows, block, &only.filters, self.columns);
                 } else if series.iter().any(|series| !series.filters.is_empty()) {
-                    let every = vec![(1 << series.len()) - 1; rows.len()];
+                    let every = vec![wanted_by_all(series.len()); rows.len()];
                     let wanted = self.narrow_series(block, &rows, every);
                     return Picked { rows, series: Some(wanted) };
                 }

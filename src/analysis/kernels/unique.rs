@@ -2,8 +2,8 @@
 //!
 //! A person's rows may be in several blocks, each of them in the order of persons. Persons are taken in
 //! ranges: within one, each cell has a bit a person, and rows only set bits, in any order. A range is as
-//! long as leaves all bits in the processor's cache. With so many cells that ranges would be short, the
-//! blocks are walked together person by person instead: per cell the last person seen is kept, and a
+//! long as leaves all bits in the processor's cache. With so many cells that ranges would be short, or so
+//! few rows that most bits would stay unset, the blocks are walked together person by person instead: per cell the last person seen is kept, and a
 //! person is new to a cell when it is another than the last.
 
 use super::persons::for_each_person_of;
@@ -15,6 +15,8 @@ const BITS_MAX: usize = 8 << 20;
 const RANGE_MAX: usize = 65_536;
 /// Shorter ranges would be more clearing and counting of bits than setting them.
 const RANGE_MIN: usize = 512;
+/// A step of the walk takes as long as looking at so many words of bits.
+const WORDS_PER_ROW_MAX: usize = 32;
 
 /// Who was seen in which cell: the rows of one block, persons ascending.
 #[derive(Default)]
@@ -44,10 +46,17 @@ pub struct UniquePersons<'a> {
 
 impl UniquePersons<'_> {
     pub fn count(mut self, blocks: &[Seen], cancel: &Cancel) -> Result<(), KernelError> {
-        match (BITS_MAX / self.cells.len().max(1)).min(RANGE_MAX) / 64 * 64 {
-            ..RANGE_MIN => self.count_by_walk(blocks, cancel),
-            range => self.count_by_bits(blocks, range, cancel),
+        let range = (BITS_MAX / self.cells.len().max(1)).min(RANGE_MAX) / 64 * 64;
+        let rows: usize = blocks.iter().map(|block| block.persons.len()).sum();
+        let firsts = blocks.iter().filter_map(|block| block.persons.first());
+        let lasts = blocks.iter().filter_map(|block| block.persons.last());
+        let persons = lasts.max().unwrap_or(&0) - firsts.min().unwrap_or(&0);
+        // All words of all ranges are looked at, however few rows fall into them.
+        let words = persons as usize / 64 * self.cells.len();
+        if range < RANGE_MIN || words > rows * WORDS_PER_ROW_MAX {
+            return self.count_by_walk(blocks, cancel);
         }
+        self.count_by_bits(blocks, range, cancel)
     }
 
     /// `range`: of persons; a multiple of 64.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::analysis::completeness::Basis;
 use crate::analysis::kernels::Cancel;
 use crate::analysis::plan::Plan;
 use crate::analysis::question_kind::{QuestionKind, Read};
@@ -15,6 +16,7 @@ use crate::model::{ManualClock, ObjectId, SeededRandom, ShardNo};
 use crate::storage::conformance::fresh_sqlite;
 use crate::storage::control::projects::{InsertProject, create_project};
 use crate::storage::server::objects::{self, ObjectKind};
+use crate::storage::server::{masks, persons};
 use crate::storage::{Db, StorageError};
 use crate::telemetry::Metrics;
 
@@ -55,7 +57,7 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
     let of: Vec<ShardNo> = storage.shards.all().collect();
     let basis = async || kind.basis(&project, &plan, false, &of).await.unwrap();
     let read = async |basis| {
-        let basis: &crate::analysis::completeness::Basis = basis;
+        let basis: &Basis = basis;
         let listing = basis.listing_of(SHARD).unwrap();
         let round = plan.first_round();
         match kind.read_shard(project_id, basis, listing, &plan, &round, &Cancel::default()).await.unwrap() {
@@ -73,5 +75,18 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
     assert_eq!(read(&before).await, Some(200), "what it was replaced by does not matter yet");
     assert_eq!(objects::delete_retired(db, SHARD, 6_000).await.unwrap(), 1);
     assert_eq!(read(&before).await, None);
-    assert_eq!(read(&basis().await).await, Some(100));
+    let after = basis().await;
+    assert_eq!(read(&after).await, Some(100));
+    assert!(before.has_masks_of(&after), "what else changed does not matter to a later run");
+
+    let masked: Result<(), StorageError> = db
+        .transaction(move |tx| {
+            Box::pin(async move {
+                persons::raise_counters(tx, SHARD, project_id, 50, 150).await?;
+                masks::insert(tx, SHARD, project_id, 7, masks::ERASED, 0).await
+            })
+        })
+        .await;
+    masked.unwrap();
+    assert!(!after.has_masks_of(&basis().await), "a later run would show who was erased");
 }

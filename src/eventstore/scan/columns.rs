@@ -293,9 +293,8 @@ mod tests {
             let weight = cache.columns.as_ref().unwrap().weight();
             assert!(weight <= limit as u64, "{weight} bytes");
         }
-        let is_kept =
-            |n: &u8| cache.find(&object(*n, RowRanges::All), RowColumns::ALL, &names(&["a"])).is_complete();
-        assert!((0..200).filter(is_kept).count() > 1, "something is kept all the same");
+        let weight = cache.columns.as_ref().unwrap().weight();
+        assert!(weight > limit as u64 / 2, "{weight} bytes are kept");
         let run = object(201, RowRanges::one(0..500));
         cache.keep(&run, &[], &block(500, 0));
         assert!(!cache.find(&run, RowColumns::ALL, &[]).is_complete());

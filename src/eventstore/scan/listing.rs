@@ -51,7 +51,20 @@ struct Snapshot {
     waiting: BTreeMap<ShardNo, Millis>,
     masked: Vec<(ShardNo, PersonNo)>,
     moving: Vec<(ShardNo, u64)>,
-    objects: Vec<ObjectRow>,
+    objects: Vec<FoundObject>,
+}
+
+struct FoundObject {
+    shard_no: ShardNo,
+    object_id: ObjectId,
+    listed: Result<Listed, FormatError>,
+}
+
+impl FoundObject {
+    /// What the catalogue says of it beyond that is not kept: it may be large.
+    fn new(row: ObjectRow, request: &ScanRequest) -> Self {
+        Self { shard_no: row.shard_no, object_id: row.object_id, listed: list(row, request) }
+    }
 }
 
 impl Listing {
@@ -91,10 +104,9 @@ impl Listing {
         for (shard_no, moving) in snapshot.moving {
             listings.get_mut(&shard_no).expect(missing).moving = moving;
         }
-        for object in snapshot.objects {
-            let object_id = object.object_id;
-            let listing = listings.get_mut(&object.shard_no).expect(missing);
-            match list(object, request).map_err(|source| ScanError::Format { object_id, source })? {
+        for FoundObject { shard_no, object_id, listed } in snapshot.objects {
+            let listing = listings.get_mut(&shard_no).expect(missing);
+            match listed.map_err(|source| ScanError::Format { object_id, source })? {
                 Listed::Read(object) => listing.objects.push(object),
                 Listed::Pruned => listing.pruned += 1,
                 Listed::Elsewhere => {}
@@ -111,6 +123,7 @@ impl Listing {
 
 impl Snapshot {
     async fn read(db: &Db, shards: Vec<ShardNo>, request: &ScanRequest) -> Result<Self, StorageError> {
+        let request = request.clone();
         let (project_id, from, to) = (request.project_id, request.from, request.to);
         db.snapshot(move |tx| {
             Box::pin(async move {
@@ -129,10 +142,12 @@ impl Snapshot {
                     }
                     found.counters.extend(counters);
                     let runs = objects::list_runs_in(tx, shards).await?;
+                    let of_days = runs.into_iter().filter(|run| run.max_at >= from && run.min_at < to);
+                    found.objects.extend(of_days.map(|run| FoundObject::new(run, &request)));
+                    let segments = objects::list_segments_in(tx, shards, project_id, from, to).await?;
                     found
                         .objects
-                        .extend(runs.into_iter().filter(|run| run.max_at >= from && run.min_at < to));
-                    found.objects.extend(objects::list_segments_in(tx, shards, project_id, from, to).await?);
+                        .extend(segments.into_iter().map(|segment| FoundObject::new(segment, &request)));
                 }
                 Ok(found)
             })

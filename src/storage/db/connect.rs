@@ -95,7 +95,8 @@ fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
     let connect = MySqlConnectOptions::from_str(url)
         .map_err(|error| StorageError::Refused(format!("the database URL cannot be read: {error}")))?
         .charset("utf8mb4")
-        .statement_cache_capacity(128)
+        // One that does not fit ends another, and what that costs is said at `mysql_statement`.
+        .statement_cache_capacity(256)
         .disable_statement_logging();
     let pool = MySqlPoolOptions::new()
         .max_connections(options.connections_max)

@@ -231,7 +231,9 @@ pub(super) fn mysql_statement(sql: &Sql, values: Vec<Value>) -> MySqlStatement {
     // To prepare a statement for one use is a second round trip. And it ends with a message that the
     // server does not answer: without TCP_NODELAY, which sqlx 0.9.0 does not set, the connection's next
     // statement then waits 40 ms for that one's acknowledgement.
-    if !keep && values.iter().map(Value::size).sum::<usize>() <= TEXT_BYTES_MAX {
+    let is_text = !keep && values.iter().map(Value::size).sum::<usize>() <= TEXT_BYTES_MAX;
+    // With another number of values it is the driver that says so.
+    if is_text && text.as_str().matches('?').count() == values.len() {
         let text = write_into(text.as_str(), &values);
         return MySqlStatement::Text(sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text)));
     }
@@ -270,25 +272,23 @@ impl MySqlStatement {
 }
 
 /// The statement with each `?` replaced by its value: numbers as they are, all else in hexadecimal, so that
-/// nothing in a value can end it.
+/// nothing in a value can end it. Precondition: there are as many values as places.
 fn write_into(sql: &str, values: &[Value]) -> String {
     use std::fmt::Write;
     let size = values.iter().map(|value| 2 * value.size() + 16).sum::<usize>();
     let mut text = String::with_capacity(sql.len() + size);
     let mut pieces = sql.split('?');
     text.push_str(pieces.next().unwrap_or_default());
-    let mut values = values.iter();
-    for piece in pieces {
+    for (piece, value) in pieces.zip(values) {
         // A String takes everything.
-        let _ = match values.next() {
-            None | Some(Value::Null) => write!(text, "NULL"),
-            Some(Value::Integer(number)) => write!(text, "{number}"),
-            Some(Value::Text(value)) => write!(text, "_utf8mb4 x'{}'", hex::encode(value)),
-            Some(Value::Bytes(bytes)) => write!(text, "x'{}'", hex::encode(bytes)),
+        let _ = match value {
+            Value::Null => write!(text, "NULL"),
+            Value::Integer(number) => write!(text, "{number}"),
+            Value::Text(value) => write!(text, "_utf8mb4 x'{}'", hex::encode(value)),
+            Value::Bytes(bytes) => write!(text, "x'{}'", hex::encode(bytes)),
         };
         text.push_str(piece);
     }
-    debug_assert!(values.next().is_none(), "more values than places: {sql}");
     text
 }
 

@@ -4,7 +4,7 @@ use super::{Dialect, Value};
 use crate::model::ShardNo;
 
 /// Shards of one [`OfShards`] statement.
-pub const SHARDS_PER_STATEMENT: usize = 64;
+pub const SHARDS_PER_STATEMENT: usize = 16;
 
 /// A fixed statement. Its text opens with its name as a comment, so that the server's own logs and
 /// process list name it too.
@@ -133,8 +133,7 @@ mod tests {
     fn some_shards_take_the_next_larger_statement() {
         let statement: &'static OfShards =
             Box::leak(Box::new(OfShards::new("a.b", "SELECT 1 FROM a WHERE shard_no IN ({shards})")));
-        for (count, takes) in [(1, 1), (2, 2), (3, 4), (5, 8), (16, 16), (63, 64), (SHARDS_PER_STATEMENT, 64)]
-        {
+        for (count, takes) in [(1, 1), (2, 2), (3, 4), (5, 8), (15, 16), (SHARDS_PER_STATEMENT, 16)] {
             let shards: Vec<ShardNo> = (0..count as u16).map(ShardNo).collect();
             let (statement, binds) = statement.with(&shards);
             assert_eq!((statement.mysql.matches('?').count(), binds.len()), (takes, takes), "{count}");

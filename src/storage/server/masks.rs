@@ -39,9 +39,10 @@ pub async fn list_in(
     project_id: ProjectId,
 ) -> Result<Vec<(ShardNo, PersonNo)>, StorageError> {
     let (statement, mut binds) = LIST.with(shards);
-    binds.extend(values![project_id, MASKS_MAX]);
+    let masks_max = MASKS_MAX * shards.len();
+    binds.extend(values![project_id, masks_max]);
     let rows = tx.fetch_all(statement, binds).await?;
-    if rows.len() == MASKS_MAX {
+    if rows.len() >= masks_max {
         return Err(StorageError::corrupt("masks", "person_no", "more masks than compaction ever leaves"));
     }
     rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u32(1)?))).collect()

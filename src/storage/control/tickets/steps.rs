@@ -16,8 +16,6 @@ use crate::values;
 
 /// What a step may be given or leave behind: one row within a statement of 4 MiB.
 pub const STEP_BYTES_MAX: usize = 3 << 20;
-/// Of the rows of one INSERT.
-const INSERT_BYTES_MAX: usize = 4 << 20;
 /// Of a step's fence those that count its leases; above them stands the fence of the run that made it.
 const FENCE_BITS: u32 = 24;
 /// Rows of one INSERT.
@@ -150,7 +148,7 @@ impl TicketStore {
     ) -> Result<(), StorageError> {
         self.db.execute(&DELETE_OTHERS, values![ticket, round_no, work.clone()]).await?;
         self.db.execute(&AGAIN, values![ticket, round_no]).await?;
-        let per_insert = (INSERT_BYTES_MAX / work.len().max(1)).clamp(1, STEPS_PER_INSERT);
+        let per_insert = (STEP_BYTES_MAX / work.len().max(1)).clamp(1, STEPS_PER_INSERT);
         for shards in shards.chunks(per_insert) {
             let mut binds = Vec::with_capacity(shards.len() * 6);
             for &shard_no in shards {

@@ -67,10 +67,18 @@ pub async fn find_slices(
 ) -> Result<Option<Vec<Bytes>>, StorageError> {
     let mut found = vec![Bytes::new(); slices.len()];
     let mut rows = 0;
-    let places: Vec<usize> = (0..slices.len()).collect();
-    for wanted in places.chunks(SLICES_PER_READ) {
+    let mut places = 0..slices.len();
+    while !places.is_empty() {
+        let mut bytes = 0;
+        let fitting = places.clone().take(SLICES_PER_READ).take_while(|&place| {
+            let is_first = bytes == 0;
+            bytes += (slices[place].1.end - slices[place].1.start).max(1);
+            is_first || bytes <= STATEMENT_BYTES_MAX as u64
+        });
+        let wanted = places.start..places.start + fitting.count();
+        places.start = wanted.end;
         let mut binds = Vec::with_capacity(wanted.len() * 5);
-        for &place in wanted {
+        for place in wanted.clone() {
             let (part_no, range) = &slices[place];
             // The first byte is 1.
             binds.extend(values![place, range.start + 1, range.end - range.start, object_id, *part_no]);
@@ -79,7 +87,8 @@ pub async fn find_slices(
         for row in db.fetch_all(sql, binds).await? {
             let place = row.u64(0)? as usize;
             if let Some(slice) = found.get_mut(place) {
-                *slice = row.bytes(1)?.into();
+                // SQLite says of no bytes that they are null.
+                *slice = row.opt_bytes(1)?.unwrap_or_default().into();
                 rows += 1;
             }
         }
