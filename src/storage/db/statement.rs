@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn some_shards_take_the_next_larger_statement() {
         let statement: &'static OfShards =
-            Box::leak(Box::new(OfShards::new("a.b", "SELECT 1 FROM a WHERE shard_no IN ({shards})")));
+            Box::leak(Box::new(OfShards::new("test.shards", "SELECT 1 FROM a WHERE shard_no IN ({shards})")));
         for (count, takes) in [(1, 1), (2, 2), (3, 4), (5, 8), (15, 16), (SHARDS_PER_STATEMENT, 16)] {
             let shards: Vec<ShardNo> = (0..count as u16).map(ShardNo).collect();
             let (statement, binds) = statement.with(&shards);

@@ -79,6 +79,8 @@ on_both! {
     async fn a_step_whose_runner_died_is_taken_back_and_given_up_in_the_end(db: Db) {
         let store = TicketStore::new(db);
         store.insert_steps((id(1), 0), "question", 1, &work("w"), &SHARDS[..1]).await.unwrap();
+        let of_round = async |round_no| store.find_work(id(1), round_no).await.unwrap();
+        assert_eq!((of_round(1).await, of_round(2).await), (Some(work("w")), None));
         let first = next(&store, US, NOW).await.unwrap();
         let rescue = async |now| store.rescue_steps(id(1), now, ATTEMPTS_MAX).await.unwrap();
         assert_eq!(rescue(NOW + 30_000).await, 0);
