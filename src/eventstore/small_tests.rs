@@ -200,7 +200,7 @@ async fn many_small_projects_write_little_mysql() {
     check(written, rows, minutes);
 }
 
-/// `WEIR_TEST_MINUTES=1440` makes it the whole day, which takes a quarter of an hour.
+/// `WEIR_TEST_MINUTES=1440` makes it the whole day, which takes more than a quarter of an hour.
 fn minutes_or(default: u32) -> u32 {
     std::env::var("WEIR_TEST_MINUTES")
         .map_or(default, |minutes| minutes.parse().expect("a number of minutes"))
