@@ -40,6 +40,8 @@ pub(super) struct Candidate {
     pub bytes: u64,
     pub min_at: Millis,
     pub mask_version: i64,
+    /// A merge by size gave as many again: it is left to the others.
+    pub is_settled: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,8 +109,9 @@ impl CompactionOptions {
             let inputs = self.take(old.into_iter().map(|(run, _)| *run), u64::MAX).0;
             return Some(Merge::Runs { inputs, to_segments: true });
         }
-        let runs = runs.iter().map(|(run, _)| *run).filter(|run| run.rows < self.segment_rows_max);
-        let inputs = self.fullest_level(runs.collect(), u64::MAX)?;
+        let runs = runs.iter().map(|(run, _)| *run);
+        let growing = runs.filter(|run| run.rows < self.segment_rows_max && !run.is_settled);
+        let inputs = self.fullest_level(growing.collect(), u64::MAX)?;
         Some(Merge::Runs { inputs, to_segments: false })
     }
 
@@ -121,7 +124,9 @@ impl CompactionOptions {
     /// Those that are half full stay: rewriting them again gains little.
     fn small(&self, segments: &[Candidate]) -> Vec<Candidate> {
         let is_small = |segment: &&Candidate| {
-            segment.rows < self.segment_rows_max / 2 && segment.bytes < self.input_bytes_max / 2
+            !segment.is_settled
+                && segment.rows < self.segment_rows_max / 2
+                && segment.bytes < self.input_bytes_max / 2
         };
         segments.iter().filter(is_small).copied().collect()
     }
@@ -132,7 +137,9 @@ impl CompactionOptions {
         let (old, young): (Vec<_>, Vec<_>) = runs.iter().partition(|(_, since)| is_old(*since));
         let of = |runs: Vec<&(Candidate, Millis)>| runs.into_iter().map(|(run, _)| *run).collect::<Vec<_>>();
         let mut debt = Debt::of(&of(old));
-        debt.add(self.debt_of_levels(of(young), u64::MAX));
+        let mut young = of(young);
+        young.retain(|run| !run.is_settled);
+        debt.add(self.debt_of_levels(young, u64::MAX));
         debt
     }
 
@@ -224,7 +231,8 @@ mod tests {
     use super::*;
 
     fn object(n: u8, rows: u64) -> Candidate {
-        Candidate { object_id: ObjectId([n; 16]), rows, bytes: rows * 30, min_at: n.into(), mask_version: 0 }
+        let (object_id, bytes) = (ObjectId([n; 16]), rows * 30);
+        Candidate { object_id, rows, bytes, min_at: n.into(), mask_version: 0, is_settled: false }
     }
 
     fn ids(merge: Option<Merge>) -> Vec<u8> {
@@ -290,6 +298,20 @@ mod tests {
         assert!(matches!(merge, Some(Merge::Runs { to_segments: true, .. })));
         assert_eq!(ids(merge), [2]);
         assert_eq!(ids(options.choose_runs(&runs, 21_601_000)), [2, 1]);
+    }
+
+    #[test]
+    fn what_is_settled_is_not_merged_by_size_but_leaves_the_runs_like_any_other() {
+        let options = CompactionOptions::default();
+        let settled = |n, rows| Candidate { is_settled: true, ..object(n, rows) };
+        let runs: Vec<_> = (1..=8).map(|n| (settled(n, 500), 1_000)).collect();
+        assert_eq!(options.choose_runs(&runs, 2_000), None);
+        assert_eq!(options.debt_of_runs(&runs, 2_000), Debt::default());
+        assert_eq!(ids(options.choose_runs(&runs, 21_601_000)).len(), 8);
+        assert_eq!(options.debt_of_runs(&runs, 21_601_000).objects, 8);
+        let segments: Vec<_> = (1..=8).map(|n| settled(n, 10_000)).collect();
+        assert_eq!(options.choose_segments(ProjectId(1), &segments), None);
+        assert_eq!(options.debt_of_segments(&segments), Debt::default());
     }
 
     #[test]

@@ -309,14 +309,14 @@ impl Compactor {
         now: Millis,
     ) -> Result<Option<(Merge, Why)>, CompactionError> {
         let runs = self.waiting_runs(db, shard_no).await?;
-        let mut segments = objects::list_all_segments(db, shard_no).await?;
+        let segments = objects::list_all_segments(db, shard_no).await?;
         let cuts = self.retention.cuts(now);
         let expired = expired::choose(&segments, &cuts);
-        segments.retain(|segment| !self.seen().settled.contains(&segment.object_id));
         let projects = segments.chunk_by(|a, b| a.project_id == b.project_id);
         let mut debt = self.options.debt_of_runs(&runs, now);
         for of_project in projects {
-            let candidates: Vec<Candidate> = of_project.iter().map(Candidate::from).collect();
+            let candidates: Vec<Candidate> =
+                of_project.iter().map(|segment| self.candidate(segment)).collect();
             debt.add(self.options.debt_of_segments(&candidates));
         }
         self.seen().debts.insert(shard_no, debt);
@@ -332,12 +332,17 @@ impl Compactor {
         }
         for of_project in segments.chunk_by(|a, b| a.project_id == b.project_id) {
             let project_id = of_project[0].project_id.unwrap_or(ProjectId(0));
-            let candidates: Vec<Candidate> = of_project.iter().map(Candidate::from).collect();
+            let candidates: Vec<Candidate> =
+                of_project.iter().map(|segment| self.candidate(segment)).collect();
             if let Some(merge) = self.options.choose_segments(project_id, &candidates) {
                 return Ok(Some((merge, Why::Size)));
             }
         }
         Ok(None)
+    }
+
+    fn candidate(&self, object: &ObjectRow) -> Candidate {
+        Candidate { is_settled: self.seen().settled.contains(&object.object_id), ..Candidate::from(object) }
     }
 
     /// The live runs with the time when the first of their rows arrived. That lies in the directory,
@@ -360,9 +365,7 @@ impl Compactor {
                 }
             };
             still.insert(run.object_id, since);
-            if !self.seen().settled.contains(&run.object_id) {
-                runs.push((Candidate::from(&run), since));
-            }
+            runs.push((self.candidate(&run), since));
         }
         self.seen().waiting_since.insert(shard_no, still);
         Ok(runs)
@@ -377,6 +380,7 @@ impl From<&ObjectRow> for Candidate {
             bytes: row.bytes,
             min_at: row.min_at,
             mask_version: row.mask_version,
+            is_settled: false,
         }
     }
 }

@@ -124,9 +124,12 @@ async fn sweep_project(
     (project_id, kept_from, end): (ProjectId, Millis, PersonNo),
 ) -> Result<u64, SealError> {
     let shard_no = lease.shard_no;
-    if sweep.next == 0 && has_old_rows(db, shard_no, project_id, kept_from).await? {
+    // At every step: when the project's days have become more since the sweep began, somebody may have got
+    // a row that is older than what it was begun for.
+    if has_old_rows(db, shard_no, project_id, kept_from).await? {
         // Others need not wait for it.
         sweep.left.rotate_right(1);
+        sweep.next = 0;
         sweep.rest();
         return Ok(0);
     }

@@ -154,3 +154,35 @@ on_both! {
         assert_eq!(ids(&db).await, [] as [String; 0]);
     }
 }
+
+on_both! {
+    async fn whoever_gets_an_old_row_while_others_go_stays(db: Db) {
+        let context = context(10_000);
+        let mut memory = memory();
+        let events: Vec<Event> = (0..401).map(|n| Event {
+            event_id: EventId((n as u128).to_be_bytes()),
+            ..event(&format!("p{n}"), 0, 5)
+        }).collect();
+        send(&db, 1, &events).await;
+        pass(&db, &context, &mut memory).await;
+        compact(&db).await;
+        let mut state = Sweep::default();
+        assert!(state.is_due(&Cuts::from([(PROJECT, KEPT_FROM)])));
+        let step = async |memory: &mut ShardMemory, state: &mut Sweep| {
+            let taken = leases::find_lease(&db, SHARD, LeaseTask::Seal, context.holder, 60_000).await.unwrap();
+            let lease = taken.expect("nobody else holds it");
+            let deleted = sweep(&context, &db, &lease, memory, state, true).await.unwrap();
+            leases::release(&db, &lease).await.unwrap();
+            deleted
+        };
+        assert_eq!(step(&mut memory, &mut state).await, 200);
+        // The project keeps more by now, which this sweep does not know.
+        let last = ids(&db).await.pop().unwrap();
+        send(&db, 2, &[event(&last, 200, KEPT_FROM - 1)]).await;
+        assert_eq!(pass(&db, &context, &mut memory).await.rows, 1);
+        while state.is_under_way() {
+            assert_eq!(step(&mut memory, &mut state).await, 0);
+        }
+        assert!(ids(&db).await.contains(&last));
+    }
+}
