@@ -61,13 +61,6 @@ pub async fn list_recent(
     limit: usize,
     filter: &RecentFilter,
 ) -> Result<Recent, ScanError> {
-    let asked = shards.all().map(|shard_no| async move {
-        let found = match shards.db_of(shard_no) {
-            Ok(db) => in_shard(db, shard_no, project_id, limit, filter).await,
-            Err(error) => Err(error.into()),
-        };
-        (shard_no, found)
-    });
     let mut recent = Recent::default();
     // Elsewhere first: what is forwarded in between is seen twice, never not at all.
     for server in shards.servers().iter().filter(|_| shards.servers().len() > 1) {
@@ -77,6 +70,16 @@ pub async fn list_recent(
             Err(error) => return Err(error),
         }
     }
+    // Who has not answered just now would be waited for once more a shard.
+    let there = shards.all().filter(|&shard_no| !recent.missing.contains(&shards.server_of(shard_no).shown));
+    let asked = there.map(|shard_no| async move {
+        let found = match shards.db_of(shard_no) {
+            Ok(db) => in_shard(db, shard_no, project_id, limit, filter).await,
+            Err(error) => Err(error.into()),
+        };
+        (shard_no, found)
+    });
+    let asked: Vec<_> = asked.collect();
     let answers: Vec<_> = stream::iter(asked).buffered(SHARDS_AT_ONCE).collect().await;
     for (shard_no, answer) in answers {
         match answer {

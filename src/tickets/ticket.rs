@@ -49,6 +49,32 @@ pub enum WaitFor {
 }
 
 impl Ticket {
+    /// One that has succeeded, for tests of what is shown of it.
+    #[cfg(test)]
+    pub fn succeeded() -> Self {
+        Self {
+            ticket_id: TicketId([1; 16]),
+            project_id: ProjectId(1),
+            kind: "question".to_owned(),
+            state: TicketState::Succeeded,
+            body: Vec::new(),
+            created_by: String::new(),
+            attempt: 1,
+            progress: TicketProgress::default(),
+            queue_position: None,
+            as_of: None,
+            partial: false,
+            error: None,
+            result_bytes: None,
+            created_at: 0,
+            started_at: Some(1),
+            finished_at: Some(2),
+            expires_at: 3,
+            is_owed: false,
+            result: None,
+        }
+    }
+
     pub(super) fn from_row(row: TicketRow, queue_position: Option<u32>) -> Self {
         let is_owed = row.is_owed();
         let error = match row.state {

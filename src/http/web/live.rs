@@ -5,11 +5,12 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
 use super::views::{self, LiveFilter, LivePage, LiveRow, Nav};
-use crate::eventstore::recent::{RecentFilter, list_recent};
+use crate::eventstore::recent::{Recent, RecentFilter, list_recent};
 use crate::eventstore::scan::ScanError;
 use crate::http::extract::ProjectPage;
 use crate::http::{ApiError, HttpState};
 use crate::model::{Event, PropertyRef};
+use crate::storage::Shards;
 
 const ROWS_MAX: usize = 100;
 
@@ -34,19 +35,24 @@ pub async fn show(
     let mut event_names: Vec<String> = recent.events.iter().map(|event| event.event.to_string()).collect();
     event_names.sort_unstable();
     event_names.dedup();
-    let (missing, servers) = (recent.missing.len(), shards.servers().len());
+    let missing = missing(&recent, shards);
     let page = LivePage {
         frame: project.frame(&state, "Live", Nav::Live).await?,
         filter: LiveFilter { event: filter.event, distinct_id: filter.distinct_id },
         event_names,
         rows: recent.events.into_iter().map(row).collect(),
         rows_max: ROWS_MAX,
-        missing: (missing > 0)
-            .then(|| format!("{missing} of {servers} servers do not answer; events there are not shown."))
-            .into_iter()
-            .collect(),
+        missing,
     };
     Ok(views::respond(StatusCode::OK, &page)?)
+}
+
+/// What a list of recent events lacks, in words.
+pub(super) fn missing(recent: &Recent, shards: &Shards) -> Vec<String> {
+    let (missing, servers) = (recent.missing.len(), shards.servers().len());
+    let lacks = (missing > 0)
+        .then(|| format!("{missing} of {servers} servers do not answer; events there are not shown."));
+    lacks.into_iter().collect()
 }
 
 pub(in crate::http) fn failed(error: ScanError) -> ApiError {

@@ -45,8 +45,10 @@ pub fn notes_of(answered: &[(&Ticket, &Completeness)], now: Millis, zone: &TimeZ
             format::counted(moving, "person", "persons")
         )));
     }
-    // A shared answer is as old as the run that gave it, but still the answer: equal data was asked.
-    let tickets = answered.iter().map(|(ticket, _)| *ticket).filter(|ticket| !is_shared(ticket));
+    // A shared answer is as old as the run that gave it, but still the answer: equal data was asked. A
+    // partial one is as old as the word of the server that is away, whatever sealing does.
+    let tickets = answered.iter().map(|(ticket, _)| *ticket);
+    let tickets = tickets.filter(|ticket| !is_shared(ticket) && !ticket.partial);
     let behind = tickets.filter_map(|ticket| Some(ticket.finished_at? - ticket.as_of?)).max().unwrap_or(0);
     if behind > STALE_MS {
         notes.push(Note::warning(format!(
@@ -160,5 +162,19 @@ mod tests {
         assert!(many.contains("7 of 16 shards were read, 9 are away."), "{many}");
         let silent = words(&[], Some("2026-11-29T12:01:00Z"));
         assert!(silent.contains("may hold events") && silent.contains("away since 12:01:00"), "{silent}");
+    }
+
+    #[test]
+    fn sealing_is_not_blamed_for_a_server_that_is_away() {
+        let answered = |partial| {
+            let mut ticket = Ticket::succeeded();
+            ticket.partial = partial;
+            (ticket.as_of, ticket.finished_at) = (Some(NOW - 2 * STALE_MS), Some(NOW));
+            notes_of(&[(&ticket, &Completeness::default())], NOW, &TimeZone::UTC)
+        };
+        let words =
+            |partial| answered(partial).into_iter().map(|note| note.text).collect::<Vec<_>>().join(" ");
+        assert!(words(false).starts_with("Stale: sealing is 2"), "{}", words(false));
+        assert!(words(true).starts_with("Partial") && !words(true).contains("sealing"), "{}", words(true));
     }
 }

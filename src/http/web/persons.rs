@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::format;
 use super::live;
-use super::views::{self, LiveRow, Nav, PersonPage, PersonsPage, Profile};
+use super::views::{self, LiveRow, Nav, Note, PersonPage, PersonsPage, Profile};
 use crate::eventstore::person::{PersonEvents, PersonRequest, read_person};
 use crate::eventstore::recent::{RecentFilter, list_recent};
 use crate::http::extract::ProjectPage;
@@ -40,6 +40,7 @@ pub async fn show(
     if id.is_empty() {
         let any = RecentFilter::default();
         let recent = list_recent(shards, project_id, RECENT_MAX, &any).await.map_err(live::failed)?;
+        let notes = live::missing(&recent, shards).into_iter().map(Note::warning).collect();
         let mut persons: Vec<LiveRow> = Vec::new();
         for event in recent.events {
             if persons.len() < RECENT_PERSONS_MAX
@@ -48,7 +49,7 @@ pub async fn show(
                 persons.push(live::row(event));
             }
         }
-        return Ok(views::respond(StatusCode::OK, &PersonsPage { frame, persons })?);
+        return Ok(views::respond(StatusCode::OK, &PersonsPage { frame, notes, persons })?);
     }
     let limit = state.config.http.person_events_max as usize;
     let span = project.project.span;

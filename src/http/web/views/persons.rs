@@ -1,6 +1,6 @@
 use askama::Template;
 
-use super::{Frame, LiveRow, Nav, icon};
+use super::{Frame, LiveRow, Nav, Note, icon};
 use crate::{http::web::format, model::Millis};
 
 /// `/p/{id}/persons`: who was here last, and a way to any other.
@@ -8,6 +8,7 @@ use crate::{http::web::format, model::Millis};
 #[template(path = "persons.html")]
 pub struct PersonsPage {
     pub frame: Frame,
+    pub notes: Vec<Note>,
     /// The latest event of each.
     pub persons: Vec<LiveRow>,
 }
