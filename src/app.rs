@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::analysis::{QuestionKind, QuestionLimits};
+use crate::analysis::{QuestionKind, QuestionLimits, QuestionParts};
 use crate::cache::{Cache, CacheSettings};
 use crate::collection::{Collector, CollectorParts};
 use crate::config::{CacheConfig, Config, TicketsConfig};
@@ -84,17 +84,17 @@ impl App {
         );
 
         let scanner = Scanner::new(cores, config.cache.columns_bytes_max as usize, &metrics);
-        let question = QuestionKind::new(
-            storage.control.clone(),
-            storage.shards.clone(),
-            scanner.clone(),
-            clock.clone(),
-            cores,
-            Duration::from_millis(config.tickets.split_after_ms.into()),
-            Duration::from_millis(config.sealing.move_settle_ms.into()),
-        );
         let persons_max = config.questions.persons_max as usize;
-        let question = question.with_limits(QuestionLimits { persons_max, ..QuestionLimits::default() });
+        let question = QuestionKind::new(QuestionParts {
+            control: storage.control.clone(),
+            shards: storage.shards.clone(),
+            scanner: scanner.clone(),
+            clock: clock.clone(),
+            limits: QuestionLimits { persons_max, ..QuestionLimits::default() },
+            cores,
+            split_after: Duration::from_millis(config.tickets.split_after_ms.into()),
+            move_settle: Duration::from_millis(config.sealing.move_settle_ms.into()),
+        });
         let cache = open_cache(&config.cache, &storage, clock.clone())?;
         let erasure = ErasureKind::new(
             storage.control.clone(),

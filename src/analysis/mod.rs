@@ -41,5 +41,5 @@ pub use question::{
     ProjectSettings, PropertyFunction, Question, QuestionError, QuestionErrorCode, QuestionLimits, Relative,
     RelativeUnit, Scalar, Series, Test, TimeBound, TrendsBreakdown, TrendsQuestion, When, format_window,
 };
-pub use question_kind::{QUESTION, QuestionKind};
+pub use question_kind::{QUESTION, QuestionKind, QuestionParts};
 pub use time::{Buckets, Granularity, TimeRange, find_time_zone};

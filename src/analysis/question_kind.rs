@@ -79,27 +79,26 @@ pub(super) struct PassedShard {
     blocks: Option<Arc<Vec<RowBlock>>>,
 }
 
-impl QuestionKind {
-    /// `split_after`: questions estimated to take longer are split; zero splits all that can be.
-    /// `move_settle`: `sealing.move_settle_ms`.
-    pub fn new(
-        control: Db,
-        shards: Shards,
-        scanner: Scanner,
-        clock: Arc<dyn Clock>,
-        cores: usize,
-        split_after: Duration,
-        move_settle: Duration,
-    ) -> Self {
-        let cores = Arc::new(Semaphore::new(cores.max(1)));
-        let (limits, splitting) = (QuestionLimits::default(), Splitting::new(split_after));
-        let heard = Mutex::default();
-        Self { heard, control, shards, scanner, limits, splitting, clock, cores, move_settle }
-    }
+pub struct QuestionParts {
+    pub control: Db,
+    pub shards: Shards,
+    pub scanner: Scanner,
+    pub clock: Arc<dyn Clock>,
+    pub limits: QuestionLimits,
+    pub cores: usize,
+    /// Questions estimated to take longer are split; zero splits all that can be.
+    pub split_after: Duration,
+    /// `sealing.move_settle_ms`.
+    pub move_settle: Duration,
+}
 
-    /// Other limits than the defaults.
-    pub fn with_limits(self, limits: QuestionLimits) -> Self {
-        Self { limits, ..self }
+impl QuestionKind {
+    pub fn new(parts: QuestionParts) -> Self {
+        let QuestionParts { control, shards, scanner, clock, limits, cores, split_after, move_settle } =
+            parts;
+        let cores = Arc::new(Semaphore::new(cores.max(1)));
+        let (splitting, heard) = (Splitting::new(split_after), Mutex::default());
+        Self { heard, control, shards, scanner, limits, splitting, clock, cores, move_settle }
     }
 
     pub(super) async fn settings(
@@ -278,7 +277,10 @@ impl QuestionKind {
         let elsewhere = self.elsewhere(shards).await.map_err(retry)?;
         let kept_from = self.kept_from(project);
         let request = scan_request(project.project_id, &plan.reads(), kept_from);
-        let listings = list_shards(&self.shards, shards, &request, self.move_settle).await.map_err(retry)?;
+        // Who has not answered just now is not waited for once more.
+        let mut there = shards.to_vec();
+        there.retain(|&shard_no| !elsewhere.silent.contains(&self.shards.server_of(shard_no).server_id));
+        let listings = list_shards(&self.shards, &there, &request, self.move_settle).await.map_err(retry)?;
         Ok(Basis { fresh, kept_from, elsewhere, shards: shards.to_vec(), listings })
     }
 

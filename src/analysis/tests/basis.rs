@@ -9,7 +9,7 @@ use crate::analysis::completeness::Basis;
 use crate::analysis::kernels::Cancel;
 use crate::analysis::plan::Plan;
 use crate::analysis::question_kind::{QuestionKind, Read};
-use crate::analysis::{Question, QuestionLimits};
+use crate::analysis::{Question, QuestionLimits, QuestionParts};
 use crate::eventstore::fixture::{SHARD, rows, store_segment, two_servers};
 use crate::eventstore::scan::Scanner;
 use crate::model::{ManualClock, ObjectId, SeededRandom, ShardNo};
@@ -45,10 +45,16 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
     let (db, random) = (storage.shards.db_of(SHARD).unwrap(), SeededRandom::new(1));
     let first = store_segment(db, &random, rows(project_id, 0..200)).await;
 
-    let scanner = Scanner::new(1, 0, &Metrics::default());
-    let (clock, second) = (Arc::new(ManualClock::new(1)), Duration::from_secs(1));
-    let (control, shards) = (storage.control.clone(), storage.shards.clone());
-    let kind = QuestionKind::new(control, shards, scanner, clock, 1, second, second);
+    let kind = QuestionKind::new(QuestionParts {
+        control: storage.control.clone(),
+        shards: storage.shards.clone(),
+        scanner: Scanner::new(1, 0, &Metrics::default()),
+        clock: Arc::new(ManualClock::new(1)),
+        limits: QuestionLimits::default(),
+        cores: 1,
+        split_after: Duration::from_secs(2),
+        move_settle: Duration::from_secs(2),
+    });
     let (project, settings) = kind.settings(project_id).await.unwrap();
     let question = json!({"kind": "trends", "from": "1970-01-01", "to": "1971-01-01", "time_zone": "UTC",
         "series": [{"measure": "count"}]});

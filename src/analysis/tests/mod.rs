@@ -230,7 +230,7 @@ fn a_plan_reads_only_what_its_question_names() {
     assert_eq!(reads.properties, ["w", "x", "y", "z"]);
     assert_eq!(reads.events, Some(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!(reads.range, TimeRange { from: 0, to: 86_400_000 });
-    assert_eq!(reads.with, RowColumns::NONE);
+    assert_eq!(reads.with, RowColumns::default());
     let question =
         json!({"kind": "funnel", "from": "1970-01-01", "to": "1970-01-02", "steps": [{"event": "a"}, {}]});
     assert_eq!(plan(&question).reads().events, None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::web;
 use serde_json::{Value, json};
 
-use crate::analysis::{QuestionKind, QuestionLimits};
+use crate::analysis::{QuestionKind, QuestionLimits, QuestionParts};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::eventstore::fixture::seal_context;
@@ -44,12 +44,17 @@ async fn site() -> TestSite {
 }
 
 fn tickets(state: &HttpState) -> Tickets {
-    let (control, shards) = (state.storage.control.clone(), state.storage.shards.clone());
-    let scanner = Scanner::new(2, 1 << 20, &Metrics::default());
-    let limits = QuestionLimits { persons_max: PERSONS_MAX as usize, ..QuestionLimits::default() };
-    let split_after = Duration::from_secs(2);
-    let clock = state.clock.clone();
-    let kind = QuestionKind::new(control.clone(), shards, scanner, clock, 2, split_after, Duration::ZERO);
+    let control = state.storage.control.clone();
+    let kind = QuestionKind::new(QuestionParts {
+        control: control.clone(),
+        shards: state.storage.shards.clone(),
+        scanner: Scanner::new(2, 1 << 20, &Metrics::default()),
+        clock: state.clock.clone(),
+        limits: QuestionLimits { persons_max: PERSONS_MAX as usize, ..QuestionLimits::default() },
+        cores: 2,
+        split_after: Duration::from_secs(2),
+        move_settle: Duration::ZERO,
+    });
     Tickets::new(TicketsParts {
         control,
         cache: Cache::off(),
@@ -65,7 +70,7 @@ fn tickets(state: &HttpState) -> Tickets {
             run_max: Duration::from_secs(60),
         },
         metrics: Metrics::default(),
-        kinds: vec![Arc::new(kind.with_limits(limits))],
+        kinds: vec![Arc::new(kind)],
     })
 }
 
