@@ -33,45 +33,40 @@ fn put_properties(text: &mut String, n: u64) {
     put.expect("a string takes any text");
 }
 
+/// How a protocol writes a list of events.
+struct Shape {
+    open: &'static str,
+    /// Up to the id.
+    event: &'static str,
+    person: &'static str,
+    close: &'static str,
+}
+
 /// What weir's own protocol takes.
 pub fn native_body(numbers: Range<u64>) -> String {
-    let mut body = String::with_capacity(320 * (numbers.end - numbers.start) as usize);
-    body.push('[');
-    for n in numbers {
-        if body.len() > 1 {
-            body.push(',');
-        }
-        let put = write!(
-            body,
-            r#"{{"id":"{}","event":"{}","distinct_id":"user-{}","timestamp":"2026-01-05T10:{:02}:{:02}Z","properties":"#,
-            id(n).as_hyphenated().encode_lower(&mut [0; 36]),
-            EVENTS[n as usize % EVENTS.len()],
-            n % 50_021,
-            n / 60 % 60,
-            n % 60,
-        );
-        put.expect("a string takes any text");
-        put_properties(&mut body, n);
-        body.push('}');
-    }
-    body.push(']');
-    body
+    body(&Shape { open: "[", event: r#"{"id":"#, person: "distinct_id", close: "]" }, numbers)
 }
 
 /// Track messages of Segment's that become the same events.
 pub fn segment_body(numbers: Range<u64>) -> String {
+    let event = r#"{"type":"track","messageId":"#;
+    body(&Shape { open: r#"{"batch":["#, event, person: "userId", close: "]}" }, numbers)
+}
+
+fn body(shape: &Shape, numbers: Range<u64>) -> String {
     let mut body = String::with_capacity(340 * (numbers.end - numbers.start) as usize);
-    body.push_str(r#"{"batch":["#);
-    let first = numbers.start;
+    body.push_str(shape.open);
     for n in numbers {
-        if n > first {
+        if body.len() > shape.open.len() {
             body.push(',');
         }
         let put = write!(
             body,
-            r#"{{"type":"track","messageId":"{}","event":"{}","userId":"user-{}","timestamp":"2026-01-05T10:{:02}:{:02}Z","properties":"#,
+            r#"{}"{}","event":"{}","{}":"user-{}","timestamp":"2026-01-05T10:{:02}:{:02}Z","properties":"#,
+            shape.event,
             id(n).as_hyphenated().encode_lower(&mut [0; 36]),
             EVENTS[n as usize % EVENTS.len()],
+            shape.person,
             n % 50_021,
             n / 60 % 60,
             n % 60,
@@ -80,6 +75,6 @@ pub fn segment_body(numbers: Range<u64>) -> String {
         put_properties(&mut body, n);
         body.push('}');
     }
-    body.push_str("]}");
+    body.push_str(shape.close);
     body
 }

@@ -30,7 +30,7 @@ pub struct RowBlock {
 }
 
 /// Which columns a block has beside the events and the asked properties.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct RowColumns {
     pub persons: bool,
     pub times: bool,
@@ -38,7 +38,6 @@ pub struct RowColumns {
 
 impl RowColumns {
     pub const ALL: Self = Self { persons: true, times: true };
-    pub const NONE: Self = Self { persons: false, times: false };
 }
 
 /// A property's values. One row has at most one type; a property whose type changed has several
@@ -157,9 +156,7 @@ impl PropertyColumn {
         }
         self.json.as_ref().and_then(|column| column.get(row)).map(ValueRef::Json)
     }
-}
 
-impl PropertyColumn {
     fn gather(&self, rows: &[u32]) -> Self {
         Self {
             strings: self.strings.as_ref().map(|column| column.gather(rows)),

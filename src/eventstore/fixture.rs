@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::format::{self, ObjectBytes, StoredRow, WriteOptions};
+use super::forwarder::Forwarder;
 use super::objects::Placement;
 use super::scan::{Listing, ScanRequest, Scanner, ShardRows};
-use super::sealer::{ChunkLimits, Homes, SealContext, TraitLimits};
+use super::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::model::{
     EventId, ManualClock, Millis, ObjectId, ProjectId, PropertyValue, Random, ReplicaId, SeededRandom,
     ShardNo, SystemRandom, TimeSource,
 };
 use crate::storage::conformance::{POOL, TestDatabase};
-use crate::storage::server::objects;
+use crate::storage::server::{journal, links, objects};
 use crate::storage::{Db, Storage, StorageError, StorageSettings};
 
 pub const SHARD: ShardNo = ShardNo(3);
@@ -72,6 +73,27 @@ async fn store(db: &Db, random: &dyn Random, project_id: Option<ProjectId>, obje
         .await;
     assert!(live.unwrap());
     object_id
+}
+
+/// Forwards and seals until nothing is on its way; `before` each round.
+pub async fn settle(storage: &Storage, forwarder: &Forwarder, sealer: &Sealer, before: impl Fn()) {
+    for _ in 0..200 {
+        before();
+        for server in storage.shards.servers() {
+            forwarder.forward_server(server).await.unwrap();
+        }
+        sealer.seal_everything().await.unwrap();
+        let mut is_quiet = true;
+        for server in storage.shards.servers() {
+            let db = server.db().unwrap();
+            is_quiet &= journal::list_shards(db).await.unwrap().is_empty();
+            is_quiet &= links::list_shards(db).await.unwrap().is_empty();
+        }
+        if is_quiet {
+            return;
+        }
+    }
+    panic!("events circulate for ever");
 }
 
 /// What a question would read of a shard now.

@@ -44,6 +44,24 @@ impl Codes {
         }
     }
 
+    /// None yet, as wide as so many values need.
+    fn for_values(values: usize, rows: usize) -> Self {
+        match values {
+            0..=0xff => Self::U8(Vec::with_capacity(rows)),
+            0x100..=0xffff => Self::U16(Vec::with_capacity(rows)),
+            _ => Self::U32(Vec::with_capacity(rows)),
+        }
+    }
+
+    fn extend(&mut self, codes: impl Iterator<Item = u32>) {
+        // What is absent becomes the greatest number of any width.
+        match self {
+            Self::U8(all) => all.extend(codes.map(|code| code as u8)),
+            Self::U16(all) => all.extend(codes.map(|code| code as u16)),
+            Self::U32(all) => all.extend(codes),
+        }
+    }
+
     /// Precondition: values were added one by one, so that no width is skipped.
     fn widen_for(&mut self, values: usize) {
         let wider = match self {
@@ -72,6 +90,7 @@ impl Codes {
 }
 
 /// Puts a dictionary together out of pieces.
+#[derive(Clone, Default)]
 pub struct DictionaryBuilder {
     codes: Codes,
     values: Vec<Arc<str>>,
@@ -80,8 +99,7 @@ pub struct DictionaryBuilder {
 
 impl DictionaryBuilder {
     pub fn with_capacity(rows: usize) -> Self {
-        let (values, known) = (Vec::new(), FastMap::default());
-        Self { codes: Codes::U8(Vec::with_capacity(rows)), values, known }
+        Self { codes: Codes::for_values(0, rows), ..Self::default() }
     }
 
     pub fn code_of(&mut self, text: &str) -> u32 {
@@ -97,12 +115,7 @@ impl DictionaryBuilder {
 
     /// More rows, by codes that were asked for, or [`ABSENT`].
     pub fn extend(&mut self, codes: impl Iterator<Item = u32>) {
-        // What is absent becomes the greatest number of any width.
-        match &mut self.codes {
-            Codes::U8(all) => all.extend(codes.map(|code| code as u8)),
-            Codes::U16(all) => all.extend(codes.map(|code| code as u16)),
-            Codes::U32(all) => all.extend(codes),
-        }
+        self.codes.extend(codes);
     }
 
     pub fn finish(self) -> Dictionary {
@@ -113,13 +126,9 @@ impl DictionaryBuilder {
 impl Dictionary {
     /// Precondition: every code is [`ABSENT`] or below the number of values.
     pub fn new(codes: impl Iterator<Item = u32>, values: Vec<Arc<str>>) -> Self {
-        // What is absent becomes the greatest number of any width.
-        let codes = match values.len() {
-            0..=0xff => Codes::U8(codes.map(|code| code as u8).collect()),
-            0x100..=0xffff => Codes::U16(codes.map(|code| code as u16).collect()),
-            _ => Codes::U32(codes.collect()),
-        };
-        Self { codes, values }
+        let mut narrow = Codes::for_values(values.len(), codes.size_hint().0);
+        narrow.extend(codes);
+        Self { codes: narrow, values }
     }
 
     /// How many rows there are.

@@ -152,7 +152,7 @@ impl PartSet {
     }
 
     /// What is there from this byte of a part on, without a gap.
-    fn from(&self, part_no: u32, offset: u64) -> Result<Bytes, FormatError> {
+    fn starting_at(&self, part_no: u32, offset: u64) -> Result<Bytes, FormatError> {
         let holds = |piece: &&Piece| (piece.start..piece.end()).contains(&offset);
         let piece = self.pieces(part_no).iter().find(holds).ok_or(FormatError::MissingPart { part_no })?;
         Ok(piece.bytes.slice((offset - piece.start) as usize..))
@@ -212,7 +212,7 @@ impl SparseFile {
         }
         let index = self.table.at(offset);
         let part_no = self.table.first_data_part() + index as u32;
-        let found = self.parts.from(part_no, offset - self.table.range(index).start);
+        let found = self.parts.starting_at(part_no, offset - self.table.range(index).start);
         found.map_err(|error| ParquetError::External(Box::new(error)))
     }
 }

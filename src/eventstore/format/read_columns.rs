@@ -14,7 +14,7 @@ use super::{FormatError, json};
 use crate::eventstore::{
     ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, RowBlock, RowColumns,
 };
-use crate::model::{FastMap, Millis, PersonNo, PropertyValue};
+use crate::model::{Millis, PersonNo, PropertyValue};
 
 /// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file; without
 /// what lives in the JSON column. Batches are small, and what they are decoded into stays in the
@@ -282,27 +282,19 @@ struct RestColumn {
 struct RestTexts {
     /// One a row; none before the first text.
     codes: Vec<u32>,
-    values: Vec<Arc<str>>,
-    known: FastMap<Arc<str>, u32>,
+    builder: DictionaryBuilder,
 }
 
 impl RestTexts {
     fn set(&mut self, row: usize, rows: usize, text: &str) {
         self.codes.resize(rows, ABSENT);
-        self.codes[row] = match self.known.get(text) {
-            Some(&code) => code,
-            None => {
-                let (code, text) = (self.values.len() as u32, Arc::<str>::from(text));
-                self.values.push(text.clone());
-                self.known.insert(text, code);
-                code
-            }
-        };
+        self.codes[row] = self.builder.code_of(text);
     }
 
     fn dictionary(&self) -> Option<Dictionary> {
-        let has_any = !self.codes.is_empty();
-        has_any.then(|| Dictionary::new(self.codes.iter().copied(), self.values.clone()))
+        let mut builder = self.builder.clone();
+        builder.extend(self.codes.iter().copied());
+        (!self.codes.is_empty()).then(|| builder.finish())
     }
 }
 

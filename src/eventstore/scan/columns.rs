@@ -257,7 +257,7 @@ mod tests {
         let asked = names(&["b", "c", "a"]);
         let known = find(&segment, &asked);
         assert!(!known.is_complete());
-        assert_eq!(known.missing(&asked), (RowColumns::NONE, names(&["c"])));
+        assert_eq!(known.missing(&asked), (RowColumns::default(), names(&["c"])));
         let whole = known.complete_with(block(10, 1));
         let has_text: Vec<bool> = whole.properties.iter().map(|column| column.strings.is_some()).collect();
         assert_eq!(has_text, [false, true, true]);
@@ -280,7 +280,7 @@ mod tests {
         assert!(cache.find(&segment, only_times, &[]).is_complete());
         let known = cache.find(&segment, RowColumns::ALL, &[]);
         assert_eq!(known.missing(&[]), (RowColumns { persons: true, times: false }, vec![]));
-        let events_only = cache.find(&segment, RowColumns::NONE, &[]).complete_with(RowBlock::default());
+        let events_only = cache.find(&segment, RowColumns::default(), &[]).complete_with(RowBlock::default());
         assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
     }
 
@@ -301,6 +301,6 @@ mod tests {
 
         let off = ColumnCache::new(0, &Metrics::default());
         off.keep(&object(1, RowRanges::All), &[], &block(1, 0));
-        assert!(!off.find(&object(1, RowRanges::All), RowColumns::NONE, &[]).is_complete());
+        assert!(!off.find(&object(1, RowRanges::All), RowColumns::default(), &[]).is_complete());
     }
 }

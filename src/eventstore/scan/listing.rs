@@ -81,7 +81,7 @@ impl Listing {
     ) -> Result<Vec<Self>, ScanError> {
         // Before the snapshot: what is committed in between is neither in it nor claimed to be.
         let now = journal::database_now(db).await?;
-        let mut snapshot = Snapshot::read(db, shards.to_vec(), request).await?;
+        let snapshot = Snapshot::read(db, shards.to_vec(), request).await?;
         let mut listings: BTreeMap<ShardNo, Self> = BTreeMap::new();
         for &shard_no in shards {
             let counters = snapshot.counters.get(&shard_no).copied().unwrap_or_default();
@@ -98,7 +98,7 @@ impl Listing {
             listings.insert(shard_no, listing);
         }
         let missing = "only shards that were asked for are found";
-        for (shard_no, person_no) in std::mem::take(&mut snapshot.masked) {
+        for (shard_no, person_no) in snapshot.masked {
             listings.get_mut(&shard_no).expect(missing).masked.push(person_no);
         }
         for (shard_no, moving) in snapshot.moving {
