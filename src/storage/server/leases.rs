@@ -10,6 +10,8 @@
 //! an expired lease with a number in it ends that connection, and with it the transaction. SQLite
 //! knows no connections to end: there the lock goes when its process does.
 
+use std::time::Duration;
+
 use crate::model::{ReplicaId, ShardNo};
 use crate::storage::db::statement;
 use crate::storage::{Db, Statement, StorageError, Tx, Value};
@@ -72,8 +74,7 @@ static PEEK: Statement = statement!(
 // Only a connection of our own that waits for its client: the number may be another's by now.
 static FIND_FROZEN: Statement = statement!(
     "leases.find_frozen",
-    mysql: "SELECT id FROM information_schema.processlist \
-            WHERE id = ? AND db = DATABASE() AND command = 'Sleep'",
+    mysql: "SELECT command = 'Sleep' FROM information_schema.processlist WHERE id = ? AND db = DATABASE()",
     sqlite: "SELECT ? WHERE 0",
 );
 static KILL: Statement = statement!("leases.kill", mysql: "KILL ?", sqlite: "SELECT ? WHERE 0");
@@ -110,10 +111,20 @@ pub async fn find_lease(
     row.map(|row| Ok(Lease { shard_no, task, holder, fence: row.i64(0)? })).transpose()
 }
 
+/// How often a connection that works is looked at again, and how long lies between: the server has
+/// answered a statement some time before it calls its connection asleep.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 /// Ends the connection in which a former holder stopped between [`enter`] and [`leave`].
 async fn end_frozen(db: &Db, shard_no: ShardNo, connection_id: i64) -> Result<(), StorageError> {
-    if db.fetch_optional(&FIND_FROZEN, values![connection_id]).await?.is_none() {
-        return Ok(());
+    for look in 0.. {
+        match db.fetch_optional(&FIND_FROZEN, values![connection_id]).await? {
+            None => return Ok(()),
+            Some(row) if row.bool(0)? => break,
+            Some(_) if look == LOOKS => return Ok(()),
+            Some(_) => tokio::time::sleep(BETWEEN_LOOKS).await,
+        }
     }
     match db.execute(&KILL, values![connection_id]).await {
         Ok(_) => tracing::warn!(
