@@ -119,14 +119,6 @@ fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
                 Ok(())
             })
         })
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                // A begin that was cancelled leaves its transaction open, and the next borrower's
-                // insert would vanish with it.
-                connection.execute("ROLLBACK").await?;
-                Ok(true)
-            })
-        })
         .connect_lazy_with(connect);
     Ok(Pools::MySql { pool, statement_max: options.statement_max })
 }

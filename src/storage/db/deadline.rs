@@ -69,6 +69,30 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_writes_into_a_transaction_that_was_left_open() {
+        let db = impatient().await;
+        let before = connection_id(&db).await;
+        let left = tokio::spawn({
+            let db = db.clone();
+            async move {
+                let tried = db.transaction(|_: &mut Tx| {
+                    Box::pin(async { panic!("in the middle of it") as Result<(), StorageError> })
+                });
+                tried.await
+            }
+        });
+        assert!(left.await.unwrap_err().is_panic());
+        assert_ne!(before, connection_id(&db).await, "it is closed, and the transaction with it");
+        let before = connection_id(&db).await;
+        db.transaction(|_: &mut Tx| Box::pin(async { Ok::<(), StorageError>(()) })).await.unwrap();
+        let failed = db.transaction(|_: &mut Tx| {
+            Box::pin(async { Err::<(), _>(StorageError::Refused("by its closure".into())) })
+        });
+        failed.await.unwrap_err();
+        assert_eq!(before, connection_id(&db).await, "who has ended goes back");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_transaction_that_takes_too_long_is_over() {
         let db = impatient().await;
         let before = connection_id(&db).await;

@@ -21,11 +21,23 @@ enum Inner {
 }
 
 /// Begun and ended by statements of its own, since each of them needs a deadline.
+///
+/// The connection goes back to the pool only when the server has said that the transaction is over: left
+/// open, whoever borrows it next would write into it, and what they wrote would vanish with it. So one
+/// that ends in any other way (its closure panics, its end fails) is closed.
 struct MySqlTx {
-    connection: PoolConnection<MySql>,
+    /// There until it is given back.
+    connection: Option<PoolConnection<MySql>>,
     statement_max: Duration,
-    /// A statement ran out of time: the connection is out of step with its server and must be closed.
+    /// A statement ran out of time: the connection is out of step with its server.
     is_lost: bool,
+}
+
+impl Drop for MySqlTx {
+    fn drop(&mut self) {
+        // Without its pool it closes the socket at once; its own end would wait for the server.
+        drop(self.connection.take().map(PoolConnection::detach));
+    }
 }
 
 impl MySqlTx {
@@ -34,19 +46,21 @@ impl MySqlTx {
         statement_max: Duration,
         statements: &'static [&'static str],
     ) -> Result<Self, sqlx::Error> {
-        let mut tx = Self { connection: pool.acquire().await?, statement_max, is_lost: false };
+        let mut tx = Self { connection: Some(pool.acquire().await?), statement_max, is_lost: false };
         for text in statements {
-            if let Err(error) = tx.control(text).await {
-                tx.give_back();
-                return Err(error);
-            }
+            tx.control(text).await?;
         }
         Ok(tx)
     }
 
+    fn connection(&mut self) -> &mut PoolConnection<MySql> {
+        self.connection.as_mut().expect("it is given back only at the end")
+    }
+
     async fn control(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
-        let statement = sqlx::raw_sql(text).execute(&mut *self.connection);
-        let ended = tokio::time::timeout(self.statement_max, statement).await;
+        let statement_max = self.statement_max;
+        let statement = sqlx::raw_sql(text).execute(&mut **self.connection());
+        let ended = tokio::time::timeout(statement_max, statement).await;
         self.note(ended).map(drop)
     }
 
@@ -60,16 +74,13 @@ impl MySqlTx {
         })
     }
 
-    fn give_back(self) {
-        if self.is_lost {
-            drop(self.connection.detach());
-        }
-    }
-
     async fn end(mut self, text: &'static str) -> Result<(), sqlx::Error> {
-        let ended = if self.is_lost { Err(deadline::too_slow()) } else { self.control(text).await };
-        self.give_back();
-        ended
+        if self.is_lost {
+            return Err(deadline::too_slow());
+        }
+        self.control(text).await?;
+        drop(self.connection.take());
+        Ok(())
     }
 }
 
@@ -87,8 +98,9 @@ impl Tx {
         match &mut self.inner {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
-                let query = row::mysql_statement(&sql, values).execute(&mut tx.connection);
-                let ended = timed(tokio::time::timeout(tx.statement_max, query)).await;
+                let statement_max = tx.statement_max;
+                let query = row::mysql_statement(&sql, values).execute(tx.connection());
+                let ended = timed(tokio::time::timeout(statement_max, query)).await;
                 tx.note(ended).map(Done::from)
             }
             Inner::Sqlite(tx) => {
@@ -108,8 +120,9 @@ impl Tx {
         match &mut self.inner {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
-                let query = row::mysql_statement(&sql, values).fetch_all(&mut tx.connection);
-                let ended = timed(tokio::time::timeout(tx.statement_max, query)).await;
+                let statement_max = tx.statement_max;
+                let query = row::mysql_statement(&sql, values).fetch_all(tx.connection());
+                let ended = timed(tokio::time::timeout(statement_max, query)).await;
                 tx.note(ended).map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())
             }
             Inner::Sqlite(tx) => timed(row::sqlite_query(&sql, values).fetch_all(&mut **tx))
@@ -133,23 +146,12 @@ impl Tx {
         let inner = match pools {
             Pools::MySql { pool, statement_max } => {
                 let mut tx = MySqlTx::begin(pool, *statement_max, &[]).await.map_err(failed)?;
-                let begun = match first {
-                    Some((statement, values)) => {
-                        let query = row::mysql_statement(&Sql::from(*statement), values.clone());
-                        let ended = query.execute(&mut tx.connection);
-                        let ended = tokio::time::timeout(tx.statement_max, ended).await;
-                        tx.note(ended).map(drop)
-                    }
-                    None => Ok(()),
-                };
-                let begun = match begun {
-                    Ok(()) => tx.control("START TRANSACTION").await,
-                    failed => failed,
-                };
-                if let Err(error) = begun {
-                    tx.give_back();
-                    return Err(failed(error));
+                if let Some((statement, values)) = first {
+                    let query = row::mysql_statement(&Sql::from(*statement), values.clone());
+                    let ended = tokio::time::timeout(*statement_max, query.execute(tx.connection())).await;
+                    tx.note(ended).map_err(failed)?;
                 }
+                tx.control("START TRANSACTION").await.map_err(failed)?;
                 Inner::MySql(tx)
             }
             Pools::Sqlite { write, .. } => {
