@@ -122,7 +122,8 @@ impl Plan {
         let with = match &self.work {
             Work::Trends(question, buckets) => RowColumns {
                 persons: question.series.iter().any(|series| series.measure.counts_persons()),
-                times: buckets.len() > 1,
+                times: buckets.len() > 1 && !buckets.are_of_quarters(),
+                quarters: buckets.len() > 1 && buckets.are_of_quarters(),
             },
             Work::Funnel(_) | Work::Persons(_) => RowColumns::ALL,
         };

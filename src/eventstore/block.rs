@@ -7,12 +7,14 @@
 //! and in other questions' blocks.
 
 mod dictionary;
+mod quarters;
 
 use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
 pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder};
+pub use self::quarters::{ByQuarter, Quarters, QuartersBuilder, begins_a_quarter};
 use crate::model::{Millis, PersonNo};
 
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,8 @@ pub struct RowBlock {
     pub person_no: ScalarBuffer<PersonNo>,
     /// Empty when nobody asked for times.
     pub occurred_at: ScalarBuffer<Millis>,
+    /// The same times by their quarters of an hour. Empty when nobody asked for those.
+    pub quarters: Arc<Quarters>,
     /// Every row has one.
     pub event: Arc<Dictionary>,
     /// One per asked property.
@@ -34,10 +38,13 @@ pub struct RowBlock {
 pub struct RowColumns {
     pub persons: bool,
     pub times: bool,
+    /// Of the times, only the quarters of an hour.
+    pub quarters: bool,
 }
 
 impl RowColumns {
-    pub const ALL: Self = Self { persons: true, times: true };
+    /// Whole times tell their quarters too.
+    pub const ALL: Self = Self { persons: true, times: true, quarters: false };
 }
 
 /// A property's values. One row has at most one type; a property whose type changed has several
@@ -191,16 +198,25 @@ impl RowBlock {
         if !self.occurred_at.is_empty() {
             self.occurred_at = rows.iter().map(|&row| self.occurred_at[row as usize]).collect();
         }
+        if !self.quarters.is_empty() {
+            self.quarters = Arc::new(self.quarters.gather(rows));
+        }
         self.event = Arc::new(self.event.gather(rows));
         for property in &mut self.properties {
             *property = Arc::new(property.gather(rows));
         }
     }
 
-    /// Only rows within `[from, to)` count from now on. Precondition: times are there.
+    /// Only rows within `[from, to)` count from now on. Precondition: times are there, or quarters and
+    /// both ends begin one.
     pub fn count_within(&mut self, from: Millis, to: Millis) {
-        let at = self.occurred_at.clone();
-        self.count_only(|row| (from..to).contains(&at[row]));
+        let (at, quarters) = (self.occurred_at.clone(), self.quarters.clone());
+        if at.is_empty() {
+            let is_within = quarters.by_quarter(|start| (from..to).contains(&start));
+            self.count_only(|row| is_within.at(row));
+        } else {
+            self.count_only(|row| (from..to).contains(&at[row]));
+        }
     }
 
     /// No row of these persons counts from now on. Precondition: persons are there, and `persons` are
@@ -266,5 +282,18 @@ mod tests {
         assert_eq!(block.rows().collect::<Vec<_>>(), [2, 4, 5]);
         block.leave_out(&[2, 3, 9]);
         assert_eq!(block.rows().collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn quarters_tell_what_is_within_a_range_that_begins_and_ends_with_one() {
+        const MINUTE: Millis = 60_000;
+        let times = [0, 14, 15, 29, 30, 59, 90].map(|minute| minute * MINUTE);
+        let mut block = RowBlock {
+            quarters: Arc::new(Quarters::of_times(&times)),
+            event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 7), vec![Arc::from("e")])),
+            ..RowBlock::default()
+        };
+        block.count_within(15 * MINUTE, 30 * MINUTE);
+        assert_eq!(block.rows().collect::<Vec<_>>(), [2, 3]);
     }
 }

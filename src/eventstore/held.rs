@@ -67,7 +67,7 @@ pub async fn count_held(
         if rows == RowRanges::Some(Vec::new()) {
             continue;
         }
-        let with = RowColumns { persons: true, times: false };
+        let with = RowColumns { persons: true, ..RowColumns::default() };
         let want = Want { columns: Columns::Block { with, properties: Vec::new() }, rows };
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let found = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await?;

@@ -26,8 +26,8 @@ use crate::storage::{Server, Shards};
 
 pub use crate::telemetry::failpoint;
 pub use block::{
-    ABSENT, Bits, ByText, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, RowBlock, RowColumns,
-    ValueRef,
+    ABSENT, Bits, ByQuarter, ByText, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, Quarters,
+    QuartersBuilder, RowBlock, RowColumns, ValueRef, begins_a_quarter,
 };
 pub use objects::Placement;
 

@@ -14,15 +14,20 @@
 //! rows in the group as the funnel has steps always find one, so that only scarce steps need a
 //! place in the matching, and a group costs its rows times the steps they match, at most.
 
-use super::persons::for_each_person_of;
-use super::select::{Columns, Passes, passes_of, select_events, wanted_by_all};
+use std::ops::Range;
+
+use super::persons::{for_each_range, length_of_rows};
+use super::select::{Columns, Picked, Selection, Selector, Wanted};
 use super::{Cancel, KernelError};
-use crate::analysis::question::{EventSelector, FunnelQuestion};
+use crate::analysis::question::FunnelQuestion;
 use crate::eventstore::RowBlock;
 use crate::model::{Millis, PersonNo};
 
 /// Bit k: the row matches step k, counted from 0.
-type StepMask = u32;
+type StepMask = Wanted;
+
+/// Rows of a range of persons: some hundred kilobytes of those that match a step.
+const RANGE_ROWS: usize = 32_768;
 
 pub struct FunnelKernel<'a> {
     pub question: &'a FunnelQuestion,
@@ -40,76 +45,103 @@ impl FunnelKernel<'_> {
         Ok(reached)
     }
 
-    /// Visits every person of this shard with the time at which they first reached each of the steps
-    /// that they reach.
+    /// Visits every person of this shard who has a row of any step, with the time at which they first
+    /// reached each of the steps that they reach.
     pub fn for_each_reached(
         &self,
         blocks: &[RowBlock],
         mut visit: impl FnMut(PersonNo, &[Millis]),
     ) -> Result<(), KernelError> {
-        let mut served: Vec<Served> = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            self.cancel.check()?;
-            served.push(self.serve(block));
-        }
-        let mut rule = DistinctRule::new(self.question.steps.len(), self.question.window);
-        let mut history: Vec<(Millis, StepMask)> = Vec::new();
-        let persons: Vec<&[PersonNo]> = served.iter().map(|rows| &*rows.person_no).collect();
-        for_each_person_of(&persons, self.cancel, |person, slices| match slices {
-            [slice] => visit(person, rule.reach(&served[slice.block].rows[slice.rows.clone()])),
-            slices => {
-                history.clear();
-                for slice in slices {
-                    history.extend_from_slice(&served[slice.block].rows[slice.rows.clone()]);
-                }
-                // Each slice is in order: the standard sort finds such runs and merges them.
-                history.sort_by_key(|&(at, _)| at);
-                visit(person, rule.reach(&history));
-            }
-        })
-    }
-
-    /// The rows of a block that match any step.
-    fn serve(&self, block: &RowBlock) -> Served {
-        let steps = &self.question.steps;
-        let selectors: Vec<&EventSelector> = steps.iter().map(|step| &step.events).collect();
-        let (rows, masks) = select_events(block, &selectors);
-        // Of every event, each row matches every step.
-        let mut masks = masks.unwrap_or_else(|| vec![wanted_by_all(steps.len()); rows.len()]);
-        let of_all = passes_of(block, &self.question.filters, self.columns);
-        let of_steps: Vec<(StepMask, Vec<Passes<'_>>)> = steps
+        let steps = self.question.steps.iter();
+        let steps: Vec<Selector<'_>> =
+            steps.map(|step| Selector { events: &step.events, filters: &step.filters }).collect();
+        let selections: Vec<Selection<'_>> = blocks
             .iter()
-            .enumerate()
-            .filter(|(_, step)| !step.filters.is_empty())
-            .map(|(number, step)| (1 << number, passes_of(block, &step.filters, self.columns)))
+            .map(|block| Selection::new(block, self.columns, &self.question.filters, &steps))
             .collect();
-        rows.for_each(|place, row| {
-            let mask = &mut masks[place];
-            if !of_all.iter().all(|passes| passes.row(row)) {
-                *mask = 0;
+        let mut rule = DistinctRule::new(steps.len(), self.question.window);
+        let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.person_no).collect();
+        let length = length_of_rows(&persons, RANGE_ROWS);
+        let mut histories = Histories::default();
+        for_each_range(&persons, length, self.cancel, |first, ranges| {
+            for ((block, selection), rows) in blocks.iter().zip(&selections).zip(ranges) {
+                histories.add(block, selection, rows.clone(), first, self.cancel)?;
             }
-            for (step, passes) in &of_steps {
-                if *mask & step != 0 && !passes.iter().all(|passes| passes.row(row)) {
-                    *mask &= !step;
-                }
-            }
-        });
-        let count = rows.len();
-        let mut served = Served { person_no: Vec::with_capacity(count), rows: Vec::with_capacity(count) };
-        rows.for_each(|place, row| {
-            if masks[place] != 0 {
-                served.person_no.push(block.person_no[row]);
-                served.rows.push((block.occurred_at[row], masks[place]));
-            }
-        });
-        served
+            histories.for_each(|person, rows| visit(first + person, rule.reach(rows)));
+            Ok(())
+        })
     }
 }
 
-/// Rows that match a step, in the order of their block.
-struct Served {
-    person_no: Vec<PersonNo>,
-    rows: Vec<(Millis, StepMask)>,
+/// What the persons of one range did, as far as it matches a step.
+#[derive(Default)]
+struct Histories {
+    picked: Picked,
+    /// As they come: the person, counted from the first of the range, and the row.
+    found: Vec<(u32, Served)>,
+    /// For each person where their rows end in `rows`.
+    ends: Vec<usize>,
+    rows: Vec<Served>,
+}
+
+/// A row: when it was, and which steps it matches.
+type Served = (Millis, StepMask);
+
+impl Histories {
+    fn add(
+        &mut self,
+        block: &RowBlock,
+        selection: &Selection<'_>,
+        mut rows: Range<usize>,
+        first: PersonNo,
+        cancel: &Cancel,
+    ) -> Result<(), KernelError> {
+        while !rows.is_empty() {
+            cancel.check()?;
+            rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);
+            let every = selection.every();
+            for (place, &row) in self.picked.rows.iter().enumerate() {
+                let mask = self.picked.wanted.get(place).copied().unwrap_or(every);
+                let (person, at) = (block.person_no[row as usize], block.occurred_at[row as usize]);
+                self.found.push((person - first, (at, mask)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the rows of each person in time order, and forgets all.
+    fn for_each(&mut self, mut visit: impl FnMut(u32, &[Served])) {
+        let Self { found, ends, rows, .. } = self;
+        let persons = found.iter().map(|(person, _)| *person as usize + 1).max().unwrap_or(0);
+        // Sorted by counting: first how many each one has, then where they begin, and with all of them
+        // in place where they end.
+        ends.clear();
+        ends.resize(persons, 0);
+        found.iter().for_each(|(person, _)| ends[*person as usize] += 1);
+        let mut begin = 0;
+        for end in ends.iter_mut() {
+            (*end, begin) = (begin, begin + *end);
+        }
+        rows.resize(found.len(), (0, 0));
+        for (person, row) in found.drain(..) {
+            let end = &mut ends[person as usize];
+            rows[*end] = row;
+            *end += 1;
+        }
+        let mut begin = 0;
+        for (person, &end) in (0..).zip(ends.iter()) {
+            let own = &mut rows[begin..end];
+            begin = end;
+            if own.is_empty() {
+                continue;
+            }
+            // Of each block they are in order, and blocks are mostly of other times.
+            if !own.is_sorted_by_key(|&(at, _)| at) {
+                own.sort_by_key(|&(at, _)| at);
+            }
+            visit(person, own);
+        }
+    }
 }
 
 /// The rule for one person at a time; keeps its working memory between persons.

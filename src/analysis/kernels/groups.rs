@@ -5,7 +5,7 @@
 //! match any series, each counted once per series, then by value: `false`, `true`, numbers, text,
 //! arrays, absent last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,19 +13,19 @@ use super::KernelError;
 use crate::analysis::answer::Breakdown;
 use crate::analysis::number::Number;
 use crate::analysis::question::BreakdownBy;
-use crate::eventstore::{Dictionary, PropertyColumn, RowBlock};
+use crate::eventstore::{ByText, Dictionary, Numbers, RowBlock};
 use crate::model::FastMap;
 
-use super::select::{Columns, Rows};
+use super::select::Columns;
 
 /// One value. Numbers are in their canonical form, so that 5 and 5.0 are one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub enum GroupKey {
+pub enum GroupKey<T = String> {
     Bool(bool),
     Number(Number),
-    Text(String),
+    Text(T),
     /// As JSON text.
-    Json(String),
+    Json(T),
     Absent,
 }
 
@@ -43,14 +43,32 @@ pub struct Groups {
     pub has_other: bool,
 }
 
-/// The values of some rows of a block: a code for each of them, and what each code means.
-pub struct RowGroups {
-    pub codes: Vec<u32>,
-    pub keys: Vec<GroupKey>,
+/// The values of the rows of a block as codes. Those of texts and flags are known at once, those of
+/// numbers are given out as the numbers come.
+pub struct ValueCodes<'a> {
+    /// What each code means.
+    pub keys: Vec<GroupKey<&'a str>>,
+    strings: Option<ByText<'a, u32>>,
+    json: Option<ByText<'a, u32>>,
+    integers: Option<&'a Numbers<i64>>,
+    floats: Option<&'a Numbers<f64>>,
+    booleans: Option<&'a Numbers<bool>>,
+    numbers: Interner,
 }
 
-/// A row whose value is not known yet, or belongs to no group.
+/// Finds the group of a value.
+pub struct GroupIndex<'a> {
+    chosen: FastMap<GroupKey<&'a str>, u32>,
+    other: u32,
+}
+
+/// A row whose value belongs to no group.
 pub const NO_GROUP: u32 = u32::MAX;
+
+const ABSENT_CODE: u32 = 0;
+const FALSE_CODE: u32 = 1;
+/// Of a row without a text, which may have another value.
+const NO_TEXT: u32 = u32::MAX;
 
 impl From<Vec<(GroupKey, u64)>> for GroupTotals {
     fn from(pairs: Vec<(GroupKey, u64)>) -> Self {
@@ -113,16 +131,31 @@ impl Groups {
         let chosen = self.chosen.iter().map(GroupKey::label);
         chosen.chain(self.has_other.then_some(Breakdown::Other)).collect()
     }
+}
 
-    /// For each key of a block, its group. Without `$other`, values that are not chosen have no row.
-    pub fn assign(&self, keys: &[GroupKey]) -> Vec<u32> {
-        let chosen: FastMap<&GroupKey, u32> = self.chosen.iter().zip(0..).collect();
-        let other = if self.has_other { self.chosen.len() as u32 } else { NO_GROUP };
-        keys.iter().map(|key| chosen.get(key).copied().unwrap_or(other)).collect()
+impl<'a> GroupIndex<'a> {
+    pub fn new(groups: &'a Groups) -> Self {
+        let other = if groups.has_other { groups.chosen.len() as u32 } else { NO_GROUP };
+        Self { chosen: groups.chosen.iter().map(GroupKey::as_ref).zip(0..).collect(), other }
+    }
+
+    /// Without `$other`, a value that is not chosen has none.
+    pub fn find(&self, key: &GroupKey<&str>) -> u32 {
+        self.chosen.get(key).copied().unwrap_or(self.other)
     }
 }
 
 impl GroupKey {
+    pub fn as_ref(&self) -> GroupKey<&str> {
+        match self {
+            Self::Bool(flag) => GroupKey::Bool(*flag),
+            Self::Number(number) => GroupKey::Number(*number),
+            Self::Text(text) => GroupKey::Text(text),
+            Self::Json(text) => GroupKey::Json(text),
+            Self::Absent => GroupKey::Absent,
+        }
+    }
+
     fn label(&self) -> Breakdown {
         match self {
             Self::Bool(flag) => Breakdown::Bool(*flag),
@@ -134,82 +167,88 @@ impl GroupKey {
     }
 }
 
-impl RowGroups {
-    /// Codes for these rows, in their order.
-    pub fn new(block: &RowBlock, by: &BreakdownBy, columns: &Columns, rows: &Rows) -> Self {
-        let mut groups = Self { codes: vec![NO_GROUP; rows.len()], keys: Vec::new() };
+impl GroupKey<&str> {
+    pub fn into_owned(self) -> GroupKey {
+        match self {
+            Self::Bool(flag) => GroupKey::Bool(flag),
+            Self::Number(number) => GroupKey::Number(number),
+            Self::Text(text) => GroupKey::Text(text.to_owned()),
+            Self::Json(text) => GroupKey::Json(text.to_owned()),
+            Self::Absent => GroupKey::Absent,
+        }
+    }
+}
+
+impl<'a> ValueCodes<'a> {
+    pub fn new(block: &'a RowBlock, by: &BreakdownBy, columns: &Columns) -> Self {
+        let keys = vec![GroupKey::Absent, GroupKey::Bool(false), GroupKey::Bool(true)];
+        let mut codes = Self {
+            keys,
+            strings: None,
+            json: None,
+            integers: None,
+            floats: None,
+            booleans: None,
+            numbers: Interner::default(),
+        };
         match by {
-            BreakdownBy::Event => groups.add_dictionary(&block.event, rows, GroupKey::Text),
-            BreakdownBy::Property(property) => groups.add_column(columns.of(block, property), rows),
-        }
-        groups
-    }
-
-    fn add_column(&mut self, column: &PropertyColumn, rows: &Rows) {
-        if let Some(strings) = &column.strings {
-            self.add_dictionary(strings, rows, GroupKey::Text);
-        }
-        if let Some(json) = &column.json {
-            self.add_dictionary(json, rows, GroupKey::Json);
-        }
-        let mut numbers = Interner::default();
-        if let Some(integers) = &column.integers {
-            rows.for_each(|place, row| {
-                if let Some(integer) = integers.get(row) {
-                    self.codes[place] = numbers.code(Number::Integer(integer), &mut self.keys);
-                }
-            });
-        }
-        if let Some(floats) = &column.floats {
-            rows.for_each(|place, row| {
-                if let Some(float) = floats.get(row) {
-                    self.codes[place] = numbers.code(Number::Float(float), &mut self.keys);
-                }
-            });
-        }
-        if let Some(booleans) = &column.booleans {
-            let first = self.keys.len() as u32;
-            self.keys.extend([GroupKey::Bool(false), GroupKey::Bool(true)]);
-            rows.for_each(|place, row| {
-                if let Some(flag) = booleans.get(row) {
-                    self.codes[place] = first + u32::from(flag);
-                }
-            });
-        }
-        let absent = self.keys.len() as u32;
-        self.keys.push(GroupKey::Absent);
-        self.codes.iter_mut().filter(|code| **code == NO_GROUP).for_each(|code| *code = absent);
-    }
-
-    fn add_dictionary(&mut self, dictionary: &Dictionary, rows: &Rows, key: fn(String) -> GroupKey) {
-        let first = self.keys.len() as u32;
-        self.keys.extend(dictionary.values().iter().map(|text| key(text.to_string())));
-        let by_text = dictionary.by_text(|text| text.map_or(NO_GROUP, |(code, _)| first + code as u32));
-        match rows {
-            // Nothing came before the texts, so nothing is overwritten.
-            Rows::All(_) if first == 0 => {
-                by_text.for_each(|row, code| self.codes[row as usize] = code);
+            BreakdownBy::Event => codes.strings = Some(codes.add_texts(&block.event, GroupKey::Text)),
+            BreakdownBy::Property(property) => {
+                let column = columns.of(block, property);
+                codes.strings = column.strings.as_ref().map(|texts| codes.add_texts(texts, GroupKey::Text));
+                codes.json = column.json.as_ref().map(|texts| codes.add_texts(texts, GroupKey::Json));
+                codes.integers = column.integers.as_ref();
+                codes.floats = column.floats.as_ref();
+                codes.booleans = column.booleans.as_ref();
             }
-            rows => rows.for_each(|place, row| {
-                let code = by_text.at(row);
-                if code != NO_GROUP {
-                    self.codes[place] = code;
-                }
-            }),
         }
+        codes
+    }
+
+    fn add_texts(&mut self, texts: &'a Dictionary, key: fn(&'a str) -> GroupKey<&'a str>) -> ByText<'a, u32> {
+        let first = self.keys.len() as u32;
+        self.keys.extend(texts.values().iter().map(|text| key(text)));
+        texts.by_text(|text| text.map_or(NO_TEXT, |(code, _)| first + code as u32))
+    }
+
+    /// The codes of these rows, in their order.
+    pub fn find(&mut self, rows: &[u32], codes: &mut Vec<u32>) {
+        codes.clear();
+        match &self.strings {
+            Some(strings) => strings.for_rows(rows, |code| codes.push(code)),
+            None => codes.resize(rows.len(), NO_TEXT),
+        }
+        for (code, &row) in codes.iter_mut().zip(rows) {
+            if *code == NO_TEXT {
+                *code = self.find_other(row as usize);
+            }
+        }
+    }
+
+    /// Of a row without a string.
+    fn find_other(&mut self, row: usize) -> u32 {
+        let number = self.integers.and_then(|integers| integers.get(row)).map(Number::Integer);
+        let number = number.or_else(|| self.floats.and_then(|floats| floats.get(row)).map(Number::Float));
+        if let Some(number) = number {
+            return self.numbers.code(number, &mut self.keys);
+        }
+        if let Some(flag) = self.booleans.and_then(|booleans| booleans.get(row)) {
+            return FALSE_CODE + u32::from(flag);
+        }
+        self.json.as_ref().map(|json| json.at(row)).filter(|code| *code != NO_TEXT).unwrap_or(ABSENT_CODE)
     }
 }
 
 /// Codes for numbers. Equal numbers get one, whatever type they came in.
 #[derive(Default)]
 struct Interner {
-    integers: HashMap<i64, u32>,
+    integers: FastMap<i64, u32>,
     /// By their bits: canonical floats that are equal have the same.
-    floats: HashMap<u64, u32>,
+    floats: FastMap<u64, u32>,
 }
 
 impl Interner {
-    fn code(&mut self, number: Number, keys: &mut Vec<GroupKey>) -> u32 {
+    fn code(&mut self, number: Number, keys: &mut Vec<GroupKey<&str>>) -> u32 {
         let number = number.canonical();
         let known = match number {
             Number::Integer(integer) => self.integers.entry(integer),
@@ -218,12 +257,12 @@ impl Interner {
         *known.or_insert_with(|| push(number, keys))
     }
 
-    fn float_code(&mut self, float: f64, keys: &mut Vec<GroupKey>) -> u32 {
+    fn float_code(&mut self, float: f64, keys: &mut Vec<GroupKey<&str>>) -> u32 {
         *self.floats.entry(float.to_bits()).or_insert_with(|| push(Number::Float(float), keys))
     }
 }
 
-fn push(number: Number, keys: &mut Vec<GroupKey>) -> u32 {
+fn push(number: Number, keys: &mut Vec<GroupKey<&str>>) -> u32 {
     keys.push(GroupKey::Number(number));
     keys.len() as u32 - 1
 }

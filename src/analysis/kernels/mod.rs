@@ -1,8 +1,8 @@
 //! Kernels: one round of a question over the blocks of one shard.
 //!
-//! [`select`] says which rows a series or step looks at, a column at a time; [`groups`] turns the
-//! values of a breakdown into small numbers; [`persons`] walks all blocks of a shard person by
-//! person; [`unique`] counts persons. On these stand [`trends`], [`percentile`], [`funnel`] and
+//! [`select`] picks the rows that a series or step looks at, a chunk at a time; [`groups`] turns the
+//! values of a breakdown into small numbers; [`persons`] walks all blocks of a shard by ranges of
+//! persons; [`unique`] counts persons. On these stand [`trends`], [`percentile`], [`funnel`] and
 //! [`step_persons`]. A kernel is plain computation: it blocks, looks at its [`Cancel`] now and then, and
 //! gives serialisable state that merges in any order.
 

@@ -1,74 +1,50 @@
-//! Walking the blocks of a shard person by person.
+//! Walking the blocks of a shard by ranges of persons.
 //!
-//! Every block is sorted by person, and a person may be in several blocks. A heap holds the next
-//! person of each block, so that all rows of one person come together without copying any.
+//! Every block is sorted by person, and a person may be in several blocks. In a range come all rows of its
+//! persons together, and a range is short enough for whatever is worked out about them to stay in the
+//! processor's cache.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use super::{Cancel, KernelError};
 use crate::model::PersonNo;
 
-/// Some rows of one person: a range of one block, in time order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PersonRows {
-    pub block: usize,
-    pub rows: Range<usize>,
-}
-
-/// Persons between two looks at the cancel flag.
-const PERSONS_PER_CHECK: u32 = 4_096;
-
-/// Visits every person once, in ascending order, with all their rows: of each block one ascending list
-/// of persons.
-pub fn for_each_person_of(
+/// Visits persons in ascending order, `length` numbers at a time: the first of a range, and of each block
+/// the rows of its persons.
+///
+/// `blocks`: of each one the ascending persons of its rows.
+pub fn for_each_range(
     blocks: &[&[PersonNo]],
+    length: u32,
     cancel: &Cancel,
-    mut visit: impl FnMut(PersonNo, &[PersonRows]),
+    mut visit: impl FnMut(PersonNo, &[Range<usize>]) -> Result<(), KernelError>,
 ) -> Result<(), KernelError> {
-    let heads = blocks.iter().enumerate();
-    let mut heads: BinaryHeap<Reverse<(PersonNo, usize, usize)>> = heads
-        .filter_map(|(block, persons)| persons.first().map(|&person| Reverse((person, block, 0))))
-        .collect();
-    let mut found: Vec<PersonRows> = Vec::new();
-    let mut until_check = 0_u32;
-    while let Some(&Reverse((person, ..))) = heads.peek() {
-        if until_check == 0 {
-            cancel.check()?;
-            until_check = PERSONS_PER_CHECK;
+    debug_assert!(length > 0);
+    let mut ranges: Vec<Range<usize>> = vec![0..0; blocks.len()];
+    loop {
+        cancel.check()?;
+        let firsts = blocks.iter().zip(&ranges).filter_map(|(persons, rows)| persons.get(rows.end));
+        let Some(&first) = firsts.min() else { return Ok(()) };
+        for (persons, rows) in blocks.iter().zip(&mut ranges) {
+            let count = persons[rows.end..].partition_point(|person| person - first < length);
+            *rows = rows.end..rows.end + count;
         }
-        until_check -= 1;
-        found.clear();
-        while let Some(mut head) = heads.peek_mut() {
-            let Reverse((next, block, start)) = *head;
-            if next != person {
-                break;
-            }
-            let numbers = blocks[block];
-            let end = end_of_person(numbers, start);
-            found.push(PersonRows { block, rows: start..end });
-            match numbers.get(end) {
-                Some(&following) => *head = Reverse((following, block, end)),
-                None => drop(std::collections::binary_heap::PeekMut::pop(head)),
-            }
-        }
-        visit(person, &found);
+        visit(first, &ranges)?;
     }
-    Ok(())
 }
 
-/// Steps that double find the end of a long history without touching all of it, and the end of a
-/// short one at once.
-fn end_of_person(numbers: &[PersonNo], start: usize) -> usize {
-    let person = numbers[start];
-    let (mut known, mut step) = (start, 1);
-    while numbers.get(known + step) == Some(&person) {
-        known += step;
-        step *= 2;
-    }
-    let beyond = (known + step).min(numbers.len());
-    known + numbers[known..beyond].partition_point(|&number| number == person)
+/// From the least number to the greatest.
+pub fn count_numbers(blocks: &[&[PersonNo]]) -> usize {
+    let least = blocks.iter().filter_map(|persons| persons.first()).min();
+    let greatest = blocks.iter().filter_map(|persons| persons.last()).max();
+    least.zip(greatest).map_or(0, |(least, greatest)| (greatest - least) as usize + 1)
+}
+
+/// How long ranges are in which about so many rows come together.
+pub fn length_of_rows(blocks: &[&[PersonNo]], rows: usize) -> u32 {
+    let all: usize = blocks.iter().map(|persons| persons.len()).sum();
+    let length = rows as u64 * count_numbers(blocks) as u64 / (all as u64).max(1);
+    length.clamp(1, u32::MAX.into()) as u32
 }
 
 #[cfg(test)]
@@ -76,32 +52,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_person_comes_once_with_all_rows() {
+    fn every_row_comes_once_with_all_others_of_its_person() {
         let long = [vec![1; 1_000], vec![2; 3], vec![9]].concat();
-        let blocks: [&[PersonNo]; 4] = [&long, &[], &[0, 2, 2, 4], &[2, 9, 9]];
-        let mut seen = Vec::new();
-        for_each_person_of(&blocks, &Cancel::default(), |person, slices| {
-            let mut ranges: Vec<(usize, Range<usize>)> =
-                slices.iter().map(|slice| (slice.block, slice.rows.clone())).collect();
-            ranges.sort_by_key(|(block, _)| *block);
-            seen.push((person, ranges));
-        })
-        .unwrap();
-        let expected = [
-            (0, vec![(2, 0..1)]),
-            (1, vec![(0, 0..1_000)]),
-            (2, vec![(0, 1_000..1_003), (2, 1..3), (3, 0..1)]),
-            (4, vec![(2, 3..4)]),
-            (9, vec![(0, 1_003..1_004), (3, 1..3)]),
-        ];
-        assert_eq!(seen, expected);
+        let blocks: [&[PersonNo]; 4] = [&long, &[], &[0, 2, 2, 4], &[2, 9, u32::MAX]];
+        let seen = |length| {
+            let mut seen = Vec::new();
+            let visit = |first, rows: &[Range<usize>]| {
+                seen.push((first, rows.to_vec()));
+                Ok(())
+            };
+            for_each_range(&blocks, length, &Cancel::default(), visit).unwrap();
+            seen
+        };
+        assert_eq!(
+            seen(2),
+            [
+                (0, vec![0..1_000, 0..0, 0..1, 0..0]),
+                (2, vec![1_000..1_003, 0..0, 1..3, 0..1]),
+                (4, vec![1_003..1_003, 0..0, 3..4, 1..1]),
+                (9, vec![1_003..1_004, 0..0, 4..4, 1..2]),
+                (u32::MAX, vec![1_004..1_004, 0..0, 4..4, 2..3]),
+            ]
+        );
+        assert_eq!(seen(u32::MAX).len(), 2, "as long as they can be");
+        assert_eq!(count_numbers(&blocks), 1 << 32);
+        assert_eq!(count_numbers(&[]), 0);
+        assert_eq!(length_of_rows(&[&[5, 6, 6, 14]], 2), 5);
+        assert_eq!(length_of_rows(&[&[5; 100]], 2), 1);
     }
 
     #[test]
     fn a_cancelled_walk_stops() {
         let cancel = Cancel::default();
         cancel.cancel();
-        let walked = for_each_person_of(&[&[1]], &cancel, |_, _| panic!("visited"));
+        let walked = for_each_range(&[&[1]], 1, &cancel, |_, _| panic!("visited"));
         assert_eq!(walked, Err(KernelError::Cancelled));
     }
 }

@@ -1,140 +1,198 @@
-//! Which rows of a block count: a list of them, narrowed column by column.
+//! Which rows of a block count, found out a chunk of rows at a time, so that everything about them stays in
+//! the processor's cache until it is used.
 //!
 //! What is asked of a text is found out once per dictionary entry, not per row. The events come first:
 //! filters then look only at rows of events that are asked for.
 
+use std::ops::Range;
+
 use crate::analysis::question::{EventSelector, Filter};
 use crate::eventstore::{ByText, PropertyColumn, RowBlock, ValueRef};
 
-/// Some rows of a block, ascending.
-pub enum Rows {
-    /// As many, from the first on.
-    All(usize),
-    Some(Vec<u32>),
+/// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
+/// chunk does not matter.
+const CHUNK_ROWS: usize = 4_096;
+
+/// One bit for each of several selectors.
+pub type Wanted = u32;
+
+/// What a series or a step wants: rows of these events that pass its own filters.
+#[derive(Clone, Copy)]
+pub struct Selector<'a> {
+    pub events: &'a EventSelector,
+    pub filters: &'a [Filter],
 }
 
-impl Rows {
-    /// Those of which something may count at all.
-    pub fn of(block: &RowBlock) -> Self {
-        match &block.counted {
-            None => Self::All(block.event.len()),
-            Some(counted) => Self::Some(counted.to_vec()),
+/// What is asked of the rows of one block.
+pub struct Selection<'a> {
+    block: &'a RowBlock,
+    /// `None`: every selector wants every event.
+    by_event: Option<ByText<'a, Wanted>>,
+    /// The bits of all selectors.
+    every: Wanted,
+    /// What every row has to pass.
+    filters: Vec<Passes<'a>>,
+    /// What single selectors ask for beside, with their bits.
+    own: Vec<(Wanted, Vec<Passes<'a>>)>,
+}
+
+/// The rows of a chunk that at least one selector wants, ascending.
+#[derive(Default)]
+pub struct Picked {
+    pub rows: Vec<u32>,
+    /// For each of `rows` the selectors that want it. Empty when all of them want all.
+    pub wanted: Vec<Wanted>,
+}
+
+impl Picked {
+    /// Visits the places of the rows that a selector wants.
+    pub fn for_each_of(&self, selector: usize, mut visit: impl FnMut(usize)) {
+        if self.wanted.is_empty() {
+            (0..self.rows.len()).for_each(visit);
+        } else {
+            let wanted = self.wanted.iter().enumerate();
+            wanted.filter(|(_, bits)| **bits >> selector & 1 == 1).for_each(|(place, _)| visit(place));
         }
     }
+}
 
-    pub fn len(&self) -> usize {
-        match self {
-            Self::All(count) => *count,
-            Self::Some(rows) => rows.len(),
-        }
-    }
-
-    /// Visits place and row.
-    pub fn for_each(&self, mut visit: impl FnMut(usize, usize)) {
-        match self {
-            Self::All(count) => (0..*count).for_each(|row| visit(row, row)),
-            Self::Some(rows) => rows.iter().enumerate().for_each(|(place, &row)| visit(place, row as usize)),
-        }
-    }
-
-    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        match self {
-            Self::All(count) => {
-                let mut picker = Picker::new();
-                (0..*count as u32).for_each(|row| picker.see(row, keep(row as usize)));
-                *self = Self::Some(picker.finish());
+impl<'a> Selection<'a> {
+    /// Precondition: `1 <= selectors <= 32`, and the block has the columns.
+    pub fn new(
+        block: &'a RowBlock,
+        columns: &Columns,
+        filters: &'a [Filter],
+        selectors: &[Selector<'a>],
+    ) -> Self {
+        debug_assert!((1..=Wanted::BITS as usize).contains(&selectors.len()));
+        let bits_of = |name: &str| {
+            let wanted = selectors.iter().enumerate().filter(|(_, selector)| selector.events.matches(name));
+            wanted.fold(0, |bits, (number, _)| bits | 1 << number)
+        };
+        let every = Wanted::MAX >> (Wanted::BITS - selectors.len() as u32);
+        let is_any = block.event.values().iter().all(|name| bits_of(name) == every);
+        let passes = |filters: &'a [Filter]| passes_of(block, filters, columns);
+        let mut selection = Self {
+            block,
+            by_event: (!is_any)
+                .then(|| block.event.by_text(|event| event.map_or(0, |(_, name)| bits_of(name)))),
+            every,
+            filters: passes(filters),
+            own: Vec::new(),
+        };
+        match selectors {
+            [only] => selection.filters.extend(passes(only.filters)),
+            several => {
+                let own = several.iter().enumerate().filter(|(_, selector)| !selector.filters.is_empty());
+                selection.own =
+                    own.map(|(number, selector)| (1 << number, passes(selector.filters))).collect();
             }
-            Self::Some(rows) => {
-                // As in the picker.
-                let mut kept = 0;
-                for place in 0..rows.len() {
-                    let row = rows[place];
-                    rows[kept] = row;
-                    kept += usize::from(keep(row as usize));
+        }
+        selection
+    }
+
+    /// The bits of all selectors.
+    pub fn every(&self) -> Wanted {
+        self.every
+    }
+
+    /// Picks those of the first rows of a range, and says where the next ones begin.
+    pub fn pick_chunk(&self, rows: Range<usize>, picked: &mut Picked) -> usize {
+        let chunk = rows.start..(rows.start + CHUNK_ROWS).min(rows.end);
+        self.pick(chunk.clone(), picked);
+        chunk.end
+    }
+
+    fn pick(&self, chunk: Range<usize>, picked: &mut Picked) {
+        let Picked { rows, wanted } = picked;
+        rows.clear();
+        wanted.clear();
+        // Of those that count, the ones of this chunk.
+        let counted = self.block.counted.as_deref().map(|counted| {
+            let place = |row: usize| counted.partition_point(|&counted| (counted as usize) < row);
+            &counted[place(chunk.start)..place(chunk.end)]
+        });
+        match (counted, &self.by_event) {
+            (None, None) => rows.extend(chunk.start as u32..chunk.end as u32),
+            (None, Some(by_event)) => {
+                let mut picker = Picker::new(rows, chunk.len());
+                by_event.for_range(chunk, |row, bits| picker.see(row, bits != 0));
+                picker.finish();
+            }
+            (Some(counted), by_event) => {
+                rows.extend_from_slice(counted);
+                if let Some(by_event) = by_event {
+                    retain(rows, |row| by_event.at(row) != 0);
                 }
-                rows.truncate(kept);
             }
+        }
+        for passes in &self.filters {
+            retain(rows, |row| passes.row(row));
+        }
+        // One selector wants whatever is left.
+        if self.every == 1 || (self.by_event.is_none() && self.own.is_empty()) {
+            return;
+        }
+        match &self.by_event {
+            Some(by_event) => by_event.for_rows(rows, |bits| wanted.push(bits)),
+            None => wanted.resize(rows.len(), self.every),
+        }
+        for (bit, filters) in &self.own {
+            for (bits, &row) in wanted.iter_mut().zip(rows.iter()) {
+                if *bits & bit != 0 && !filters.iter().all(|passes| passes.row(row as usize)) {
+                    *bits &= !bit;
+                }
+            }
+        }
+        if !self.own.is_empty() {
+            let mut kept = 0;
+            for place in 0..rows.len() {
+                (rows[kept], wanted[kept]) = (rows[place], wanted[place]);
+                kept += usize::from(wanted[place] != 0);
+            }
+            rows.truncate(kept);
+            wanted.truncate(kept);
         }
     }
 }
 
-/// Picks rows without a branch for each: which of them are wanted is as unpredictable as events are.
-struct Picker {
-    rows: Vec<u32>,
-    /// Those that are not in the list yet.
-    last: [u32; Self::LAST],
+/// As [`Vec::retain`], without a branch for each row: which of them are wanted is as unpredictable as events
+/// are.
+fn retain(rows: &mut Vec<u32>, mut keep: impl FnMut(usize) -> bool) {
+    let mut kept = 0;
+    for place in 0..rows.len() {
+        let row = rows[place];
+        rows[kept] = row;
+        kept += usize::from(keep(row as usize));
+    }
+    rows.truncate(kept);
+}
+
+/// Picks rows into a list in the same way.
+struct Picker<'a> {
+    rows: &'a mut Vec<u32>,
     len: usize,
 }
 
-impl Picker {
-    /// A power of two.
-    const LAST: usize = 1_024;
-
-    fn new() -> Self {
-        Self { rows: Vec::new(), last: [0; Self::LAST], len: 0 }
+impl<'a> Picker<'a> {
+    /// Precondition: at most so many rows will be seen.
+    fn new(rows: &'a mut Vec<u32>, rows_max: usize) -> Self {
+        // One more than can be wanted, for the row that is looked at.
+        rows.resize(rows_max + 1, 0);
+        Self { rows, len: 0 }
     }
 
     fn see(&mut self, row: u32, is_wanted: bool) {
-        self.last[self.len % Self::LAST] = row;
+        self.rows[self.len] = row;
         self.len += usize::from(is_wanted);
-        if self.len == Self::LAST {
-            self.rows.extend_from_slice(&self.last);
-            self.len = 0;
-        }
     }
 
-    fn finish(mut self) -> Vec<u32> {
-        self.rows.extend_from_slice(&self.last[..self.len]);
-        self.rows
+    fn finish(self) {
+        self.rows.truncate(self.len);
     }
 }
 
-/// One bit for each of several selectors of events.
-pub type Wanted = u32;
-
-/// That of all of them. Precondition: at most 32.
-pub fn wanted_by_all(selectors: usize) -> Wanted {
-    Wanted::MAX.checked_shr(Wanted::BITS - selectors as u32).unwrap_or(0)
-}
-
-/// The rows whose event at least one of the selectors wants, and which do; without a list of bits all of
-/// them want every row.
-pub fn select_events(block: &RowBlock, selectors: &[&EventSelector]) -> (Rows, Option<Vec<Wanted>>) {
-    debug_assert!(selectors.len() <= Wanted::BITS as usize);
-    let bits_of = |name: &str| {
-        let wanted = selectors.iter().enumerate().filter(|(_, selector)| selector.matches(name));
-        wanted.fold(0, |bits, (number, _)| bits | 1 << number)
-    };
-    let by_event = block.event.by_text(|event| event.map_or(0, |(_, name)| bits_of(name)));
-    let every = wanted_by_all(selectors.len());
-    let mut rows = Rows::of(block);
-    if block.event.values().iter().all(|name| bits_of(name) == every) {
-        return (rows, None);
-    }
-    match &mut rows {
-        Rows::Some(rows) => rows.retain(|&row| by_event.at(row as usize) != 0),
-        Rows::All(_) => {
-            let mut picker = Picker::new();
-            by_event.for_each(|row, bits| picker.see(row, bits != 0));
-            rows = Rows::Some(picker.finish());
-        }
-    }
-    if selectors.len() == 1 {
-        return (rows, None);
-    }
-    let mut bits = Vec::with_capacity(rows.len());
-    rows.for_each(|_, row| bits.push(by_event.at(row)));
-    (rows, Some(bits))
-}
-
-/// Keeps the rows that pass all filters.
-pub fn narrow(rows: &mut Rows, block: &RowBlock, filters: &[Filter], columns: &Columns) {
-    for passes in passes_of(block, filters, columns) {
-        rows.retain(|row| passes.row(row));
-    }
-}
-
-pub fn passes_of<'a>(block: &'a RowBlock, filters: &'a [Filter], columns: &Columns) -> Vec<Passes<'a>> {
+fn passes_of<'a>(block: &'a RowBlock, filters: &'a [Filter], columns: &Columns) -> Vec<Passes<'a>> {
     filters.iter().map(|filter| Passes::new(columns.of(block, &filter.property), filter)).collect()
 }
 
@@ -166,7 +224,7 @@ impl Columns {
 }
 
 /// A filter's verdict on the rows of a column.
-pub struct Passes<'a> {
+struct Passes<'a> {
     column: &'a PropertyColumn,
     filter: &'a Filter,
     /// `None`: the row has no text here.
@@ -178,7 +236,7 @@ pub struct Passes<'a> {
 }
 
 impl<'a> Passes<'a> {
-    pub fn new(column: &'a PropertyColumn, filter: &'a Filter) -> Self {
+    fn new(column: &'a PropertyColumn, filter: &'a Filter) -> Self {
         let matches = |value: Option<ValueRef<'_>>| filter.matches(value);
         let strings = column
             .strings
@@ -199,7 +257,7 @@ impl<'a> Passes<'a> {
         }
     }
 
-    pub fn row(&self, row: usize) -> bool {
+    fn row(&self, row: usize) -> bool {
         if let Some(known) = self.strings.as_ref().and_then(|strings| strings.at(row)) {
             return known;
         }

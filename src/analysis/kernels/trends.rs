@@ -1,26 +1,30 @@
 //! Trends over the blocks of one shard.
 //!
-//! A *cell* is a bucket of a group of a series; the groups of a series lie one after another. Of each
-//! block the rows that any series counts are picked first, and get their cell once: what follows
-//! touches only those.
+//! A *cell* is a bucket of a group of a series; the groups of a series lie one after another. Rows are
+//! taken a chunk at a time: of each the rows that any series counts are picked and get their cell, and
+//! then every series adds them to what it knows, while all of that is still in the processor's cache.
 //!
-//! Everything but unique persons is a pass over each block by itself; for those see [`super::unique`].
+//! Without unique persons the blocks come one after the other, else in ranges of persons, see
+//! [`super::unique`].
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::groups::{GroupKey, GroupTotals, Groups, NO_GROUP, RowGroups, check_values};
+use super::groups::{GroupIndex, GroupKey, GroupTotals, Groups, NO_GROUP, ValueCodes, check_values};
 use super::percentile::NumberRuns;
-use super::select::{Columns, Rows, Wanted, narrow, passes_of, select_events, wanted_by_all};
-use super::unique::{Seen, UniquePersons};
+use super::persons::for_each_range;
+use super::select::{Columns, Picked, Selection, Selector};
+use super::unique::{UniquePersons, Walk};
 use super::{Cancel, KernelError};
 use crate::analysis::exact::NumberSum;
 use crate::analysis::number::Number;
 use crate::analysis::question::{
-    BreakdownBy, EventSelector, Measure, PropertyFunction, QuestionLimits, Series, TrendsQuestion,
+    BreakdownBy, Measure, PropertyFunction, QuestionLimits, Series, TrendsQuestion,
 };
 use crate::analysis::time::Buckets;
-use crate::eventstore::{PropertyColumn, RowBlock};
-use crate::model::FastMap;
+use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock};
+use crate::model::{FastMap, Millis, PersonNo};
 
 pub struct TrendsKernel<'a> {
     pub question: &'a TrendsQuestion,
@@ -64,67 +68,124 @@ pub enum SeriesCells {
 /// The cell of a row whose value no group asks for.
 const NO_CELL: u32 = u32::MAX;
 
-/// The rows of one block that count for any series.
-struct Picked {
-    rows: Rows,
-    /// For each of `rows` the series that count it; without it all of them do.
-    series: Option<Vec<Wanted>>,
-}
-
-/// The same, with the cell of each row.
-struct Prepared {
+/// The rows of a chunk that count for any series, with their cells.
+#[derive(Default)]
+struct Chunk {
     picked: Picked,
-    /// Without it all rows are in the first cell.
-    cells: Option<Vec<u32>>,
+    /// For each picked row; empty when there is only one cell.
+    cells: Vec<u32>,
+    codes: Vec<u32>,
 }
 
-impl Picked {
-    /// The rows of a series, by their place in the list.
-    fn for_each_of(&self, series: usize, mut visit: impl FnMut(usize, usize)) {
-        match &self.series {
-            None => self.rows.for_each(visit),
-            Some(bits) => self.rows.for_each(|place, row| {
-                if bits[place] >> series & 1 == 1 {
-                    visit(place, row);
-                }
-            }),
-        }
-    }
-}
-
-impl Prepared {
+impl Chunk {
     /// The rows of a series that count, with their cells.
     fn for_each_of(&self, series: usize, mut visit: impl FnMut(usize, usize)) {
-        match &self.cells {
-            None => self.picked.for_each_of(series, |_, row| visit(row, 0)),
-            Some(cells) => self.picked.for_each_of(series, |place, row| {
-                let cell = cells[place];
+        let rows = &self.picked.rows;
+        if self.cells.is_empty() {
+            self.picked.for_each_of(series, |place| visit(rows[place] as usize, 0));
+        } else {
+            self.picked.for_each_of(series, |place| {
+                let cell = self.cells[place];
                 if cell != NO_CELL {
-                    visit(row, cell as usize);
+                    visit(rows[place] as usize, cell as usize);
                 }
-            }),
+            });
         }
     }
+}
+
+/// What a question has to know of one block.
+struct BlockReader<'a> {
+    block: &'a RowBlock,
+    selection: Selection<'a>,
+    buckets: BucketOf<'a>,
+    groups: Option<GroupOf<'a>>,
+    /// What each series measures.
+    measured: Vec<Option<&'a PropertyColumn>>,
+}
+
+/// Rows that count are in the range, so each has a bucket.
+enum BucketOf<'a> {
+    Only,
+    Quarters(ByQuarter<'a, u32>),
+    Times { buckets: &'a Buckets, times: &'a [Millis] },
+}
+
+struct GroupOf<'a> {
+    index: GroupIndex<'a>,
+    values: ValueCodes<'a>,
+    /// By code, of those that are known so far.
+    assigned: Vec<u32>,
+    buckets: u32,
+}
+
+impl BlockReader<'_> {
+    /// Gives all picked rows their cells.
+    fn find_cells(&mut self, chunk: &mut Chunk) {
+        let (rows, cells) = (&chunk.picked.rows, &mut chunk.cells);
+        cells.clear();
+        match &self.buckets {
+            BucketOf::Only => {}
+            BucketOf::Quarters(by_quarter) => by_quarter.for_rows(rows, |bucket| cells.push(bucket)),
+            BucketOf::Times { buckets, times } => {
+                cells.extend(rows.iter().map(|&row| buckets.find(times[row as usize]).unwrap_or(NO_CELL)));
+            }
+        }
+        if let Some(groups) = &mut self.groups {
+            groups.values.find(rows, &mut chunk.codes);
+            let known = groups.assigned.len();
+            groups.assigned.extend(groups.values.keys[known..].iter().map(|key| groups.index.find(key)));
+            cells.resize(rows.len(), 0);
+            for (cell, &code) in cells.iter_mut().zip(&chunk.codes) {
+                *cell = match groups.assigned[code as usize] {
+                    NO_GROUP => NO_CELL,
+                    group => group * groups.buckets + *cell,
+                };
+            }
+        }
+    }
+}
+
+/// What is found of all series, block by block.
+struct Measured {
+    series: Vec<SeriesCells>,
+    /// For the series that count persons.
+    unique: Vec<Option<UniquePersons>>,
+    /// Who is in which cell, of one chunk.
+    seen: Vec<(u32, u32)>,
+    distinct: Distinct,
 }
 
 impl TrendsKernel<'_> {
     /// The first round of a breakdown: matching rows per value.
     pub fn count_groups(&self, blocks: &[RowBlock], by: &BreakdownBy) -> Result<GroupTotals, KernelError> {
-        let mut totals: FastMap<GroupKey, u64> = FastMap::default();
+        let mut totals: FastMap<GroupKey<&str>, u64> = FastMap::default();
+        let (mut picked, mut codes) = (Picked::default(), Vec::new());
+        let series = self.question.series.len() as u64;
         for block in blocks {
-            self.cancel.check()?;
-            let picked = self.pick(block);
-            let groups = RowGroups::new(block, by, self.columns, &picked.rows);
-            let mut counts = vec![0_u64; groups.keys.len()];
-            for series in 0..self.question.series.len() {
-                picked.for_each_of(series, |place, _| counts[groups.codes[place] as usize] += 1);
+            let mut values = ValueCodes::new(block, by, self.columns);
+            let mut counts = Vec::new();
+            let selection = self.select(block);
+            let mut rows = 0..block.event.len();
+            while !rows.is_empty() {
+                self.cancel.check()?;
+                rows.start = selection.pick_chunk(rows.clone(), &mut picked);
+                values.find(&picked.rows, &mut codes);
+                counts.resize(values.keys.len(), 0_u64);
+                if picked.wanted.is_empty() {
+                    codes.iter().for_each(|&code| counts[code as usize] += series);
+                } else {
+                    let wanted = codes.iter().zip(&picked.wanted);
+                    wanted.for_each(|(&code, bits)| counts[code as usize] += u64::from(bits.count_ones()));
+                }
             }
-            for (key, rows) in groups.keys.into_iter().zip(counts).filter(|(_, rows)| *rows > 0) {
+            for (key, rows) in values.keys.into_iter().zip(counts).filter(|(_, rows)| *rows > 0) {
                 *totals.entry(key).or_insert(0) += rows;
             }
             check_values(totals.len(), by, self.limits.breakdown_values_max)?;
         }
-        Ok(totals.into_iter().collect::<Vec<_>>().into())
+        let owned = totals.into_iter().map(|(key, rows)| (key.into_owned(), rows));
+        Ok(owned.collect::<Vec<_>>().into())
     }
 
     /// All cells of all series.
@@ -136,131 +197,147 @@ impl TrendsKernel<'_> {
         let group_count = groups.map_or(1, Groups::len);
         let cells = group_count * self.buckets.len();
         let series = &self.question.series;
-        let mut found: Vec<SeriesCells> =
-            series.iter().map(|series| SeriesCells::empty(&series.measure, cells, group_count)).collect();
-
-        let mut prepared = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            self.cancel.check()?;
-            prepared.push(self.prepare(block, groups));
+        let mut readers: Vec<BlockReader<'_>> =
+            blocks.iter().map(|block| self.reader(block, groups)).collect();
+        let empty = |series: &Series| SeriesCells::empty(&series.measure, cells, group_count);
+        let mut found = Measured {
+            series: series.iter().map(empty).collect(),
+            unique: series.iter().map(|_| None).collect(),
+            seen: Vec::new(),
+            distinct: Distinct { total: 0, max: self.limits.percentile_values_max },
+        };
+        let mut chunk = Chunk::default();
+        let counts_persons = series.iter().filter(|series| series.measure.counts_persons()).count();
+        if counts_persons == 0 {
+            for reader in &mut readers {
+                let rows = 0..reader.block.event.len();
+                self.add_rows(reader, rows, 0, &mut chunk, &mut found)?;
+            }
+        } else {
+            let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.person_no).collect();
+            let walk = Walk::new(&persons, cells * counts_persons);
+            for (unique, series) in found.unique.iter_mut().zip(series) {
+                let counts_persons = series.measure.counts_persons();
+                *unique = counts_persons.then(|| UniquePersons::new(walk, cells, self.buckets.len()));
+            }
+            for_each_range(&persons, walk.length, self.cancel, |first, ranges| {
+                for (reader, rows) in readers.iter_mut().zip(ranges) {
+                    self.add_rows(reader, rows.clone(), first, &mut chunk, &mut found)?;
+                }
+                found.end_range();
+                Ok(())
+            })?;
         }
-        let mut distinct = Distinct { total: 0, max: self.limits.percentile_values_max };
-        for (number, series) in series.iter().enumerate() {
-            let (before, rest) = found.split_at_mut(number);
-            let cells = &mut rest[0];
-            // The median and the p95 of one property are read off the same numbers.
-            let same =
-                self.question.series[..number].iter().position(|other| is_same_but_percent(series, other));
-            if let Some(same) = same {
-                *cells = before[same].clone();
-                distinct.grow(cells.distinct_numbers())?;
+        self.finish(found)
+    }
+
+    fn select<'b>(&'b self, block: &'b RowBlock) -> Selection<'b> {
+        let series = self.question.series.iter();
+        let selectors: Vec<Selector<'b>> =
+            series.map(|series| Selector { events: &series.events, filters: &series.filters }).collect();
+        Selection::new(block, self.columns, &self.question.filters, &selectors)
+    }
+
+    fn reader<'b>(&'b self, block: &'b RowBlock, groups: Option<&'b Groups>) -> BlockReader<'b> {
+        let buckets = match (self.buckets.len(), block.quarters.is_empty()) {
+            (1, _) => BucketOf::Only,
+            (_, true) => BucketOf::Times { buckets: self.buckets, times: &block.occurred_at },
+            (_, false) => {
+                BucketOf::Quarters(block.quarters.by_quarter(|at| self.buckets.find(at).unwrap_or(NO_CELL)))
+            }
+        };
+        let groups = groups.zip(self.question.breakdown.as_ref()).map(|(groups, breakdown)| GroupOf {
+            index: GroupIndex::new(groups),
+            values: ValueCodes::new(block, &breakdown.by, self.columns),
+            assigned: Vec::new(),
+            buckets: self.buckets.len() as u32,
+        });
+        let measured = self
+            .question
+            .series
+            .iter()
+            .map(|series| series.measure.property().map(|property| self.columns.of(block, property)));
+        let measured = measured.collect();
+        BlockReader { block, selection: self.select(block), buckets, groups, measured }
+    }
+
+    /// Some rows of a block; `first` is the first person of the range.
+    fn add_rows(
+        &self,
+        reader: &mut BlockReader<'_>,
+        mut rows: Range<usize>,
+        first: PersonNo,
+        chunk: &mut Chunk,
+        found: &mut Measured,
+    ) -> Result<(), KernelError> {
+        while !rows.is_empty() {
+            self.cancel.check()?;
+            rows.start = reader.selection.pick_chunk(rows.clone(), &mut chunk.picked);
+            if chunk.picked.rows.is_empty() {
                 continue;
             }
-            for (block, prepared) in blocks.iter().zip(&prepared) {
-                self.cancel.check()?;
-                let column = series.measure.property().map(|property| self.columns.of(block, property));
-                cells.add_block(prepared, number, column, &mut distinct)?;
-            }
-            cells.settle(&mut distinct)?;
+            reader.find_cells(chunk);
+            found.add_chunk(reader, first, chunk, &self.question.series)?;
         }
-        self.count_persons(blocks, &prepared, &mut found)?;
-        Ok(found)
+        Ok(())
     }
 
-    fn pick(&self, block: &RowBlock) -> Picked {
-        let selectors: Vec<&EventSelector> =
-            self.question.series.iter().map(|series| &series.events).collect();
-        match (select_events(block, &selectors), self.question.series.as_slice()) {
-            ((mut rows, None), series) => {
-                narrow(&mut rows, block, &self.question.filters, self.columns);
-                if let [only] = series {
-                    narrow(&mut rows, block, &only.filters, self.columns);
-                } else if series.iter().any(|series| !series.filters.is_empty()) {
-                    let every = vec![wanted_by_all(series.len()); rows.len()];
-                    let wanted = self.narrow_series(block, &rows, every);
-                    return Picked { rows, series: Some(wanted) };
+    fn finish(&self, mut found: Measured) -> Result<Vec<SeriesCells>, KernelError> {
+        for number in 0..found.series.len() {
+            let (before, rest) = found.series.split_at_mut(number);
+            match find_same(&self.question.series, number) {
+                Some(same) => {
+                    rest[0] = before[same].clone();
+                    found.distinct.grow(rest[0].distinct_numbers())?;
                 }
-                Picked { rows, series: None }
-            }
-            ((rows, Some(wanted)), _) => {
-                let wanted = self.narrow_series(block, &rows, wanted);
-                let filters = passes_of(block, &self.question.filters, self.columns);
-                let (mut kept, mut kept_wanted) = (Vec::new(), Vec::new());
-                rows.for_each(|place, row| {
-                    if wanted[place] != 0 && filters.iter().all(|passes| passes.row(row)) {
-                        kept.push(row as u32);
-                        kept_wanted.push(wanted[place]);
-                    }
-                });
-                Picked { rows: Rows::Some(kept), series: Some(kept_wanted) }
+                None => rest[0].settle(&mut found.distinct)?,
             }
         }
+        Ok(found.series)
     }
+}
 
-    /// Takes from each row the series whose own filters it does not pass.
-    fn narrow_series(&self, block: &RowBlock, rows: &Rows, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
-        for (number, series) in self.question.series.iter().enumerate() {
-            for passes in passes_of(block, &series.filters, self.columns) {
-                rows.for_each(|place, row| {
-                    if wanted[place] >> number & 1 == 1 && !passes.row(row) {
-                        wanted[place] &= !(1 << number);
-                    }
-                });
-            }
-        }
-        wanted
-    }
-
-    fn prepare(&self, block: &RowBlock, groups: Option<&Groups>) -> Prepared {
-        let picked = self.pick(block);
-        let mut cells = None;
-        if self.buckets.len() > 1 {
-            let mut buckets = Vec::with_capacity(picked.rows.len());
-            // Rows that count are in the range, so each has a bucket.
-            let bucket = |row: usize| self.buckets.find(block.occurred_at[row]).unwrap_or(NO_CELL);
-            picked.rows.for_each(|_, row| buckets.push(bucket(row)));
-            cells = Some(buckets);
-        }
-        if let (Some(groups), Some(breakdown)) = (groups, &self.question.breakdown) {
-            let rows = RowGroups::new(block, &breakdown.by, self.columns, &picked.rows);
-            let assigned = groups.assign(&rows.keys);
-            let buckets = self.buckets.len() as u32;
-            let mut cells_of_groups = cells.unwrap_or_else(|| vec![0; picked.rows.len()]);
-            for (cell, &code) in cells_of_groups.iter_mut().zip(&rows.codes) {
-                *cell = match assigned[code as usize] {
-                    NO_GROUP => NO_CELL,
-                    group => group * buckets + *cell,
-                };
-            }
-            cells = Some(cells_of_groups);
-        }
-        Prepared { picked, cells }
-    }
-
-    fn count_persons(
-        &self,
-        blocks: &[RowBlock],
-        prepared: &[Prepared],
-        found: &mut [SeriesCells],
+impl Measured {
+    fn add_chunk(
+        &mut self,
+        reader: &BlockReader<'_>,
+        first: PersonNo,
+        chunk: &Chunk,
+        series: &[Series],
     ) -> Result<(), KernelError> {
-        let buckets = self.buckets.len();
-        for (series, cells) in found.iter_mut().enumerate() {
+        for (number, cells) in self.series.iter_mut().enumerate() {
+            // What is the same is copied at the end.
+            if find_same(series, number).is_none() {
+                cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
+            }
+            if let Some(unique) = &mut self.unique[number] {
+                let persons = &reader.block.person_no;
+                self.seen.clear();
+                chunk.for_each_of(number, |row, cell| self.seen.push((persons[row] - first, cell as u32)));
+                unique.see(&self.seen);
+            }
+        }
+        Ok(())
+    }
+
+    fn end_range(&mut self) {
+        for (cells, unique) in self.series.iter_mut().zip(&mut self.unique) {
             let (SeriesCells::Persons { persons, total } | SeriesCells::PerPerson { persons, total, .. }) =
                 cells
             else {
                 continue;
             };
-            let mut seen: Vec<Seen> = Vec::with_capacity(blocks.len());
-            for (block, prepared) in blocks.iter().zip(prepared) {
-                self.cancel.check()?;
-                let mut of_block = Seen::with_capacity(prepared.picked.rows.len());
-                prepared.for_each_of(series, |row, cell| of_block.push(block.person_no[row], cell as u32));
-                seen.push(of_block);
+            if let Some(unique) = unique {
+                unique.end_range(persons, total);
             }
-            UniquePersons { cells: persons, groups: total, buckets }.count(&seen, self.cancel)?;
         }
-        Ok(())
     }
+}
+
+/// The median and the p95 of one property are read off the same numbers: the series before this one that
+/// has them.
+fn find_same(series: &[Series], number: usize) -> Option<usize> {
+    series[..number].iter().position(|other| is_same_but_percent(&series[number], other))
 }
 
 /// Distinct numbers held for percentiles, over all cells of all series.
@@ -298,20 +375,24 @@ impl SeriesCells {
         }
     }
 
-    /// All rows of a block that count for a series, but for unique persons.
-    fn add_block(
+    /// The rows of a chunk that count for a series, but for unique persons.
+    fn add_chunk(
         &mut self,
-        prepared: &Prepared,
+        chunk: &Chunk,
         series: usize,
         column: Option<&PropertyColumn>,
         distinct: &mut Distinct,
     ) -> Result<(), KernelError> {
         if let Self::Count { rows } | Self::PerPerson { rows, .. } = self {
-            prepared.for_each_of(series, |_, cell| rows[cell] += 1);
+            if chunk.cells.is_empty() && chunk.picked.wanted.is_empty() {
+                rows[0] += chunk.picked.rows.len() as u64;
+            } else {
+                chunk.for_each_of(series, |_, cell| rows[cell] += 1);
+            }
             return Ok(());
         }
         let Some(column) = column else { return Ok(()) };
-        let rows = SeriesRows { prepared, series, column };
+        let rows = SeriesRows { chunk, series, column };
         match self {
             Self::Count { .. } | Self::PerPerson { .. } | Self::Persons { .. } => {}
             Self::Sum { sums } => rows.for_each_number(|cell, number| sums[cell].add(number)),
@@ -390,16 +471,16 @@ fn is_same_but_percent(a: &Series, b: &Series) -> bool {
         && a.filters == b.filters
 }
 
-/// The rows of a block that count for a series, and the column that it measures.
+/// The rows of a chunk that count for a series, and the column that it measures.
 struct SeriesRows<'a> {
-    prepared: &'a Prepared,
+    chunk: &'a Chunk,
     series: usize,
     column: &'a PropertyColumn,
 }
 
 impl SeriesRows<'_> {
     fn for_each_number(&self, mut visit: impl FnMut(usize, Number)) {
-        self.prepared.for_each_of(self.series, |row, cell| {
+        self.chunk.for_each_of(self.series, |row, cell| {
             if let Some(number) = number_at(self.column, row) {
                 visit(cell, number);
             }

@@ -1,13 +1,11 @@
 //! Unique persons of many cells.
 //!
-//! A person's rows may be in several blocks, each of them in the order of persons. Persons are taken in
-//! ranges: within one, each cell has a bit a person, and rows only set bits, in any order. A range is as
-//! long as leaves all bits in the processor's cache. With so many cells that ranges would be short, or so
-//! few rows that most bits would stay unset, the blocks are walked together person by person instead: per cell the last person seen is kept, and a
-//! person is new to a cell when it is another than the last.
+//! A person's rows may be in several blocks, so persons are taken in ranges, see [`super::persons`]. Within
+//! one, each cell has a bit a person, and rows only set bits, in any order; a range is as long as leaves
+//! all bits in the processor's cache. With so many cells that ranges would be short, it is listed instead
+//! who was seen where, and sorted at the end of each range.
 
-use super::persons::for_each_person_of;
-use super::{Cancel, KernelError};
+use super::persons::{count_numbers, length_of_rows};
 use crate::model::PersonNo;
 
 /// Of all cells of one range: a megabyte.
@@ -15,98 +13,113 @@ const BITS_MAX: usize = 8 << 20;
 const RANGE_MAX: usize = 65_536;
 /// Shorter ranges would be more clearing and counting of bits than setting them.
 const RANGE_MIN: usize = 512;
-/// A step of the walk takes as long as looking at so many words of bits.
+/// To list and sort a row takes as long as looking at so many words of bits.
 const WORDS_PER_ROW_MAX: usize = 32;
+/// Rows of a range that are listed: half a megabyte.
+const PAIRS: usize = 65_536;
 
-/// Who was seen in which cell: the rows of one block, persons ascending.
-#[derive(Default)]
-pub struct Seen {
-    persons: Vec<PersonNo>,
-    cells: Vec<u32>,
+/// How persons are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// How many numbers of persons a range has; with bits a multiple of 64.
+    pub length: u32,
+    by_bits: bool,
 }
 
-impl Seen {
-    pub fn with_capacity(rows: usize) -> Self {
-        Self { persons: Vec::with_capacity(rows), cells: Vec::with_capacity(rows) }
-    }
-
-    pub fn push(&mut self, person: PersonNo, cell: u32) {
-        self.persons.push(person);
-        self.cells.push(cell);
-    }
-}
-
-/// Where they are counted: the cells of a group lie together, one a bucket.
-pub struct UniquePersons<'a> {
-    pub cells: &'a mut [u64],
-    /// Unique over all cells of the group.
-    pub groups: &'a mut [u64],
-    pub buckets: usize,
-}
-
-impl UniquePersons<'_> {
-    pub fn count(mut self, blocks: &[Seen], cancel: &Cancel) -> Result<(), KernelError> {
-        let range = (BITS_MAX / self.cells.len().max(1)).min(RANGE_MAX) / 64 * 64;
-        let rows: usize = blocks.iter().map(|block| block.persons.len()).sum();
-        let firsts = blocks.iter().filter_map(|block| block.persons.first());
-        let lasts = blocks.iter().filter_map(|block| block.persons.last());
-        let persons = lasts.max().unwrap_or(&0) - firsts.min().unwrap_or(&0);
+impl Walk {
+    /// `cells`: of all series together. `blocks` as of [`super::persons::for_each_range`].
+    pub fn new(blocks: &[&[PersonNo]], cells: usize) -> Self {
+        let length = (BITS_MAX / cells.max(1)).min(RANGE_MAX) / 64 * 64;
+        let rows: usize = blocks.iter().map(|persons| persons.len()).sum();
         // All words of all ranges are looked at, however few rows fall into them.
-        let words = persons as usize / 64 * self.cells.len();
-        if range < RANGE_MIN || words > rows * WORDS_PER_ROW_MAX {
-            return self.count_by_walk(blocks, cancel);
+        let words = count_numbers(blocks) / 64 * cells;
+        if length < RANGE_MIN || words > rows * WORDS_PER_ROW_MAX {
+            return Self { length: length_of_rows(blocks, PAIRS), by_bits: false };
         }
-        self.count_by_bits(blocks, range, cancel)
+        Self { length: length as u32, by_bits: true }
+    }
+}
+
+/// Who was seen in the cells of one series, in one range of persons.
+pub struct UniquePersons {
+    /// The cells of a group lie together, one a bucket.
+    buckets: usize,
+    seen: Seen,
+}
+
+enum Seen {
+    /// Cell after cell.
+    Bits { words: usize, bits: Vec<u64> },
+    /// The person in the upper half, the cell in the lower one.
+    Pairs { pairs: Vec<u64>, sort_at: usize },
+}
+
+impl UniquePersons {
+    pub fn new(walk: Walk, cells: usize, buckets: usize) -> Self {
+        let words = walk.length as usize / 64;
+        let seen = match walk.by_bits {
+            true => Seen::Bits { words, bits: vec![0; words * cells] },
+            false => Seen::Pairs { pairs: Vec::new(), sort_at: 2 * PAIRS },
+        };
+        Self { buckets, seen }
     }
 
-    /// `range`: of persons; a multiple of 64.
-    fn count_by_bits(&mut self, blocks: &[Seen], range: usize, cancel: &Cancel) -> Result<(), KernelError> {
-        let words = range / 64;
-        let mut bits = vec![0_u64; words * self.cells.len()];
-        let mut next = vec![0; blocks.len()];
-        loop {
-            cancel.check()?;
-            let firsts = blocks.iter().zip(&next).filter_map(|(block, &next)| block.persons.get(next));
-            let Some(&first) = firsts.min() else { return Ok(()) };
-            for (block, next) in blocks.iter().zip(&mut next) {
-                let persons = &block.persons[*next..];
-                let count = persons.partition_point(|person| ((person - first) as usize) < range);
-                let cells = &block.cells[*next..*next + count];
-                for (person, &cell) in persons[..count].iter().zip(cells) {
-                    let place = (person - first) as usize;
-                    bits[cell as usize * words + place / 64] |= 1 << (place % 64);
+    /// Rows by their person, counted from the first of the range, and their cell.
+    pub fn see(&mut self, rows: &[(u32, u32)]) {
+        match &mut self.seen {
+            Seen::Bits { words, bits } => {
+                for &(person, cell) in rows {
+                    let place = person as usize;
+                    bits[cell as usize * *words + place / 64] |= 1 << (place % 64);
                 }
-                *next += count;
             }
-            for (cell, bits) in bits.chunks_exact(words).enumerate() {
-                self.cells[cell] += ones(bits.iter().copied());
+            Seen::Pairs { pairs, sort_at } => {
+                pairs.extend(rows.iter().map(|&(person, cell)| u64::from(person) << 32 | u64::from(cell)));
+                // One person may have any number of rows.
+                if pairs.len() >= *sort_at {
+                    sort_out(pairs);
+                    *sort_at = 2 * pairs.len().max(PAIRS);
+                }
             }
-            for (group, bits) in bits.chunks_exact(words * self.buckets).enumerate() {
-                let any = |word| bits.iter().skip(word).step_by(words).fold(0, |any, bits| any | bits);
-                self.groups[group] += ones((0..words).map(any));
-            }
-            bits.fill(0);
         }
     }
 
-    fn count_by_walk(&mut self, blocks: &[Seen], cancel: &Cancel) -> Result<(), KernelError> {
-        let mut last_in_cell: Vec<Option<PersonNo>> = vec![None; self.cells.len()];
-        let mut last_in_group: Vec<Option<PersonNo>> = vec![None; self.groups.len()];
-        let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.persons).collect();
-        for_each_person_of(&persons, cancel, |person, slices| {
-            for slice in slices {
-                for &cell in &blocks[slice.block].cells[slice.rows.clone()] {
-                    let (cell, group) = (cell as usize, cell as usize / self.buckets);
-                    if last_in_cell[cell].replace(person) != Some(person) {
-                        self.cells[cell] += 1;
-                        if last_in_group[group].replace(person) != Some(person) {
-                            self.groups[group] += 1;
-                        }
+    /// Adds the persons of the range to their cells and groups, and forgets them.
+    pub fn end_range(&mut self, cells: &mut [u64], groups: &mut [u64]) {
+        let buckets = self.buckets;
+        match &mut self.seen {
+            Seen::Bits { words, bits } => {
+                let words = *words;
+                for (cell, bits) in bits.chunks_exact(words).enumerate() {
+                    cells[cell] += ones(bits.iter().copied());
+                }
+                for (group, bits) in bits.chunks_exact(words * buckets).enumerate() {
+                    let any = |word| bits.iter().skip(word).step_by(words).fold(0, |any, bits| any | bits);
+                    groups[group] += ones((0..words).map(any));
+                }
+                bits.fill(0);
+            }
+            Seen::Pairs { pairs, .. } => {
+                sort_out(pairs);
+                let mut last = None;
+                for &pair in &*pairs {
+                    let cell = pair as u32 as usize;
+                    let (person, group) = (pair >> 32, cell / buckets);
+                    cells[cell] += 1;
+                    // The cells of a person ascend, and so do the groups.
+                    if last.replace((person, group)) != Some((person, group)) {
+                        groups[group] += 1;
                     }
                 }
+                pairs.clear();
             }
-        })
+        }
     }
+}
+
+fn sort_out(pairs: &mut Vec<u64>) {
+    pairs.sort_unstable();
+    pairs.dedup();
 }
 
 fn ones(words: impl Iterator<Item = u64>) -> u64 {
@@ -119,43 +132,81 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Cancel;
+    use super::super::persons::for_each_range;
     use super::*;
+
+    const CELLS: usize = 12;
+
+    /// As a kernel counts them.
+    fn count(blocks: &[Vec<(PersonNo, u32)>], walk: Walk, buckets: usize) -> (Vec<u64>, Vec<u64>) {
+        let persons: Vec<Vec<PersonNo>> =
+            blocks.iter().map(|rows| rows.iter().map(|(person, _)| *person).collect()).collect();
+        let persons: Vec<&[PersonNo]> = persons.iter().map(Vec::as_slice).collect();
+        let (mut cells, mut groups) = (vec![0; CELLS], vec![0; CELLS / buckets]);
+        let mut unique = UniquePersons::new(walk, CELLS, buckets);
+        for_each_range(&persons, walk.length, &Cancel::default(), |first, ranges| {
+            for (rows, range) in blocks.iter().zip(ranges) {
+                let rows = rows[range.clone()].iter().map(|&(person, cell)| (person - first, cell));
+                unique.see(&rows.collect::<Vec<_>>());
+            }
+            unique.end_range(&mut cells, &mut groups);
+            Ok(())
+        })
+        .unwrap();
+        (cells, groups)
+    }
 
     proptest! {
         #[test]
         fn both_ways_count_every_person_once_a_cell_and_once_a_group(
-            rows in prop::collection::vec(
-                prop::collection::vec((prop_oneof![0..300_u32, 60_000..200_000_u32, Just(u32::MAX)], 0..12_u32), 0..80),
+            mut rows in prop::collection::vec(
+                prop::collection::vec(
+                    (prop_oneof![0..300_u32, 60_000..200_000_u32, Just(u32::MAX)], 0..CELLS as u32),
+                    0..80,
+                ),
                 0..5,
             ),
-            buckets in prop_oneof![Just(1_usize), Just(3), Just(12)],
-            range in prop_oneof![Just(64_usize), Just(192), Just(65_536)],
+            buckets in prop_oneof![Just(1_usize), Just(3), Just(CELLS)],
+            length in prop_oneof![Just(64_u32), Just(192), Just(65_536)],
         ) {
-            let blocks: Vec<Seen> = rows
-                .iter()
-                .map(|rows| {
-                    let mut rows = rows.clone();
-                    rows.sort_by_key(|(person, _)| *person);
-                    let mut seen = Seen::default();
-                    rows.iter().for_each(|&(person, cell)| seen.push(person, cell));
-                    seen
-                })
-                .collect();
-            let count = |of: &dyn Fn(u32) -> u32, counts: usize| -> Vec<u64> {
+            rows.iter_mut().for_each(|rows| rows.sort_by_key(|(person, _)| *person));
+            let expected = |of: &dyn Fn(u32) -> u32, counts: usize| -> Vec<u64> {
                 let all: BTreeSet<(u32, u32)> =
                     rows.iter().flatten().map(|&(person, cell)| (of(cell), person)).collect();
                 (0..counts as u32).map(|n| all.iter().filter(|(cell, _)| *cell == n).count() as u64).collect()
             };
-            let expected = (count(&|cell| cell, 12), count(&|cell| cell / buckets as u32, 12 / buckets));
+            let expected =
+                (expected(&|cell| cell, CELLS), expected(&|cell| cell / buckets as u32, CELLS / buckets));
             for by_bits in [true, false] {
-                let (mut cells, mut groups) = (vec![0; 12], vec![0; 12 / buckets]);
-                let mut unique = UniquePersons { cells: &mut cells, groups: &mut groups, buckets };
-                match by_bits {
-                    true => unique.count_by_bits(&blocks, range, &Cancel::default()).unwrap(),
-                    false => unique.count_by_walk(&blocks, &Cancel::default()).unwrap(),
-                }
-                prop_assert_eq!((cells, groups), expected.clone(), "by bits: {}", by_bits);
+                let found = count(&rows, Walk { length, by_bits }, buckets);
+                prop_assert_eq!(&found, &expected, "by bits: {}", by_bits);
             }
         }
+    }
+
+    #[test]
+    fn many_rows_of_one_person_take_little_memory() {
+        let walk = Walk { length: 1, by_bits: false };
+        let mut unique = UniquePersons::new(walk, CELLS, CELLS);
+        for _ in 0..100 {
+            unique.see(&(0..10_000).map(|n| (0, n % 7)).collect::<Vec<_>>());
+            let Seen::Pairs { pairs, .. } = &unique.seen else { panic!("pairs") };
+            assert!(pairs.len() < 3 * PAIRS, "{}", pairs.len());
+        }
+        let (mut cells, mut groups) = (vec![0; CELLS], vec![0]);
+        unique.end_range(&mut cells, &mut groups);
+        assert_eq!((cells.iter().sum::<u64>(), groups), (7, vec![1]));
+    }
+
+    #[test]
+    fn bits_are_for_few_cells_and_close_persons() {
+        let dense: Vec<PersonNo> = (0..100_000).collect();
+        let sparse = [0, u32::MAX];
+        let walk = |persons: &[PersonNo], cells| Walk::new(&[persons], cells);
+        assert_eq!(walk(&dense, 90), Walk { length: 65_536, by_bits: true });
+        assert_eq!(walk(&dense, 2_000), Walk { length: 4_160, by_bits: true });
+        assert!(!walk(&dense, 20_000).by_bits, "ranges would be too short");
+        assert!(!walk(&sparse, 90).by_bits, "all of the bits would be unset");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Reads;
 use super::reference::Fact;
-use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, RowBlock};
+use crate::eventstore::{ABSENT, Bits, Dictionary, Numbers, PropertyColumn, Quarters, RowBlock};
 use crate::model::{PersonNo, PropertyValue};
 
 /// One shard as a kernel gets it.
@@ -67,8 +67,12 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
         event: Arc::new(dictionary(
             &rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>(),
         )),
+        quarters: Arc::default(),
         counted: None,
     };
+    if reads.with.quarters {
+        block.quarters = Arc::new(Quarters::of_times(&block.occurred_at));
+    }
     block.count_within(reads.range.from, reads.range.to);
     if !reads.with.persons {
         block.person_no = Default::default();

@@ -18,6 +18,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::TimeRange;
+use crate::eventstore::begins_a_quarter;
 use crate::model::{DAY_MS, Millis};
 
 const HOUR_MS: Millis = 3_600_000;
@@ -119,6 +120,12 @@ impl Buckets {
             piece += 1;
         }
         Some(self.pieces[piece].bucket)
+    }
+
+    /// Whether all instants of a quarter of an hour are in one bucket, or all outside.
+    pub fn are_of_quarters(&self) -> bool {
+        let borders = self.pieces.iter().map(|piece| piece.start).filter(|start| *start > self.range.from);
+        [self.range.from, self.range.to].into_iter().chain(borders).all(begins_a_quarter)
     }
 
     /// `units`: pieces by start, each with the key of its bucket; keys sort as buckets do. They

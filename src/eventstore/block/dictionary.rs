@@ -1,5 +1,6 @@
 //! Texts of rows as codes into a list of those that differ.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::FastMap;
@@ -25,7 +26,8 @@ enum Codes {
 /// Something about the text of every row, found out once a text.
 pub struct ByText<'a, T> {
     codes: &'a Codes,
-    /// By code. For narrow codes as many as there can be, so that no look-up is out of bounds.
+    /// By code; the last entry is that of an absent value, and of all greater codes. For codes of one byte as
+    /// many as there can be, so that no look-up is out of bounds.
     table: Vec<T>,
 }
 
@@ -161,12 +163,10 @@ impl Dictionary {
         let absent = of(None);
         let mut table: Vec<T> =
             self.values.iter().enumerate().map(|(code, text)| of(Some((code, text.as_ref())))).collect();
-        let codes = match &self.codes {
-            Codes::U8(_) => 1 << 8,
-            Codes::U16(_) => 1 << 16,
-            Codes::U32(_) => self.values.len() + 1,
-        };
-        table.resize(codes, absent);
+        table.push(absent);
+        if matches!(self.codes, Codes::U8(_)) {
+            table.resize(1 << 8, absent);
+        }
         ByText { codes: &self.codes, table }
     }
 
@@ -188,30 +188,48 @@ impl Dictionary {
 
 impl<T: Copy> ByText<'_, T> {
     pub fn at(&self, row: usize) -> T {
+        let last = self.table.len() - 1;
         match self.codes {
             Codes::U8(codes) => self.table[usize::from(codes[row])],
-            Codes::U16(codes) => self.table[usize::from(codes[row])],
-            Codes::U32(codes) => self.table[(codes[row] as usize).min(self.table.len() - 1)],
+            Codes::U16(codes) => self.table[usize::from(codes[row]).min(last)],
+            Codes::U32(codes) => self.table[(codes[row] as usize).min(last)],
         }
     }
 
-    /// Every row in order.
-    pub fn for_each(&self, mut visit: impl FnMut(u32, T)) {
+    /// All rows of a range in order.
+    pub fn for_range(&self, rows: Range<usize>, mut visit: impl FnMut(u32, T)) {
+        let (first, last) = (rows.start as u32, self.table.len() - 1);
         match self.codes {
             Codes::U8(codes) => {
                 let table: &[T; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
-                codes.iter().zip(0..).for_each(|(&code, row)| visit(row, table[usize::from(code)]));
+                codes[rows].iter().zip(first..).for_each(|(&code, row)| visit(row, table[usize::from(code)]));
             }
             Codes::U16(codes) => {
-                let table: &[T; 1 << 16] = self.table.as_slice().try_into().expect("there is one a code");
-                codes.iter().zip(0..).for_each(|(&code, row)| visit(row, table[usize::from(code)]));
+                let of = |code: u16| self.table[usize::from(code).min(last)];
+                codes[rows].iter().zip(first..).for_each(|(&code, row)| visit(row, of(code)));
             }
             Codes::U32(codes) => {
-                let last = self.table.len() - 1;
-                codes
-                    .iter()
-                    .zip(0..)
-                    .for_each(|(&code, row)| visit(row, self.table[(code as usize).min(last)]));
+                let of = |code: u32| self.table[(code as usize).min(last)];
+                codes[rows].iter().zip(first..).for_each(|(&code, row)| visit(row, of(code)));
+            }
+        }
+    }
+
+    /// Of each of these rows, in their order.
+    pub fn for_rows(&self, rows: &[u32], mut visit: impl FnMut(T)) {
+        let last = self.table.len() - 1;
+        match self.codes {
+            Codes::U8(codes) => {
+                let table: &[T; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
+                rows.iter().for_each(|&row| visit(table[usize::from(codes[row as usize])]));
+            }
+            Codes::U16(codes) => {
+                let of = |code: u16| self.table[usize::from(code).min(last)];
+                rows.iter().for_each(|&row| visit(of(codes[row as usize])));
+            }
+            Codes::U32(codes) => {
+                let of = |code: u32| self.table[(code as usize).min(last)];
+                rows.iter().for_each(|&row| visit(of(codes[row as usize])));
             }
         }
     }
@@ -233,17 +251,21 @@ mod tests {
             assert_eq!((dictionary.len(), dictionary.has_absent()), (values + 1, true), "{values}");
             assert_eq!(dictionary.get(values), None);
             let by_text = dictionary.by_text(|text| text.map(|(code, text)| (code, text.len())));
-            let mut rows = 0;
-            by_text.for_each(|row, found| {
-                let expected = (row < values as u32).then(|| {
-                    let code = values - 1 - row as usize;
-                    (code, format!("v{code}").len())
-                });
-                assert_eq!((row, found), (rows, expected), "{values}");
-                assert_eq!(by_text.at(row as usize), expected);
-                rows += 1;
+            let expected = |row: u32| {
+                let code = (values as u32).checked_sub(row + 1)? as usize;
+                Some((code, format!("v{code}").len()))
+            };
+            let mut rows = Vec::new();
+            by_text.for_range(values / 2..values + 1, |row, found| {
+                assert_eq!(found, expected(row), "{values}");
+                assert_eq!(by_text.at(row as usize), found);
+                rows.push(row);
             });
-            assert_eq!(rows as usize, values + 1);
+            assert!(rows.iter().copied().eq(values as u32 / 2..=values as u32));
+            rows.reverse();
+            let mut found = Vec::new();
+            by_text.for_rows(&rows, |of_row| found.push(of_row));
+            assert!(found.into_iter().eq(rows.into_iter().map(expected)));
             assert_eq!(dictionary.gather(&[values as u32]).get(0), None);
         }
     }

@@ -283,7 +283,7 @@ impl ObjectReader {
                 read_columns::add_rest(properties, pages, &mut block)?;
             }
         }
-        if self.kind() == ObjectKind::Run && *with == RowColumns::ALL {
+        if self.kind() == ObjectKind::Run && with.persons && with.times {
             // Days lie one after the other; a stable sort keeps the order of event ids, since equal
             // times are on one day.
             block.sort_by_person_and_time();
@@ -333,7 +333,7 @@ impl ObjectReader {
                 if with.persons {
                     indices.push(layout.fixed_index(Fixed::PersonNo)?);
                 }
-                if with.times {
+                if with.times || with.quarters {
                     indices.push(layout.fixed_index(Fixed::OccurredAt)?);
                 }
                 for name in properties {

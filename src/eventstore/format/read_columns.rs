@@ -12,7 +12,8 @@ use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
 use super::{FormatError, json};
 use crate::eventstore::{
-    ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, RowBlock, RowColumns,
+    ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
+    RowColumns,
 };
 use crate::model::{Millis, PersonNo, PropertyValue};
 
@@ -26,6 +27,7 @@ pub(super) struct BlockBuilder<'a> {
     rows: usize,
     person_no: Vec<PersonNo>,
     occurred_at: Vec<Millis>,
+    quarters: QuartersBuilder,
     event: Texts,
     /// One per asked property: its columns of the file.
     properties: Vec<Vec<(usize, Values)>>,
@@ -64,6 +66,7 @@ impl<'a> BlockBuilder<'a> {
             rows: 0,
             person_no: Vec::with_capacity(if with.persons { rows } else { 0 }),
             occurred_at: Vec::with_capacity(if with.times { rows } else { 0 }),
+            quarters: QuartersBuilder::with_capacity(rows),
             event: Texts::new(rows),
             properties: asked.iter().map(columns_of).collect(),
         }
@@ -82,9 +85,14 @@ impl<'a> BlockBuilder<'a> {
             let persons = fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>();
             self.person_no.extend_from_slice(persons.values());
         }
-        if self.with.times {
+        if self.with.times || self.with.quarters {
             let times = fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>();
-            self.occurred_at.extend_from_slice(times.values());
+            if self.with.times {
+                self.occurred_at.extend_from_slice(times.values());
+            }
+            if self.with.quarters {
+                self.quarters.extend(times.values());
+            }
         }
         self.event.append(fixed(Fixed::Event)?)?;
         for (index, values) in self.properties.iter_mut().flatten() {
@@ -133,6 +141,7 @@ impl<'a> BlockBuilder<'a> {
         Ok(RowBlock {
             person_no: self.person_no.into(),
             occurred_at: self.occurred_at.into(),
+            quarters: Arc::new(self.quarters.finish()),
             event: Arc::new(event),
             properties: self.properties.into_iter().map(property).collect(),
             counted: None,

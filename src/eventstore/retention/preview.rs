@@ -129,7 +129,7 @@ async fn count_before(
     let header = objects::find_headers(db, &[object_id]).await?.into_iter().next();
     let (_, header) = header.ok_or(ScanError::Outrun)?;
     let reader = ObjectReader::open(&header).map_err(unreadable)?;
-    let with = RowColumns { persons: false, times: true };
+    let with = RowColumns { times: true, ..RowColumns::default() };
     let want = Want { columns: Columns::Block { with, properties: Vec::new() }, rows };
     let part_nos = reader.parts_for(&want).map_err(unreadable)?;
     let parts = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await?;

@@ -12,7 +12,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::ListedObject;
 use crate::eventstore::format::RowRanges;
-use crate::eventstore::{Dictionary, PropertyColumn, RowBlock, RowColumns};
+use crate::eventstore::{Dictionary, PropertyColumn, Quarters, RowBlock, RowColumns};
 use crate::model::{Millis, ObjectId, PersonNo};
 use crate::telemetry::Metrics;
 
@@ -30,6 +30,7 @@ type Key = (ObjectId, ColumnName);
 enum ColumnName {
     Persons,
     Times,
+    Quarters,
     Events,
     Property(String),
 }
@@ -38,6 +39,7 @@ enum ColumnName {
 enum Column {
     Persons(ScalarBuffer<PersonNo>),
     Times(ScalarBuffer<Millis>),
+    Quarters(Arc<Quarters>),
     Events(Arc<Dictionary>),
     Property(Arc<PropertyColumn>),
 }
@@ -50,6 +52,7 @@ impl Weighter<Key, Column> for Bytes {
         let bytes = match column {
             Column::Persons(persons) => size_of_val(&**persons),
             Column::Times(times) => size_of_val(&**times),
+            Column::Quarters(quarters) => quarters.memory_bytes(),
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
         };
@@ -67,6 +70,7 @@ struct ColumnMetrics {
 pub struct Known {
     persons: Asked<ScalarBuffer<PersonNo>>,
     times: Asked<ScalarBuffer<Millis>>,
+    quarters: Asked<Arc<Quarters>>,
     events: Asked<Arc<Dictionary>>,
     /// One per asked property.
     properties: Vec<Asked<Arc<PropertyColumn>>>,
@@ -131,6 +135,11 @@ impl ColumnCache {
                 Some(Some(Column::Times(times))) => Asked::Known(times),
                 Some(_) => Asked::Missing,
             },
+            quarters: match with.quarters.then(|| find(ColumnName::Quarters)) {
+                None => Asked::Not,
+                Some(Some(Column::Quarters(quarters))) => Asked::Known(quarters),
+                Some(_) => Asked::Missing,
+            },
             events: match find(ColumnName::Events) {
                 Some(Column::Events(events)) => Asked::Known(events),
                 _ => Asked::Missing,
@@ -144,7 +153,8 @@ impl ColumnCache {
                 .collect(),
         };
         let missing = known.count_missing();
-        let all = usize::from(with.persons) + usize::from(with.times) + 1 + properties.len();
+        let of_rows = [with.persons, with.times, with.quarters];
+        let all = of_rows.into_iter().filter(|is_asked| *is_asked).count() + 1 + properties.len();
         self.metrics.columns.with_label_values(&["cached"]).inc_by((all - missing) as u64);
         self.metrics.columns.with_label_values(&["read"]).inc_by(missing as u64);
         known
@@ -168,6 +178,9 @@ impl ColumnCache {
         if !block.occurred_at.is_empty() {
             keep(ColumnName::Times, Column::Times(block.occurred_at.clone()));
         }
+        if !block.quarters.is_empty() {
+            keep(ColumnName::Quarters, Column::Quarters(block.quarters.clone()));
+        }
         keep(ColumnName::Events, Column::Events(block.event.clone()));
         for (name, property) in properties.iter().zip(&block.properties) {
             keep(ColumnName::Property(name.clone()), Column::Property(property.clone()));
@@ -183,7 +196,12 @@ fn is_kept(object: &ListedObject) -> bool {
 
 impl Known {
     fn count_missing(&self) -> usize {
-        let rows = [self.persons.is_missing(), self.times.is_missing(), self.events.is_missing()];
+        let rows = [
+            self.persons.is_missing(),
+            self.times.is_missing(),
+            self.quarters.is_missing(),
+            self.events.is_missing(),
+        ];
         let properties = self.properties.iter().map(Asked::is_missing);
         rows.into_iter().chain(properties).filter(|is_missing| *is_missing).count()
     }
@@ -195,7 +213,11 @@ impl Known {
     /// What has to be read, of the asked properties too.
     pub fn missing(&self, properties: &[String]) -> (RowColumns, Vec<String>) {
         let missing = properties.iter().zip(&self.properties).filter(|(_, known)| known.is_missing());
-        let with = RowColumns { persons: self.persons.is_missing(), times: self.times.is_missing() };
+        let with = RowColumns {
+            persons: self.persons.is_missing(),
+            times: self.times.is_missing(),
+            quarters: self.quarters.is_missing(),
+        };
         (with, missing.map(|(name, _)| name.clone()).collect())
     }
 
@@ -206,6 +228,7 @@ impl Known {
         RowBlock {
             person_no: self.persons.or(read.person_no),
             occurred_at: self.times.or(read.occurred_at),
+            quarters: self.quarters.or(read.quarters),
             event: self.events.or(read.event),
             // `missing` asked for exactly those that are not known, in this order.
             properties: properties
@@ -234,6 +257,7 @@ mod tests {
         RowBlock {
             person_no: vec![1; rows].into(),
             occurred_at: vec![2; rows].into(),
+            quarters: Arc::new(Quarters::of_times(&vec![2; rows])),
             properties: vec![property; properties],
             event: Arc::new(codes),
             counted: None,
@@ -276,10 +300,11 @@ mod tests {
         let segment = object(1, RowRanges::All);
         let without_persons = RowBlock { person_no: Default::default(), ..block(10, 0) };
         cache.keep(&segment, &[], &without_persons);
-        let only_times = RowColumns { persons: false, times: true };
-        assert!(cache.find(&segment, only_times, &[]).is_complete());
-        let known = cache.find(&segment, RowColumns::ALL, &[]);
-        assert_eq!(known.missing(&[]), (RowColumns { persons: true, times: false }, vec![]));
+        let kept = RowColumns { persons: false, times: true, quarters: true };
+        assert!(cache.find(&segment, kept, &[]).is_complete());
+        let everything = RowColumns { persons: true, times: true, quarters: true };
+        let known = cache.find(&segment, everything, &[]);
+        assert_eq!(known.missing(&[]), (RowColumns { persons: true, ..RowColumns::default() }, vec![]));
         let events_only = cache.find(&segment, RowColumns::default(), &[]).complete_with(RowBlock::default());
         assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
     }

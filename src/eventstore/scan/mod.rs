@@ -24,7 +24,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
-use super::{RowBlock, RowColumns};
+use super::{RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::storage::server::objects;
 use crate::storage::{Db, StorageError};
@@ -272,8 +272,11 @@ impl ScanRequest {
         let persons = self.with.persons || has_masked;
         // Rows of a run are in order of persons only when they are put in it, by persons and times.
         let is_run = object.rows != RowRanges::All;
-        let times = self.with.times || self.reaches_beyond(object) || (persons && is_run);
-        RowColumns { persons, times }
+        let tells_range = begins_a_quarter(self.from) && begins_a_quarter(self.to);
+        let reaches_beyond = self.reaches_beyond(object);
+        let times = self.with.times || (reaches_beyond && !tells_range) || (persons && is_run);
+        let quarters = self.with.quarters || (reaches_beyond && !times);
+        RowColumns { persons, times, quarters }
     }
 }
 
