@@ -17,6 +17,8 @@ pub struct CacheConfig {
     /// Memory for decoded columns of segments in this process: what was asked about lately is not
     /// read and decoded again. 0 keeps none.
     pub columns_bytes_max: u32,
+    /// Memory for headers of segments in this process, which say where a person's rows lie. 0 keeps none.
+    pub headers_bytes_max: u32,
 }
 
 impl Default for CacheConfig {
@@ -27,6 +29,7 @@ impl Default for CacheConfig {
             redis_timeout_ms: 250,
             memory_bytes_max: 16 << 20,
             columns_bytes_max: 256 << 20,
+            headers_bytes_max: 16 << 20,
         }
     }
 }

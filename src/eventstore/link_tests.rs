@@ -152,7 +152,7 @@ async fn read(world: &World, distinct_id: &str, kept_from: Option<Millis>) -> Pe
         limit: 100,
         bytes_max: 1 << 20,
     };
-    read_person(&world.storage.shards, &request).await.unwrap()
+    read_person(&world.storage.shards, &world.headers, &request).await.unwrap()
 }
 
 /// Whoever is asked for by any id is shown whole.

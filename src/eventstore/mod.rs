@@ -8,11 +8,13 @@ pub(crate) mod fixture;
 pub mod format;
 pub mod forwarder;
 pub mod gauges;
+pub mod headers;
 pub mod held;
 #[cfg(test)]
 mod link_tests;
 mod objects;
 pub mod person;
+mod reading;
 pub mod recent;
 pub mod retention;
 pub mod scan;

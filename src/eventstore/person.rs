@@ -7,12 +7,11 @@
 //!
 //! What waits in the journal has no number yet; it belongs to the person by its distinct id.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
-use bytes::Bytes;
-use futures_util::future::try_join_all;
-
-use super::format::{Columns, HEADER_PART, ObjectKind, ObjectReader, PartSet, RowRanges, StoredRow, Want};
+use super::format::{Columns, ObjectKind, ObjectReader, RowRanges, StoredRow, Want};
+use super::headers::HeaderCache;
+use super::reading::{Reading, read_each};
 use super::recent;
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::Traits;
@@ -20,15 +19,15 @@ use crate::model::{
     Event, EventId, Millis, PersonNo, ProjectId, Properties, PropertyValue, ShardNo, shard_of, utc_day,
 };
 use crate::storage::server::links::{self, Link, LinkState};
+use crate::storage::server::persons;
 use crate::storage::server::profiles::{self, Days};
-use crate::storage::server::{objects, persons};
 use crate::storage::{Db, Shards};
 
 /// Rows of an object that are read first; then twice as many each time.
 const ROWS_AT_FIRST: usize = 32;
 /// Objects that are read at once: more would often be read for nothing, since the newest have what is
 /// shown.
-const OBJECTS_AT_ONCE: usize = 4;
+const OBJECTS_AT_ONCE: usize = 8;
 
 /// Whose events, and which of them. Precondition: `1 <= span <= shards`, `limit >= 1`.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +83,11 @@ impl PersonEvents {
 }
 
 /// The latest events of whoever has this distinct id, which may by now belong to another one.
-pub async fn read_person(shards: &Shards, request: &PersonRequest<'_>) -> Result<PersonEvents, ScanError> {
+pub async fn read_person(
+    shards: &Shards,
+    headers: &HeaderCache,
+    request: &PersonRequest<'_>,
+) -> Result<PersonEvents, ScanError> {
     let &PersonRequest { project_id, distinct_id, span, .. } = request;
     let mut shard_no = shard_of(project_id, distinct_id, span, shards.count());
     let mut passed = Passed { ids: vec![distinct_id.to_owned()], waiting: Vec::new() };
@@ -96,7 +99,7 @@ pub async fn read_person(shards: &Shards, request: &PersonRequest<'_>) -> Result
         shard_no = link.target_shard.unwrap_or(shard_no);
         passed.ids.push(link.target_id);
     }
-    read_in_shard(shards.db_of(shard_no)?, shard_no, request, passed).await
+    read_in_shard(shards.db_of(shard_no)?, shard_no, headers, request, passed).await
 }
 
 /// The ids on the way to the person, the one that was asked for first, and what waits in the journals
@@ -129,6 +132,7 @@ async fn find_pointer(
 async fn read_in_shard(
     db: &Db,
     shard_no: ShardNo,
+    headers: &HeaderCache,
     request: &PersonRequest<'_>,
     passed: Passed,
 ) -> Result<PersonEvents, ScanError> {
@@ -154,7 +158,7 @@ async fn read_in_shard(
                 found.traits = traits_of(profile.traits.as_deref(), shard_no, person_no);
             }
             let wanted = Wanted { project_id, person_no, after, limit, bytes_max };
-            let sealed = read_objects(db, listing.objects, wanted).await?;
+            let sealed = read_objects(db, headers, listing.objects, wanted).await?;
             (floor, found.bytes_read) = (sealed.floor, sealed.bytes_read);
             let name_of = |row: &StoredRow| ids.iter().find(|known| known.id_no == row.id_no);
             events.extend(sealed.rows.into_iter().map(|row| {
@@ -278,7 +282,12 @@ fn bytes_of(event: &str, properties: &Properties) -> usize {
     FIXED + event.len() + properties.as_bytes().len()
 }
 
-async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -> Result<Sealed, ScanError> {
+async fn read_objects(
+    db: &Db,
+    headers: &HeaderCache,
+    mut objects: Vec<ListedObject>,
+    wanted: Wanted,
+) -> Result<Sealed, ScanError> {
     objects.retain(|object| wanted.after.is_none_or(|after| object.min_at <= after.occurred_at));
     objects.sort_by_key(|object| std::cmp::Reverse(object.max_at));
     let mut sealed = Sealed::default();
@@ -288,94 +297,112 @@ async fn read_objects(db: &Db, mut objects: Vec<ListedObject>, wanted: Wanted) -
             break;
         }
         let ids: Vec<_> = some.iter().map(|object| object.object_id).collect();
-        let headers = objects::find_headers(db, &ids).await?;
         // One that is not there any more was replaced: its rows are in an object that a later look finds.
-        let there = headers.into_iter().filter_map(|(object_id, header)| {
-            some.iter().find(|object| object.object_id == object_id).map(|object| (object, header))
+        let opened = headers.open(db, &ids).await?.into_iter().filter_map(|opened| {
+            let object = some.iter().find(|object| object.object_id == opened.object_id)?;
+            let candidates = match opened.reader.kind() {
+                ObjectKind::Segment => opened.reader.rows_of_persons(&[wanted.person_no]),
+                ObjectKind::Run => object.rows.clone(),
+            };
+            Some((Reading::new(opened), candidates))
         });
-        let read = there.map(|(object, header)| rows_of(db, object, header, wanted));
-        for of_object in try_join_all(read).await? {
-            sealed.rows.extend(of_object.rows);
-            sealed.floor = sealed.floor.max(of_object.floor);
-            sealed.bytes_read += of_object.bytes_read;
-        }
+        let (readings, candidates) = opened.unzip();
+        let read = read_chunk(db, readings, candidates, wanted).await?;
+        sealed.rows.extend(read.rows);
+        sealed.floor = sealed.floor.max(read.floor);
+        sealed.bytes_read += read.bytes_read;
         sealed.cut(wanted);
     }
     Ok(sealed)
 }
 
-/// The person's newest rows in one object; none when it has been deleted meanwhile.
-async fn rows_of(db: &Db, object: &ListedObject, header: Bytes, wanted: Wanted) -> Result<Sealed, ScanError> {
-    let object_id = object.object_id;
-    let unreadable = move |source| ScanError::Format { object_id, source };
-    let reader = ObjectReader::open(&header).map_err(unreadable)?;
-    let candidates = match reader.kind() {
-        ObjectKind::Segment => reader.rows_of_persons(&[wanted.person_no]),
-        ObjectKind::Run => object.rows.clone(),
-    };
-    let mut parts = PartSet::default();
-    let mut sealed = Sealed { bytes_read: header.len() as u64, ..Sealed::default() };
-    parts.insert(HEADER_PART, header);
-    if candidates == RowRanges::Some(Vec::new()) {
-        return Ok(sealed);
-    }
-
-    let want = Want { columns: Columns::Identity, rows: candidates };
-    if !recent::fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
-        return Ok(Sealed::default());
-    }
-    let (identities, known) = (reader.clone(), parts.clone());
-    let located = tokio::task::spawn_blocking(move || locate(&identities, &want, &known, wanted));
-    let mut left = located.await?.map_err(unreadable)?;
+/// The person's newest rows in some objects, `candidates` of each may be theirs; none of objects that have
+/// been deleted meanwhile.
+async fn read_chunk(
+    db: &Db,
+    mut readings: Vec<Reading>,
+    candidates: Vec<RowRanges>,
+    wanted: Wanted,
+) -> Result<Sealed, ScanError> {
+    let located = locate(db, &mut readings, candidates, wanted).await?;
+    let mut left: Vec<VecDeque<u64>> = located
+        .into_iter()
+        .map(|own| own.iter().rev().map(|(_, row)| *row).take(wanted.limit + 1).collect())
+        .collect();
 
     // A few first, since one event may have 256 KiB and most persons have no more in one object.
-    let (mut at_once, mut bytes) = (ROWS_AT_FIRST, 0);
-    while !left.is_empty() {
-        let mut some: Vec<u64> = left.drain(..at_once.min(left.len())).collect();
-        some.sort_unstable();
-        at_once *= 2;
-        let want = Want { columns: Columns::All, rows: RowRanges::of_numbers(some) };
-        if !recent::fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
-            return Ok(Sealed::default());
-        }
-        let (reader, parts) = (reader.clone(), parts.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            reader.read_rows(&want, &parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
+    let mut at_once = ROWS_AT_FIRST;
+    let mut rows: Vec<Vec<StoredRow>> = readings.iter().map(|_| Vec::new()).collect();
+    let mut sealed = Sealed::default();
+    while left.iter().any(|left| !left.is_empty()) {
+        let wants = left.iter_mut().map(|left| {
+            let mut some: Vec<u64> = left.drain(..at_once.min(left.len())).collect();
+            some.sort_unstable();
+            let rows = RowRanges::of_numbers(some);
+            (!rows.is_empty()).then_some(Want { columns: Columns::All, rows })
         });
-        let mut rows = read.await?.map_err(unreadable)?;
-        // The list says where a project's rows lie in a run; that another's are never shown rests on more.
-        rows.retain(|row| row.project_id == wanted.project_id && row.person_no == wanted.person_no);
-        bytes += rows.iter().map(|row| bytes_of(&row.event, &row.properties)).sum::<usize>();
-        sealed.rows.extend(rows);
-        if bytes > wanted.bytes_max && !left.is_empty() {
-            sealed.floor = sealed.rows.iter().map(place_of).min();
-            break;
+        let wants = wants.collect();
+        at_once *= 2;
+        let read = read_each(db, &mut readings, wants, ObjectReader::read_all_rows).await?;
+        for (((reading, left), rows), read) in readings.iter().zip(&mut left).zip(&mut rows).zip(read) {
+            // The list says where a project's rows lie in a run; that another's are never shown rests on
+            // more.
+            let is_own =
+                |row: &StoredRow| row.project_id == wanted.project_id && row.person_no == wanted.person_no;
+            rows.extend(read.into_iter().flatten().filter(is_own));
+            if reading.is_gone {
+                rows.clear();
+                left.clear();
+            }
+            let bytes: usize = rows.iter().map(|row| bytes_of(&row.event, &row.properties)).sum();
+            if bytes > wanted.bytes_max && !left.is_empty() {
+                sealed.floor = sealed.floor.max(rows.iter().map(place_of).min());
+                left.clear();
+            }
         }
     }
-    sealed.bytes_read = parts.bytes() as u64;
+    sealed.rows = rows.concat();
+    sealed.bytes_read = readings.iter().map(Reading::bytes_read).sum();
     Ok(sealed)
 }
 
-/// Where the newest of the person's rows lie among the candidates: newest first, one more than are
-/// wanted at most.
-fn locate(
-    reader: &ObjectReader,
-    want: &Want,
-    parts: &PartSet,
+/// When the person's rows among the candidates occurred, and where they lie: in runs as in segments a
+/// person's rows are in the order of time, and those of one moment in that of event ids.
+async fn locate(
+    db: &Db,
+    readings: &mut [Reading],
+    candidates: Vec<RowRanges>,
     wanted: Wanted,
-) -> Result<Vec<u64>, super::format::FormatError> {
-    let found = reader.read_identities(want, parts)?;
-    let mut own: Vec<(EventPlace, u64)> = want
-        .rows
-        .numbers()
-        .zip(found.person_no.iter().zip(found.occurred_at.iter().zip(&found.event_id)))
-        .filter(|(_, (person_no, _))| **person_no == wanted.person_no)
-        .map(|(row, (_, (&occurred_at, &event_id)))| (EventPlace { occurred_at, event_id }, row))
-        .filter(|(place, _)| wanted.after.is_none_or(|after| *place < after))
+) -> Result<Vec<Vec<(Millis, u64)>>, ScanError> {
+    let wants: Vec<Option<Want>> = candidates
+        .into_iter()
+        .map(|rows| (!rows.is_empty()).then_some(Want { columns: Columns::PersonsAndTimes, rows }))
         .collect();
-    own.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
-    own.truncate(wanted.limit + 1);
-    Ok(own.into_iter().map(|(_, row)| row).collect())
+    let read = read_each(db, readings, wants.clone(), ObjectReader::read_identities).await?;
+    let own = wants.into_iter().zip(read).map(|(want, found)| {
+        let (Some(want), Some(found)) = (want, found) else { return Vec::new() };
+        let rows = want.rows.numbers().zip(found.person_no.iter().zip(&found.occurred_at));
+        let own = rows.filter(|(_, (person_no, _))| **person_no == wanted.person_no);
+        own.map(|(row, (_, &occurred_at))| (occurred_at, row)).collect()
+    });
+    let mut own: Vec<Vec<(Millis, u64)>> = own.collect();
+    let Some(after) = wanted.after else { return Ok(own) };
+
+    // Of the moment of `after` only the ids tell which rows follow.
+    let wants = own.iter_mut().map(|own| {
+        own.retain(|(occurred_at, _)| *occurred_at <= after.occurred_at);
+        let ties = own.iter().filter(|(occurred_at, _)| *occurred_at == after.occurred_at);
+        let rows = RowRanges::of_numbers(ties.map(|(_, row)| *row));
+        (!rows.is_empty()).then_some(Want { columns: Columns::Identity, rows })
+    });
+    let wants = wants.collect();
+    let ties = read_each(db, readings, wants, ObjectReader::read_identities).await?;
+    for (own, ties) in own.iter_mut().zip(ties) {
+        let following = ties.map_or(0, |ties| ties.event_id.partition_point(|id| *id < after.event_id));
+        let earlier = own.partition_point(|(occurred_at, _)| *occurred_at < after.occurred_at);
+        own.truncate(earlier + following);
+    }
+    Ok(own)
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt, stream};
 
-use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, StoredRow, Want};
+use super::format::{Columns, ObjectReader, RowRanges, StoredRow, Want};
+use super::headers::HeaderCache;
+use super::reading::{Reading, read_each};
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::LINK_EVENT;
 use crate::model::{Event, IdNo, Millis, ProjectId, ShardNo};
 use crate::storage::batch::BatchDecoder;
-use crate::storage::server::{journal, objects, persons};
+use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Server, Shards, StorageError};
 
 /// The newest batches of each shard's journal that are looked into.
@@ -57,6 +59,7 @@ pub struct Recent {
 /// At most `limit` events that the filter lets through.
 pub async fn list_recent(
     shards: &Shards,
+    headers: &HeaderCache,
     project_id: ProjectId,
     limit: usize,
     filter: &RecentFilter,
@@ -74,7 +77,7 @@ pub async fn list_recent(
     let there = shards.all().filter(|&shard_no| !recent.missing.contains(&shards.server_of(shard_no).shown));
     let asked = there.map(|shard_no| async move {
         let found = match shards.db_of(shard_no) {
-            Ok(db) => in_shard(db, shard_no, project_id, limit, filter).await,
+            Ok(db) => in_shard(db, headers, shard_no, project_id, limit, filter).await,
             Err(error) => Err(error.into()),
         };
         (shard_no, found)
@@ -99,6 +102,7 @@ pub async fn list_recent(
 
 async fn in_shard(
     db: &Db,
+    headers: &HeaderCache,
     shard_no: ShardNo,
     project_id: ProjectId,
     limit: usize,
@@ -116,7 +120,7 @@ async fn in_shard(
             break;
         }
         // One that compaction has replaced and deleted meanwhile is in a younger object.
-        let Some(mut rows) = read_latest(db, object, looked_at).await? else { continue };
+        let Some(mut rows) = read_latest(db, headers, object, looked_at).await? else { continue };
         rows.retain(|row| listing.masked.binary_search(&row.person_no).is_err());
         events.extend(
             named(db, shard_no, project_id, rows).await?.into_iter().filter(|event| filter.matches(event)),
@@ -177,70 +181,30 @@ pub(super) async fn waiting(
 /// The rows of an object that arrived last, about `limit` of them; `None` when it is gone.
 async fn read_latest(
     db: &Db,
+    headers: &HeaderCache,
     object: &ListedObject,
     limit: usize,
 ) -> Result<Option<Vec<StoredRow>>, ScanError> {
-    let object_id = object.object_id;
-    let unreadable = move |source: FormatError| ScanError::Format { object_id, source };
-    let headers = objects::find_headers(db, &[object_id]).await?;
-    let Some((_, header)) = headers.into_iter().next() else { return Ok(None) };
-    let reader = ObjectReader::open(&header).map_err(unreadable)?;
-    let mut parts = PartSet::default();
-    parts.insert(HEADER_PART, header);
-
-    let mut rows = object.rows.clone();
-    if object.rows_to_read() > ROWS_READ_WHOLE_MAX {
-        let want = Want { columns: Columns::Identity, rows };
-        if !fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
-            return Ok(None);
-        }
-        let (times, reading) = (reader.clone(), parts.clone());
-        let offset = first_row(&want.rows);
-        let found = tokio::task::spawn_blocking(move || times.read_identities(&want, &reading)).await?;
-        rows = latest_rows(&found.map_err(unreadable)?.occurred_at, offset, limit);
-    }
-    let want = Want { columns: Columns::All, rows };
-    if !fetch(db, object, &reader, &want, &mut parts).await.map_err(|e| e.of(object_id))? {
+    let opened = headers.open(db, &[object.object_id]).await?;
+    let mut reading: Vec<Reading> = opened.into_iter().map(Reading::new).collect();
+    if reading.is_empty() {
         return Ok(None);
     }
-    let read = tokio::task::spawn_blocking(move || {
-        reader.read_rows(&want, &parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
-    });
-    let mut rows = read.await?.map_err(unreadable)?;
+    let mut rows = object.rows.clone();
+    if object.rows_to_read() > ROWS_READ_WHOLE_MAX {
+        let offset = first_row(&rows);
+        let want = Want { columns: Columns::PersonsAndTimes, rows };
+        let found = read_each(db, &mut reading, vec![Some(want)], ObjectReader::read_identities).await?;
+        let Some(found) = found.into_iter().next().flatten() else { return Ok(None) };
+        rows = latest_rows(&found.occurred_at, offset, limit);
+    }
+    let want = Want { columns: Columns::All, rows };
+    let found = read_each(db, &mut reading, vec![Some(want)], ObjectReader::read_all_rows).await?;
+    let Some(mut rows) = found.into_iter().next().flatten() else { return Ok(None) };
     rows.sort_by_key(|row| std::cmp::Reverse((row.received_at, row.occurred_at)));
     rows.truncate(limit);
     rows.iter_mut().for_each(StoredRow::detach);
     Ok(Some(rows))
-}
-
-pub(super) enum FetchError {
-    Storage(StorageError),
-    Format(FormatError),
-}
-
-impl FetchError {
-    pub(super) fn of(self, object_id: crate::model::ObjectId) -> ScanError {
-        match self {
-            Self::Storage(error) => error.into(),
-            Self::Format(source) => ScanError::Format { object_id, source },
-        }
-    }
-}
-
-/// Adds what of the parts is wanted and not yet there; whether the object still exists.
-pub(super) async fn fetch(
-    db: &Db,
-    object: &ListedObject,
-    reader: &ObjectReader,
-    want: &Want,
-    parts: &mut PartSet,
-) -> Result<bool, FetchError> {
-    let slices = reader.slices_for(want, parts).map_err(FetchError::Format)?;
-    let asked: Vec<_> = slices.iter().map(|slice| (slice.part_no, slice.start..slice.end)).collect();
-    let found = objects::find_slices(db, object.object_id, &asked).await;
-    let Some(found) = found.map_err(FetchError::Storage)? else { return Ok(false) };
-    slices.into_iter().zip(found).for_each(|(slice, bytes)| parts.insert_slice(slice, bytes));
-    Ok(true)
 }
 
 fn first_row(rows: &RowRanges) -> u64 {
@@ -304,6 +268,7 @@ mod tests {
     use crate::storage::server::journal::NewBatch;
     use crate::storage::server::masks;
     use crate::storage::server::persons::KnownId;
+    use crate::telemetry::Metrics;
 
     /// A row whose times of occurrence and arrival are the same.
     fn at(n: u32) -> StoredRow {
@@ -353,6 +318,10 @@ mod tests {
         .unwrap();
     }
 
+    fn no_headers() -> HeaderCache {
+        HeaderCache::new(0, &Metrics::default())
+    }
+
     on_both! {
         async fn journal_and_objects_together_show_the_newest_once(db: Db) {
             let random = SeededRandom::new(1);
@@ -370,16 +339,16 @@ mod tests {
             resent.received_at += 5_000_000;
             insert_batch(&db, 1, &[event(&at(100)), event(&at(101)), resent, other, link]).await;
 
-            let found = in_shard(&db, SHARD, PROJECT, 30, &RecentFilter::default()).await.unwrap();
+            let found = in_shard(&db, &no_headers(), SHARD, PROJECT, 30, &RecentFilter::default()).await.unwrap();
             let expected: Vec<_> = (72..=101).rev().map(|n| event(&at(n))).collect();
             assert_eq!(found, expected);
 
             let one = RecentFilter { distinct_id: "id107".into(), ..RecentFilter::default() };
-            let only = in_shard(&db, SHARD, PROJECT, 30, &one).await.unwrap();
+            let only = in_shard(&db, &no_headers(), SHARD, PROJECT, 30, &one).await.unwrap();
             let expected: Vec<_> =
                 (0..=101).rev().map(|n| event(&at(n))).filter(|e| e.distinct_id == "id107").collect();
             assert_eq!(only, expected);
-            assert_eq!(in_shard(&db, SHARD, ProjectId(3), 30, &RecentFilter::default()).await.unwrap(), []);
+            assert_eq!(in_shard(&db, &no_headers(), SHARD, ProjectId(3), 30, &RecentFilter::default()).await.unwrap(), []);
         }
     }
 
@@ -391,7 +360,7 @@ mod tests {
             db.transaction(|tx| Box::pin(async move { masks::insert(tx, SHARD, PROJECT, 43, "erased", 0).await }))
                 .await
                 .unwrap();
-            let found = in_shard(&db, SHARD, PROJECT, 100, &RecentFilter::default()).await.unwrap();
+            let found = in_shard(&db, &no_headers(), SHARD, PROJECT, 100, &RecentFilter::default()).await.unwrap();
             let expected: Vec<_> =
                 (6_900..7_000).rev().map(at).filter(|row| row.person_no != 43).map(|row| event(&row)).collect();
             assert_eq!(found.len(), 98);
@@ -408,7 +377,8 @@ mod tests {
         let batch = NewBatch { shard_no: away, batch_id: BatchId([1; 16]), batch };
         journal::insert(here.db().unwrap(), vec![batch]).await.unwrap();
         let shown = async || {
-            let recent = list_recent(&storage.shards, PROJECT, 10, &RecentFilter::default()).await.unwrap();
+            let any = RecentFilter::default();
+            let recent = list_recent(&storage.shards, &no_headers(), PROJECT, 10, &any).await.unwrap();
             assert_eq!(recent.missing, Vec::<String>::new());
             recent.events
         };

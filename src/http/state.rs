@@ -7,6 +7,7 @@ use prometheus::{Histogram, HistogramVec};
 
 use crate::access::Access;
 use crate::config::Config;
+use crate::eventstore::headers::HeaderCache;
 use crate::http::streams::EventStreams;
 use crate::http::web::menu::MenuCache;
 use crate::model::{Clock, Random};
@@ -23,6 +24,8 @@ pub struct HttpState {
     pub http_metrics: HttpMetrics,
     pub readiness: Readiness,
     pub streams: EventStreams,
+    /// For looks at persons and at the latest events.
+    pub headers: HeaderCache,
     /// What menus offer, kept for seconds.
     pub menus: MenuCache,
 }
@@ -38,6 +41,7 @@ impl HttpState {
         Self {
             access: Access::new(storage.clone(), clock.clone(), random.clone()),
             http_metrics: HttpMetrics::new(&metrics),
+            headers: HeaderCache::new(config.cache.headers_bytes_max as usize, &metrics),
             menus: MenuCache::new(config.http.catalogue_names_max as usize, &metrics),
             streams: EventStreams::new(&config.http, &metrics),
             storage,

@@ -35,6 +35,7 @@ mod names;
 mod parts;
 mod read;
 mod read_columns;
+mod read_ids;
 mod read_rows;
 mod row;
 mod tally;

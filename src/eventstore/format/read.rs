@@ -13,6 +13,7 @@ use parquet::arrow::arrow_reader::{
     RowSelection, RowSelectionPolicy,
 };
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::page_index::offset_index::PageLocation;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Access, Fixed};
@@ -21,7 +22,7 @@ use super::header::{Header, ObjectKind};
 use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
 use super::read_columns;
 use super::read_rows::RowBatches;
-use super::{FormatError, SliceFacts};
+use super::{FormatError, SliceFacts, StoredRow};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
 
@@ -50,6 +51,11 @@ impl RowRanges {
             }
         }
         Self::Some(ranges)
+    }
+
+    /// Whether there are none for certain.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Some(ranges) if ranges.iter().all(Range::is_empty))
     }
 
     /// The numbers of the rows; of all rows without an end.
@@ -82,6 +88,8 @@ pub enum Columns {
         with: RowColumns,
         properties: Vec<String>,
     },
+    /// For the rows of somebody, or of some time.
+    PersonsAndTimes,
     /// For duplicates: persons, times and event ids.
     Identity,
     All,
@@ -99,6 +107,7 @@ pub struct Want {
 pub struct IdentityBlock {
     pub person_no: Vec<PersonNo>,
     pub occurred_at: Vec<Millis>,
+    /// Empty when nobody asked for them.
     pub event_id: Vec<EventId>,
 }
 
@@ -132,6 +141,16 @@ impl ObjectReader {
 
     pub fn rows(&self) -> u64 {
         self.header.rows
+    }
+
+    /// About what it takes in memory, once single pages have been read of it.
+    pub fn memory_bytes(&self) -> usize {
+        let header = &self.header;
+        let pages = header.rows.div_ceil(header.page_rows) as usize;
+        let offsets = pages * header.layout.len() * size_of::<PageLocation>();
+        // Without the pages, and once more with them.
+        let metadata = 2 * self.metadata.metadata().memory_size() + offsets;
+        metadata + header.tail.len() + size_of_val(&*header.page_first_persons)
     }
 
     /// Part 0 included.
@@ -172,8 +191,10 @@ impl ObjectReader {
         let mut bytes = Vec::new();
         let mut columns = self.column_indices(&want.columns)?;
         columns.extend(self.rest_index(&want.columns));
+        let ids = self.header.layout.fixed_index(Fixed::EventId)?;
         for column in columns {
             match &want.rows {
+                RowRanges::Some(ranges) if column == ids => bytes.extend(self.bytes_of_ids(ranges)?),
                 RowRanges::All => {
                     let (start, length) = self.metadata.metadata().row_group(0).column(column).byte_range();
                     bytes.push(start..start + length);
@@ -190,13 +211,8 @@ impl ObjectReader {
         ranges: &[Range<u64>],
         bytes: &mut Vec<Range<u64>>,
     ) -> Result<(), FormatError> {
-        let metadata = self.metadata_of_pages()?.metadata();
-        let index = metadata.page_index_for_row_group(0);
-        let pages = index
-            .offset_index(column)
-            .ok_or_else(|| FormatError::corrupt("a column without an offset index"))?
-            .page_locations();
-        let (start, _) = metadata.row_group(0).column(column).byte_range();
+        let pages = self.pages_of(column)?;
+        let (start, _) = self.metadata.metadata().row_group(0).column(column).byte_range();
         let first_page = pages.first().map_or(start, |page| page.offset as u64);
         if ranges.iter().any(|range| !range.is_empty()) {
             // The dictionary.
@@ -216,6 +232,12 @@ impl ObjectReader {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn pages_of(&self, column: usize) -> Result<Vec<PageLocation>, FormatError> {
+        let index = self.metadata_of_pages()?.metadata().page_index_for_row_group(0);
+        let pages = index.offset_index(column).map(|index| index.page_locations().clone());
+        pages.ok_or_else(|| FormatError::corrupt("a column without an offset index"))
     }
 
     /// The pages of a segment that hold these persons, if it has them at all. `persons` ascending.
@@ -291,20 +313,34 @@ impl ObjectReader {
         Ok(block)
     }
 
+    /// `want.columns` is [`Columns::Identity`] or [`Columns::PersonsAndTimes`].
     pub fn read_identities(&self, want: &Want, parts: &PartSet) -> Result<IdentityBlock, FormatError> {
         let Some(batch) = self.only_batch(want, parts)? else { return Ok(IdentityBlock::default()) };
-        let ids = batch.column(2).as_fixed_size_binary();
+        let event_id = match (&want.columns, &want.rows) {
+            (Columns::PersonsAndTimes, _) => Vec::new(),
+            (_, RowRanges::Some(ranges)) => self.read_ids(ranges, parts)?,
+            (_, RowRanges::All) => ids_of(batch.column(2)),
+        };
         Ok(IdentityBlock {
             person_no: batch.column(0).as_primitive::<UInt32Type>().values().to_vec(),
             occurred_at: batch.column(1).as_primitive::<Int64Type>().values().to_vec(),
-            event_id: ids.value_data().as_chunks::<16>().0.iter().map(|id| EventId(*id)).collect(),
+            event_id,
         })
     }
 
     /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`].
     pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
         let batches = self.batches(want, parts, self.header.page_rows as usize)?;
-        Ok(RowBatches::new(self.header.clone(), batches))
+        let ids = match &want.rows {
+            RowRanges::All => None,
+            RowRanges::Some(ranges) => Some(self.read_ids(ranges, parts)?),
+        };
+        RowBatches::new(self.header.clone(), batches, ids)
+    }
+
+    /// The same rows, all at once.
+    pub fn read_all_rows(&self, want: &Want, parts: &PartSet) -> Result<Vec<StoredRow>, FormatError> {
+        self.read_rows(want, parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
     }
 
     pub fn project_id(&self) -> Option<ProjectId> {
@@ -323,6 +359,9 @@ impl ObjectReader {
         let layout = &self.header.layout;
         match columns {
             Columns::All => Ok((0..layout.len()).collect()),
+            Columns::PersonsAndTimes => {
+                Ok(vec![layout.fixed_index(Fixed::PersonNo)?, layout.fixed_index(Fixed::OccurredAt)?])
+            }
             Columns::Identity => Ok(vec![
                 layout.fixed_index(Fixed::PersonNo)?,
                 layout.fixed_index(Fixed::OccurredAt)?,
@@ -391,7 +430,13 @@ impl ObjectReader {
                 return Err(FormatError::MissingPart { part_no: slice.part_no });
             }
         }
-        self.batches_of(self.column_indices(&want.columns)?, &want.rows, parts, batch_rows)
+        let mut columns = self.column_indices(&want.columns)?;
+        if want.rows != RowRanges::All {
+            // They are read by themselves.
+            let ids = self.header.layout.fixed_index(Fixed::EventId)?;
+            columns.retain(|column| *column != ids);
+        }
+        self.batches_of(columns, &want.rows, parts, batch_rows)
     }
 
     fn batches_of(
@@ -401,7 +446,7 @@ impl ObjectReader {
         parts: &PartSet,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader, FormatError> {
-        let file = SparseFile::new(self.header.table.clone(), parts.clone(), self.header.tail.clone())?;
+        let file = self.file(parts)?;
         let metadata = match rows {
             RowRanges::All => self.metadata.clone(),
             RowRanges::Some(_) => self.metadata_of_pages()?.clone(),
@@ -419,23 +464,29 @@ impl ObjectReader {
         Ok(builder.build()?)
     }
 
+    pub(super) fn file(&self, parts: &PartSet) -> Result<SparseFile, FormatError> {
+        SparseFile::new(self.header.table.clone(), parts.clone(), self.header.tail.clone())
+    }
+
     /// Per column the first row of each page.
     #[cfg(test)]
     pub(super) fn page_starts(&self) -> Result<Vec<Vec<i64>>, FormatError> {
-        let index = self.metadata_of_pages()?.metadata().page_index_for_row_group(0);
-        let columns = (0..self.header.layout.len()).filter_map(|column| index.offset_index(column));
-        Ok(columns
-            .map(|pages| pages.page_locations().iter().map(|page| page.first_row_index).collect())
-            .collect())
+        let starts = |column| Ok(self.pages_of(column)?.iter().map(|page| page.first_row_index).collect());
+        (0..self.header.layout.len()).map(starts).collect()
     }
 
-    fn metadata_of_pages(&self) -> Result<&ArrowReaderMetadata, FormatError> {
+    pub(super) fn metadata_of_pages(&self) -> Result<&ArrowReaderMetadata, FormatError> {
         if let Some(metadata) = self.metadata_of_pages.get() {
             return Ok(metadata);
         }
         let loaded = load_metadata(&self.header, PageIndexPolicy::Required)?;
         Ok(self.metadata_of_pages.get_or_init(|| loaded))
     }
+}
+
+pub(super) fn ids_of(column: &ArrayRef) -> Vec<EventId> {
+    let (ids, _) = column.as_fixed_size_binary().value_data().as_chunks();
+    ids.iter().map(|id| EventId(*id)).collect()
 }
 
 fn fewer_rows(expected: u64) -> FormatError {

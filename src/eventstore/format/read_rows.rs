@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
-use arrow_array::{Array, BooleanArray, DictionaryArray, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, RecordBatch, StringArray};
 use arrow_buffer::NullBuffer;
 use bytestring::ByteString;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::columns::{Fixed, Layout, PropertyKind};
 use super::header::Header;
+use super::read::ids_of;
 use super::{FormatError, StoredRow, json};
 use crate::model::{EventId, FastMap, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource};
 
@@ -18,11 +19,35 @@ use crate::model::{EventId, FastMap, ProjectId, Properties, PropertiesWriter, Pr
 pub struct RowBatches {
     header: Arc<Header>,
     batches: ParquetRecordBatchReader,
+    /// Of the rows to come, when the batches are without them.
+    ids: Option<std::vec::IntoIter<EventId>>,
+    ids_index: usize,
 }
 
 impl RowBatches {
-    pub(super) fn new(header: Arc<Header>, batches: ParquetRecordBatchReader) -> Self {
-        Self { header, batches }
+    pub(super) fn new(
+        header: Arc<Header>,
+        batches: ParquetRecordBatchReader,
+        ids: Option<Vec<EventId>>,
+    ) -> Result<Self, FormatError> {
+        let ids_index = header.layout.fixed_index(Fixed::EventId)?;
+        Ok(Self { header, batches, ids: ids.map(Vec::into_iter), ids_index })
+    }
+
+    fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<StoredRow>, FormatError> {
+        let mut columns = batch.columns().to_vec();
+        let ids = match &mut self.ids {
+            None => ids_of(&columns[self.ids_index]),
+            Some(ids) => {
+                // In the place of the ids, so that all others are where the layout says.
+                columns.insert(self.ids_index, columns[0].clone());
+                ids.take(batch.num_rows()).collect()
+            }
+        };
+        if ids.len() < batch.num_rows() {
+            return Err(FormatError::corrupt("fewer event ids than rows"));
+        }
+        rows_of(&self.header, &columns, &ids)
     }
 }
 
@@ -31,28 +56,28 @@ impl Iterator for RowBatches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.batches.next()?;
-        Some(batch.map_err(FormatError::from).and_then(|batch| rows_of(&self.header, &batch)))
+        Some(batch.map_err(FormatError::from).and_then(|batch| self.rows(&batch)))
     }
 }
 
-fn rows_of(header: &Header, batch: &RecordBatch) -> Result<Vec<StoredRow>, FormatError> {
+/// `columns` as in the layout; the ids are by themselves.
+fn rows_of(header: &Header, columns: &[ArrayRef], ids: &[EventId]) -> Result<Vec<StoredRow>, FormatError> {
     let layout = &header.layout;
-    let fixed = |column| layout.fixed_index(column).map(|index| batch.column(index));
+    let fixed = |column| layout.fixed_index(column).map(|index| &columns[index]);
     let person_no = fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>();
     let occurred_at = fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>();
     let event = Texts::of(fixed(Fixed::Event)?);
     let id_no = fixed(Fixed::IdNo)?.as_primitive::<UInt32Type>();
     let received_at = fixed(Fixed::ReceivedAt)?.as_primitive::<Int64Type>();
     let time_source = fixed(Fixed::TimeSource)?.as_primitive::<UInt8Type>();
-    let event_id = fixed(Fixed::EventId)?.as_fixed_size_binary().value_data().as_chunks::<16>().0;
     let project_id = match header.project_id {
         Some(_) => None,
         None => Some(fixed(Fixed::ProjectId)?.as_primitive::<UInt32Type>()),
     };
-    let properties = read_properties(layout, batch)?;
+    let properties = read_properties(layout, columns, ids.len())?;
     let mut events = SharedTexts::of(event);
-    let mut rows = Vec::with_capacity(batch.num_rows());
-    for (row, (event_id, properties)) in event_id.iter().zip(properties).enumerate() {
+    let mut rows = Vec::with_capacity(ids.len());
+    for (row, (&event_id, properties)) in ids.iter().zip(properties).enumerate() {
         let source = time_source.value(row);
         rows.push(StoredRow {
             project_id: match (header.project_id, project_id) {
@@ -67,7 +92,7 @@ fn rows_of(header: &Header, batch: &RecordBatch) -> Result<Vec<StoredRow>, Forma
                 false => received_at.value(row),
             },
             event: events.get(row),
-            event_id: EventId(*event_id),
+            event_id,
             time_source: TimeSource::from_u8(source)
                 .ok_or_else(|| FormatError::corrupt(format!("time source {source}")))?,
             properties,
@@ -77,19 +102,23 @@ fn rows_of(header: &Header, batch: &RecordBatch) -> Result<Vec<StoredRow>, Forma
 }
 
 /// The properties of every row of a page, one behind the other in one piece of memory.
-fn read_properties(layout: &Layout, batch: &RecordBatch) -> Result<Vec<Properties>, FormatError> {
-    let columns: Vec<PropertyValues<'_>> = (0..layout.properties.len())
+fn read_properties(
+    layout: &Layout,
+    columns: &[ArrayRef],
+    rows: usize,
+) -> Result<Vec<Properties>, FormatError> {
+    let properties: Vec<PropertyValues<'_>> = (0..layout.properties.len())
         .filter_map(|property| {
             let (name, kind) = &layout.properties[property];
-            PropertyValues::of(batch.column(layout.property_index(property)), name, *kind)
+            PropertyValues::of(&columns[layout.property_index(property)], name, *kind)
         })
         .collect();
-    let rest = batch.column(layout.rest_index()).as_string::<i32>();
+    let rest = columns[layout.rest_index()].as_string::<i32>();
     let mut writer = PropertiesWriter::default();
-    let mut written = Vec::with_capacity(batch.num_rows());
-    for row in 0..batch.num_rows() {
+    let mut written = Vec::with_capacity(rows);
+    for row in 0..rows {
         // The columns come in the order of names, so that every row's properties do too.
-        let own = columns.iter().filter_map(|column| column.get(row));
+        let own = properties.iter().filter_map(|column| column.get(row));
         if rest.is_null(row) {
             own.for_each(|(name, value)| writer.push(name, value));
         } else {

@@ -13,6 +13,7 @@ use crate::eventstore::RowBlock;
 use crate::eventstore::compaction::Compactor;
 use crate::eventstore::fixture::{seal_context, servers_with_shards, settle};
 use crate::eventstore::forwarder::Forwarder;
+use crate::eventstore::headers::HeaderCache;
 use crate::eventstore::retention::Retention;
 use crate::eventstore::scan::{Listing, ScanRequest, Scanner, ShardRows};
 use crate::eventstore::sealer::{Homes, LINK_EVENT, SealContext, Sealer};
@@ -36,6 +37,7 @@ const BEGIN: Millis = DAYS as Millis * DAY_MS + 1_800_000;
 
 pub struct World {
     pub storage: Storage,
+    pub headers: HeaderCache,
     pub project_id: ProjectId,
     pub shards: u16,
     clock: Arc<ManualClock>,
@@ -86,7 +88,8 @@ impl World {
             ..SealingConfig::default()
         };
         let process = Process::start(&storage, &clock, &random, &config);
-        Self { storage, project_id, shards, clock, random, config, forwarder, process }
+        let headers = HeaderCache::new(1 << 20, &Metrics::default());
+        Self { storage, headers, project_id, shards, clock, random, config, forwarder, process }
     }
 
     pub fn home(&self, id: &str) -> ShardNo {

@@ -6,6 +6,7 @@ use crate::storage::batch::BatchEncoder;
 use crate::storage::conformance::on_both;
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::persons::KnownId;
+use crate::telemetry::Metrics;
 
 async fn name_persons(db: &Db) {
     let known: Vec<_> = (0..50)
@@ -44,7 +45,8 @@ async fn look_at_kept(
     let bytes_max = 1 << 20;
     let request = PersonRequest { project_id, span: 1, distinct_id, after, kept_from, limit, bytes_max };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
-    read_in_shard(db, SHARD, &request, passed).await
+    let headers = HeaderCache::new(1 << 20, &Metrics::default());
+    read_in_shard(db, SHARD, &headers, &request, passed).await
 }
 
 fn waiting_event(distinct_id: &str, n: u8, at: Millis) -> Event {

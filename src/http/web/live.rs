@@ -31,7 +31,8 @@ pub async fn show(
     let LiveQuery { event, distinct_id } = query.into_inner();
     let filter = RecentFilter { event, distinct_id };
     let shards = &state.storage.shards;
-    let recent = list_recent(shards, project.project_id(), ROWS_MAX, &filter).await.map_err(failed)?;
+    let recent = list_recent(shards, &state.headers, project.project_id(), ROWS_MAX, &filter);
+    let recent = recent.await.map_err(failed)?;
     let mut event_names: Vec<String> = recent.events.iter().map(|event| event.event.to_string()).collect();
     event_names.sort_unstable();
     event_names.dedup();

@@ -39,7 +39,8 @@ pub async fn show(
     let id = query.into_inner().id;
     if id.is_empty() {
         let any = RecentFilter::default();
-        let recent = list_recent(shards, project_id, RECENT_MAX, &any).await.map_err(live::failed)?;
+        let recent =
+            list_recent(shards, &state.headers, project_id, RECENT_MAX, &any).await.map_err(live::failed)?;
         let notes = live::missing(&recent, shards).into_iter().map(Note::warning).collect();
         let mut persons: Vec<LiveRow> = Vec::new();
         for event in recent.events {
@@ -63,7 +64,7 @@ pub async fn show(
         limit,
         bytes_max,
     };
-    let found = read_person(shards, &request).await.map_err(live::failed)?;
+    let found = read_person(shards, &state.headers, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let profile = profile(&found);

@@ -52,17 +52,32 @@ on_both! {
     async fn slices_of_parts_come_in_the_order_in_which_they_are_asked_for(db: Db) {
         let parts = vec![Bytes::from_static(b"zero"), Bytes::from_static(b"\0one\xff"), Bytes::from_static(b"")];
         objects::upload(&db, segment(1, parts), 100).await.unwrap();
-        let of = async |slices: &[(u32, std::ops::Range<u64>)]| {
-            objects::find_slices(&db, ObjectId([1; 16]), slices).await.unwrap()
+        objects::upload(&db, segment(2, vec![Bytes::from_static(b"two")]), 100).await.unwrap();
+        let of = async |slices: &[(u8, u32, std::ops::Range<u64>)]| {
+            let slices: Vec<objects::Slice> = slices
+                .iter()
+                .map(|(n, part_no, bytes)| objects::Slice {
+                    object_id: ObjectId([*n; 16]),
+                    part_no: *part_no,
+                    bytes: bytes.clone(),
+                })
+                .collect();
+            objects::find_slices(&db, &slices).await.unwrap()
         };
-        let asked = [(1, 0..2), (0, 3..4), (1, 4..5), (0, 0..4), (2, 0..0)];
-        let expected: [&[u8]; 5] = [b"\0o", b"o", b"\xff", b"zero", b""];
-        assert_eq!(of(&asked).await.unwrap(), expected);
-        assert_eq!(of(&[]).await.unwrap(), [] as [Bytes; 0]);
-        assert!(of(&[(0, 0..1), (3, 0..1)]).await.is_none(), "there is no such part");
-        let many: Vec<_> = (0..250).map(|n| (0, n % 4..n % 4 + 1)).collect();
-        let found = of(&many).await.unwrap();
-        assert_eq!((&*found[101], &*found[249]), (&b"e"[..], &b"e"[..]));
+        let some = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+        let asked = [(1, 1, 0..2), (1, 0, 3..4), (2, 0, 0..3), (1, 1, 4..5), (1, 0, 0..4), (1, 2, 0..0)];
+        let expected = [b"\0o", &b"o"[..], b"two", b"\xff", b"zero", b""];
+        assert_eq!(of(&asked).await, expected.map(some));
+        let of_one = [1..2, 0..1, 2..3, 3..4, 4..5, 0..5].map(|bytes| (1, 1, bytes));
+        let expected = [&b"o"[..], b"\0", b"n", b"e", b"\xff", b"\0one\xff"];
+        assert_eq!(of(&of_one).await, expected.map(some), "more than there are in a row");
+        assert_eq!(of(&[]).await, []);
+        let missing = [(1, 0, 0..1), (1, 3, 0..1), (3, 0, 0..1)];
+        assert_eq!(of(&missing).await, [some(b"z"), None, None], "there are no such parts");
+        let many: Vec<_> = (0..1_001).map(|n| (1, 0, n % 4..n % 4 + 1)).collect();
+        let found = of(&many).await;
+        let letters: Vec<u8> = found.iter().map(|slice| slice.as_ref().unwrap()[0]).collect();
+        assert_eq!(letters, b"zero".repeat(251)[..1_001]);
     }
 }
 

@@ -20,7 +20,7 @@ pub use list::{
     ObjectInState, find_facts, list_all_segments, list_below, list_runs, list_runs_bare, list_runs_in,
     list_segments, list_segments_in,
 };
-pub use parts::{find_headers, find_parts, find_parts_of, find_slices};
+pub use parts::{Slice, find_headers, find_parts, find_parts_of, find_slices};
 pub use states::{
     abandon, delete_given_up, delete_retired, discard, give_up_below_in, hasten, make_live, raise_masks,
     retire, upload,

@@ -14,8 +14,8 @@ use crate::values;
 const PARTS_PER_READ: usize = 4;
 /// Parts of an object that is no larger than one answer may be.
 const SMALL_PARTS_PER_READ: usize = 256;
-/// Slices of at most a part each, and mostly far smaller.
-const SLICES_PER_READ: usize = 100;
+/// Rows of slices, which are mostly small.
+const SLICE_ROWS_PER_READ: usize = 100;
 /// Headers are some kilobytes each; one of 500 columns may reach a few hundred.
 const HEADERS_PER_READ: usize = 16;
 
@@ -54,46 +54,75 @@ pub async fn find_parts_of(
     Ok((parts.len() == part_nos.len()).then_some(parts))
 }
 
-// A blob is read whole by its server, but only the slice is sent and copied.
-static READ_SLICES: Statement = statement!("parts.read_slices", "{rows}");
-const READ_SLICE: &str =
-    "SELECT ? AS place, SUBSTRING(body, ?, ?) FROM parts WHERE object_id = ? AND part_no = ?";
+/// Some bytes of a part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slice {
+    pub object_id: ObjectId,
+    pub part_no: u32,
+    /// Within the part.
+    pub bytes: Range<u64>,
+}
 
-/// The asked bytes of parts, in this order; each range lies within its part. `None` when a part is missing.
-pub async fn find_slices(
-    db: &Db,
-    object_id: ObjectId,
-    slices: &[(u32, Range<u64>)],
-) -> Result<Option<Vec<Bytes>>, StorageError> {
-    let mut found = vec![Bytes::new(); slices.len()];
-    let mut rows = 0;
-    let mut places = 0..slices.len();
-    while !places.is_empty() {
+// A server reads a part whole, whatever is sent of it: so a row has several slices of one part, those that
+// it does not need empty.
+static READ_SLICES: Statement = statement!("parts.read_slices", "{rows}");
+const READ_SLICES_OF_PART: &str = "SELECT ? AS place, SUBSTRING(body, ?, ?), SUBSTRING(body, ?, ?), \
+    SUBSTRING(body, ?, ?), SUBSTRING(body, ?, ?) FROM parts WHERE object_id = ? AND part_no = ?";
+const SLICES_PER_ROW: usize = 4;
+
+/// The asked bytes in their order; `None` of parts that are missing. Slices of one part should be
+/// neighbours.
+pub async fn find_slices(db: &Db, slices: &[Slice]) -> Result<Vec<Option<Bytes>>, StorageError> {
+    let mut found = vec![None; slices.len()];
+    let rows: Vec<Range<usize>> = rows_of(slices).collect();
+    let mut next = 0;
+    while next < rows.len() {
         let mut bytes = 0;
-        let fitting = places.clone().take(SLICES_PER_READ).take_while(|&place| {
+        let fitting = rows[next..].iter().take(SLICE_ROWS_PER_READ).take_while(|row| {
             let is_first = bytes == 0;
-            bytes += (slices[place].1.end - slices[place].1.start).max(1);
+            bytes += slices[(*row).clone()].iter().map(Slice::len).sum::<u64>().max(1);
             is_first || bytes <= STATEMENT_BYTES_MAX as u64
         });
-        let wanted = places.start..places.start + fitting.count();
-        places.start = wanted.end;
-        let mut binds = Vec::with_capacity(wanted.len() * 5);
-        for place in wanted.clone() {
-            let (part_no, range) = &slices[place];
-            // The first byte is 1.
-            binds.extend(values![place, range.start + 1, range.end - range.start, object_id, *part_no]);
+        let wanted = next..next + fitting.count();
+        next = wanted.end;
+        let mut binds = Vec::with_capacity(wanted.len() * (3 + 2 * SLICES_PER_ROW));
+        for row_no in wanted.clone() {
+            let row = &slices[rows[row_no].clone()];
+            binds.push(Value::from(row_no));
+            for column in 0..SLICES_PER_ROW {
+                let range = row.get(column).map_or(0..0, |slice| slice.bytes.clone());
+                // The first byte is 1.
+                binds.extend(values![range.start + 1, range.end - range.start]);
+            }
+            binds.extend(values![row[0].object_id, row[0].part_no]);
         }
-        let sql = READ_SLICES.with_joined_rows(READ_SLICE, " UNION ALL ", wanted.len());
+        let sql = READ_SLICES.with_joined_rows(READ_SLICES_OF_PART, " UNION ALL ", wanted.len());
         for row in db.fetch_all(sql, binds).await? {
-            let place = row.u64(0)? as usize;
-            if let Some(slice) = found.get_mut(place) {
+            let places = rows.get(row.u64(0)? as usize).cloned().unwrap_or_default();
+            for (column, place) in places.enumerate() {
                 // SQLite says of no bytes that they are null.
-                *slice = row.opt_bytes(1)?.unwrap_or_default().into();
-                rows += 1;
+                found[place] = Some(row.opt_bytes(column + 1)?.unwrap_or_default().into());
             }
         }
     }
-    Ok((rows == slices.len()).then_some(found))
+    Ok(found)
+}
+
+impl Slice {
+    fn len(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+}
+
+/// Which slices come in one row of an answer.
+fn rows_of(slices: &[Slice]) -> impl Iterator<Item = Range<usize>> {
+    let mut end = 0;
+    let is_same_part = |a: &Slice, b: &Slice| (a.object_id, a.part_no) == (b.object_id, b.part_no);
+    slices.chunk_by(is_same_part).flat_map(move |of_part| {
+        let start = end;
+        end += of_part.len();
+        (start..end).step_by(SLICES_PER_ROW).map(move |first| first..(first + SLICES_PER_ROW).min(end))
+    })
 }
 
 static READ_HEADERS: Statement = statement!(
