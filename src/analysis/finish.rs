@@ -6,7 +6,7 @@ use super::answer::{
 };
 use super::exact::NumberSum;
 use super::kernels::groups::Groups;
-use super::kernels::percentile::NumberRuns;
+use super::kernels::percentile::percentile;
 use super::kernels::step_persons::StepPersons;
 use super::kernels::trends::SeriesCells;
 use super::number::Number;
@@ -24,7 +24,11 @@ pub(super) fn finish_trends(
         Some(groups) => groups.labels().into_iter().map(Some).collect(),
     };
     let mut series = Vec::with_capacity(labels.len() * cells.len());
-    for (asked, cells) in question.series.iter().zip(cells) {
+    for (asked, own) in question.series.iter().zip(cells) {
+        let cells = match own {
+            SeriesCells::SameAs { series } => cells.get(*series).unwrap_or(own),
+            own => own,
+        };
         for (group, breakdown) in labels.iter().enumerate() {
             let (values, total) = finish_group(&asked.measure, cells, group, buckets.len());
             series.push(TrendsAnswerSeries {
@@ -97,11 +101,13 @@ fn finish_group(
         SeriesCells::Max { greatest } => {
             (greatest[range.clone()].to_vec(), greatest[range].iter().copied().flatten().max())
         }
+        // Only where nothing stands for it.
+        SeriesCells::SameAs { .. } => (vec![None; buckets], None),
         SeriesCells::Percentile { runs } => {
             let percent = percent(measure);
             let runs = &runs[range];
-            let values = runs.iter().map(|runs| runs.percentile(percent)).collect();
-            (values, NumberRuns::concat(runs).percentile(percent))
+            let values = runs.iter().map(|runs| percentile(std::slice::from_ref(runs), percent)).collect();
+            (values, percentile(runs, percent))
         }
     }
 }

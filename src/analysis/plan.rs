@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::finish::{finish_funnel, finish_persons, finish_trends};
 use super::kernels::funnel::FunnelKernel;
-use super::kernels::groups::{GroupTotals, Groups};
+use super::kernels::grouped::Grouped;
+use super::kernels::groups::{GroupTotals, Groups, check_values};
 use super::kernels::select::Columns;
 use super::kernels::step_persons::{NumberedPersons, StepPersons};
 use super::kernels::trends::{Distinct, SeriesCells, TrendsKernel};
@@ -55,6 +56,8 @@ pub struct Partial {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum PartialBody {
     GroupTotals(GroupTotals),
+    /// The same of few values, with what the next round would find.
+    Grouped(Grouped),
     Trends(Vec<SeriesCells>),
     /// Persons that reach each step.
     Funnel(Vec<u64>),
@@ -65,7 +68,7 @@ enum PartialBody {
 
 /// Raised with every change to a partial's shape, so that replicas of two releases that share a
 /// question do not misread each other.
-const PARTIAL_VERSION: u16 = 1;
+const PARTIAL_VERSION: u16 = 2;
 
 pub enum Next {
     Round(Round),
@@ -153,7 +156,10 @@ impl Plan {
                 let kernel = TrendsKernel { question, limits, buckets, columns, cancel };
                 match (round, &question.breakdown) {
                     (Round::GroupTotals, Some(breakdown)) => {
-                        PartialBody::GroupTotals(kernel.count_groups(blocks, &breakdown.by)?)
+                        match kernel.measure_groups(blocks, breakdown)? {
+                            Some(grouped) => PartialBody::Grouped(grouped),
+                            None => PartialBody::GroupTotals(kernel.count_groups(blocks, &breakdown.by)?),
+                        }
                     }
                     (Round::Trends(groups), _) => {
                         PartialBody::Trends(kernel.measure(blocks, groups.as_ref())?)
@@ -196,6 +202,16 @@ impl Plan {
                 let limit = question.breakdown.as_ref().map_or(0, |breakdown| breakdown.limit);
                 Next::Round(Round::Trends(Some(totals.choose(limit))))
             }
+            (Work::Trends(question, buckets), Round::GroupTotals, PartialBody::Grouped(grouped)) => {
+                let limit = question.breakdown.as_ref().map_or(0, |breakdown| breakdown.limit);
+                match grouped.choose(limit, buckets.len())? {
+                    (groups, None) => Next::Round(Round::Trends(Some(groups))),
+                    (groups, Some(cells)) => {
+                        let answer = finish_trends(question, buckets, Some(&groups), &cells);
+                        Next::Done(Answer::Trends(answer))
+                    }
+                }
+            }
             (Work::Trends(question, buckets), Round::Trends(groups), PartialBody::Trends(cells)) => {
                 Next::Done(Answer::Trends(finish_trends(question, buckets, groups.as_ref(), &cells)))
             }
@@ -210,20 +226,31 @@ impl Plan {
     }
 
     fn merge_body(&self, merged: &mut PartialBody, other: PartialBody) -> Result<(), KernelError> {
+        if let (PartialBody::Grouped(grouped), PartialBody::GroupTotals(_)) = (&mut *merged, &other) {
+            // Somebody met too many values: so they are for all.
+            *merged = PartialBody::GroupTotals(std::mem::take(grouped).into_totals());
+        }
         match (merged, other) {
+            (PartialBody::Grouped(grouped), PartialBody::Grouped(other)) => {
+                let Work::Trends(_, buckets) = &self.work else { return Err(KernelError::PartialMismatch) };
+                grouped.merge(other, buckets.len())?;
+                check_values(grouped.len(), self.broken_down_by(), self.limits.breakdown_values_max)
+            }
+            (PartialBody::GroupTotals(totals), PartialBody::Grouped(other)) => {
+                self.merge_totals(totals, other.into_totals())
+            }
             (PartialBody::GroupTotals(totals), PartialBody::GroupTotals(other)) => {
-                totals.merge(other);
-                let by = match &self.work {
-                    Work::Trends(question, _) => question.breakdown.as_ref().map(|breakdown| &breakdown.by),
-                    Work::Funnel(_) | Work::Persons(_) => None,
-                };
-                totals.check(by.unwrap_or(&BreakdownBy::Event), self.limits.breakdown_values_max)
+                self.merge_totals(totals, other)
             }
             (PartialBody::Trends(cells), PartialBody::Trends(other)) if cells.len() == other.len() => {
                 for (cells, other) in cells.iter_mut().zip(other) {
                     cells.merge(other)?;
                 }
-                let mut distinct = Distinct { total: 0, max: self.limits.percentile_values_max };
+                let max = self.limits.percentile_values_max;
+                if cells.iter().map(SeriesCells::distinct_numbers).sum::<usize>() > max {
+                    cells.iter_mut().for_each(SeriesCells::compact);
+                }
+                let mut distinct = Distinct { total: 0, max };
                 cells.iter().try_for_each(|cells| distinct.grow(cells.distinct_numbers()))
             }
             (PartialBody::Funnel(reached), PartialBody::Funnel(other)) if reached.len() == other.len() => {
@@ -236,6 +263,20 @@ impl Plan {
             }
             _ => Err(KernelError::PartialMismatch),
         }
+    }
+
+    fn merge_totals(&self, totals: &mut GroupTotals, other: GroupTotals) -> Result<(), KernelError> {
+        totals.merge(other);
+        check_values(totals.len(), self.broken_down_by(), self.limits.breakdown_values_max)
+    }
+
+    /// For questions without a breakdown it does not matter.
+    fn broken_down_by(&self) -> &BreakdownBy {
+        let breakdown = match &self.work {
+            Work::Trends(question, _) => question.breakdown.as_ref(),
+            Work::Funnel(_) | Work::Persons(_) => None,
+        };
+        breakdown.map_or(&BreakdownBy::Event, |breakdown| &breakdown.by)
     }
 
     /// How many persons a partial of named ones holds at most.

@@ -14,7 +14,7 @@ use crate::analysis::answer::Breakdown;
 use crate::analysis::number::Number;
 use crate::analysis::question::BreakdownBy;
 use crate::eventstore::{ByText, Dictionary, Numbers, RowBlock};
-use crate::model::FastMap;
+use crate::model::{FastMap, FastSet};
 
 use super::select::Columns;
 
@@ -95,8 +95,8 @@ impl GroupTotals {
         }
     }
 
-    pub fn check(&self, by: &BreakdownBy, max: usize) -> Result<(), KernelError> {
-        check_values(self.0.len(), by, max)
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub fn choose(self, limit: usize) -> Groups {
@@ -205,6 +205,19 @@ impl<'a> ValueCodes<'a> {
         codes
     }
 
+    /// All values that rows of these blocks can have; `None` when only the rows tell, as of numbers.
+    pub fn list(blocks: &'a [RowBlock], by: &BreakdownBy, columns: &Columns) -> Option<Vec<GroupKey>> {
+        let mut keys: FastSet<GroupKey<&str>> = FastSet::default();
+        for block in blocks {
+            let codes = Self::new(block, by, columns);
+            if codes.integers.is_some() || codes.floats.is_some() {
+                return None;
+            }
+            keys.extend(codes.keys);
+        }
+        Some(keys.into_iter().map(GroupKey::into_owned).collect())
+    }
+
     fn add_texts(&mut self, texts: &'a Dictionary, key: fn(&'a str) -> GroupKey<&'a str>) -> ByText<'a, u32> {
         let first = self.keys.len() as u32;
         self.keys.extend(texts.values().iter().map(|text| key(text)));
@@ -304,9 +317,9 @@ mod tests {
             totals.add(GroupKey::Text(name.into()), 1);
         }
         assert!(!totals.clone().choose(3).has_other);
-        assert!(totals.check(&BreakdownBy::Event, 3).is_ok());
+        assert!(check_values(totals.len(), &BreakdownBy::Event, 3).is_ok());
         assert!(matches!(
-            totals.check(&BreakdownBy::Event, 2),
+            check_values(totals.len(), &BreakdownBy::Event, 2),
             Err(KernelError::TooManyValues { max: 2, .. })
         ));
     }

@@ -1,109 +1,199 @@
 //! Exact percentiles: every number with how often it came.
+//!
+//! Numbers are collected, sorted into runs now and then, and never merged unless there are too many: the
+//! number at a rank is found by looking into all runs at once.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::number::Number;
 
-/// A multiset of numbers: sorted runs, and numbers not yet sorted into them.
+/// A multiset of numbers: sorted runs, and numbers not yet sorted into one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NumberRuns {
-    /// Ascending, each number once, in canonical form.
-    runs: Vec<(Number, u64)>,
+    runs: Vec<Run>,
     #[serde(skip)]
-    pending: Vec<Number>,
+    pending: Pending,
+}
+
+/// Ascending, each number once with how often it came, in canonical form.
+type Run = Vec<(Number, u64)>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Pending {
+    /// Those that are floats to the last bit, as nearly all are: they sort quickly.
+    floats: Vec<f64>,
+    others: Vec<Number>,
 }
 
 /// Every whole number up to here is a float: 2^53.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// Fewer pending numbers than this are not worth sorting in.
-const PENDING_MIN: usize = 1_024;
+/// Fewer pending numbers than this are not worth sorting.
+const PENDING_MIN: usize = 4_096;
 
-impl NumberRuns {
-    /// Gives by how much the number of runs grew, when it sorted.
-    pub fn add(&mut self, number: Number) -> usize {
-        self.pending.push(number.canonical());
-        // Sorting in as many as are there keeps the cost of each addition logarithmic.
-        if self.pending.len() >= PENDING_MIN.max(self.runs.len()) { self.settle() } else { 0 }
-    }
-
-    /// Sorts the pending numbers in; gives by how much the number of runs grew.
-    pub fn settle(&mut self) -> usize {
-        sort(&mut self.pending);
-        let mut added: Vec<(Number, u64)> = Vec::new();
-        for number in self.pending.drain(..) {
-            match added.last_mut() {
-                Some((last, count)) if *last == number => *count += 1,
-                _ => added.push((number, 1)),
-            }
+impl Pending {
+    fn add(&mut self, number: Number) {
+        match number {
+            Number::Integer(integer) if integer.unsigned_abs() > EXACT_MAX => self.others.push(number),
+            Number::Integer(integer) => self.floats.push(integer as f64),
+            // A whole number that is larger is canonically an integer; and of two zeros there is one.
+            Number::Float(float) if float.abs() > EXACT_MAX as f64 => self.others.push(number.canonical()),
+            Number::Float(float) => self.floats.push(float + 0.0),
         }
-        let before = self.runs.len();
-        self.runs = merge_runs(&self.runs, &added);
-        self.runs.len() - before
     }
 
-    /// Precondition: both are settled, as those that were serialised are.
-    pub fn merge(&mut self, other: &Self) {
-        self.runs = merge_runs(&self.runs, &other.runs);
+    fn len(&self) -> usize {
+        self.floats.len() + self.others.len()
     }
 
-    /// All of them together. Precondition: settled.
-    pub fn concat(all: &[Self]) -> Self {
-        let mut numbers: Vec<(Number, u64)> = all.iter().flat_map(|runs| runs.runs.iter().copied()).collect();
-        numbers.sort_unstable_by_key(|&(number, _)| number);
-        numbers.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            kept.1 += if same { next.1 } else { 0 };
-            same
-        });
-        Self { runs: numbers, pending: Vec::new() }
-    }
-
-    /// How many different numbers there are. Precondition: settled.
-    pub fn len(&self) -> usize {
-        self.runs.len()
-    }
-
-    /// The percentile by linear interpolation between closest ranks: of `n` numbers from 0 to
-    /// `n − 1`, the one at `(n − 1) × percent / 100`. At a whole rank it is the number itself,
-    /// else `low + (high − low) × fraction` in floats. `None` of no numbers.
-    pub fn percentile(&self, percent: u64) -> Option<Number> {
-        let count: u64 = self.runs.iter().map(|&(_, count)| count).sum();
-        let position = u128::from(count.checked_sub(1)?) * u128::from(percent);
-        let (rank, rest) = ((position / 100) as u64, (position % 100) as u64);
-        let low = self.at_rank(rank)?;
-        if rest == 0 {
-            return Some(low);
-        }
-        let high = self.at_rank(rank + 1)?;
-        Some(if low == high { low } else { Number::Float(interpolate(low.to_f64(), high.to_f64(), rest)) })
-    }
-
-    fn at_rank(&self, rank: u64) -> Option<Number> {
-        let mut left = rank;
-        for &(number, count) in &self.runs {
-            if left < count {
-                return Some(number);
-            }
-            left -= count;
-        }
-        None
+    fn take_run(&mut self) -> Run {
+        self.floats.sort_unstable_by(f64::total_cmp);
+        self.others.sort_unstable();
+        let floats =
+            counted(self.floats.drain(..)).map(|(float, count)| (Number::Float(float).canonical(), count));
+        let floats: Run = floats.collect();
+        let others: Run = counted(self.others.drain(..)).collect();
+        if others.is_empty() { floats } else { merge_runs(&floats, &others) }
     }
 }
 
-/// Numbers that are floats to the last bit, as nearly all are, are compared as such. Precondition: in
-/// canonical form.
-fn sort(numbers: &mut [Number]) {
-    let exact = |number: &Number| match *number {
-        Number::Integer(integer) => integer.unsigned_abs() <= EXACT_MAX,
-        Number::Float(_) => true,
-    };
-    if !numbers.iter().all(exact) {
-        return numbers.sort_unstable();
+/// Equal neighbours once, with how many they are.
+fn counted<T: PartialEq + Copy>(sorted: impl Iterator<Item = T>) -> impl Iterator<Item = (T, u64)> {
+    let mut sorted = sorted.peekable();
+    std::iter::from_fn(move || {
+        let number = sorted.next()?;
+        let mut count = 1;
+        while sorted.next_if(|next| *next == number).is_some() {
+            count += 1;
+        }
+        Some((number, count))
+    })
+}
+
+impl NumberRuns {
+    /// Gives by how much the number of runs' entries grew, when it sorted.
+    pub fn add(&mut self, number: Number) -> usize {
+        self.pending.add(number);
+        // Sorting in as many as are there keeps the cost of each addition logarithmic.
+        if self.pending.len() >= PENDING_MIN.max(self.len()) { self.settle() } else { 0 }
     }
-    let mut floats: Vec<f64> = numbers.iter().map(|number| number.to_f64()).collect();
-    floats.sort_unstable_by(f64::total_cmp);
-    numbers.iter_mut().zip(floats).for_each(|(number, float)| *number = Number::Float(float).canonical());
+
+    /// Sorts the pending numbers in; gives by how much the number of different ones grew.
+    pub fn settle(&mut self) -> usize {
+        if self.pending.len() == 0 {
+            return 0;
+        }
+        let before = self.len();
+        let run = self.pending.take_run();
+        self.runs.push(run);
+        self.compact();
+        self.len() - before
+    }
+
+    /// Precondition: both are settled, as those that were serialised are.
+    pub fn merge(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+    }
+
+    /// Puts all runs into one.
+    pub fn compact(&mut self) {
+        while self.runs.len() > 1 {
+            let merged = self.runs.chunks(2).map(|pair| match pair {
+                [a, b] => merge_runs(a, b),
+                one => one.concat(),
+            });
+            self.runs = merged.collect();
+        }
+    }
+
+    /// How many different numbers there are at most, and exactly when compact. Precondition: settled.
+    pub fn len(&self) -> usize {
+        self.runs.iter().map(Vec::len).sum()
+    }
+}
+
+/// The percentile of some multisets together, by linear interpolation between closest ranks: of `n`
+/// numbers from 0 to `n − 1`, the one at `(n − 1) × percent / 100`. At a whole rank it is the number
+/// itself, else `low + (high − low) × fraction` in floats. `None` of no numbers.
+///
+/// Precondition: they are settled.
+pub fn percentile(all: &[NumberRuns], percent: u64) -> Option<Number> {
+    let runs = Ranked::new(all);
+    let position = u128::from(runs.count().checked_sub(1)?) * u128::from(percent);
+    let (rank, rest) = ((position / 100) as u64, (position % 100) as u64);
+    let low = runs.at_rank(rank)?;
+    if rest == 0 {
+        return Some(low);
+    }
+    let high = runs.at_rank(rank + 1)?;
+    Some(if low == high { low } else { Number::Float(interpolate(low.to_f64(), high.to_f64(), rest)) })
+}
+
+/// Runs in which a rank can be looked up.
+struct Ranked<'a>(Vec<RankedRun<'a>>);
+
+struct RankedRun<'a> {
+    entries: &'a [(Number, u64)],
+    /// For each entry how many numbers there are up to it.
+    ends: Vec<u64>,
+}
+
+impl RankedRun<'_> {
+    /// How many numbers the first entries are.
+    fn count_of(&self, entries: usize) -> u64 {
+        entries.checked_sub(1).map_or(0, |last| self.ends[last])
+    }
+}
+
+impl<'a> Ranked<'a> {
+    fn new(all: &'a [NumberRuns]) -> Self {
+        let runs = all.iter().flat_map(|runs| &runs.runs).filter(|run| !run.is_empty());
+        let ranked = runs.map(|run| {
+            let ends = run.iter().scan(0, |end, (_, count)| {
+                *end += count;
+                Some(*end)
+            });
+            RankedRun { entries: run, ends: ends.collect() }
+        });
+        Self(ranked.collect())
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|run| run.count_of(run.entries.len())).sum()
+    }
+
+    /// The number with so many before it. Of each run a range of entries may still have it; the middle of
+    /// the longest one halves that one, and mostly the others.
+    fn at_rank(&self, rank: u64) -> Option<Number> {
+        let mut ranges: Vec<Range<usize>> = self.0.iter().map(|run| 0..run.entries.len()).collect();
+        loop {
+            let longest = (0..ranges.len()).max_by_key(|&n| ranges[n].len())?;
+            let range = ranges[longest].clone();
+            if range.is_empty() {
+                return None;
+            }
+            let (pivot, _) = self.0[longest].entries[range.start + range.len() / 2];
+            // For each run, where the numbers below the pivot end, and where the pivot itself does.
+            let borders = self.0.iter().zip(&ranges).map(|(run, range)| {
+                let left = &run.entries[range.clone()];
+                let below = range.start + left.partition_point(|(number, _)| *number < pivot);
+                let is_there = run.entries.get(below).is_some_and(|(number, _)| *number == pivot);
+                (below, below + usize::from(is_there))
+            });
+            let borders: Vec<(usize, usize)> = borders.collect();
+            let below: u64 = self.0.iter().zip(&borders).map(|(run, border)| run.count_of(border.0)).sum();
+            let up_to: u64 = self.0.iter().zip(&borders).map(|(run, border)| run.count_of(border.1)).sum();
+            if rank < below {
+                ranges.iter_mut().zip(&borders).for_each(|(range, border)| range.end = border.0);
+            } else if rank < up_to {
+                return Some(pivot);
+            } else {
+                ranges.iter_mut().zip(&borders).for_each(|(range, border)| range.start = border.1);
+            }
+        }
+    }
 }
 
 fn interpolate(low: f64, high: f64, rest: u64) -> f64 {
@@ -132,6 +222,8 @@ fn merge_runs(a: &[(Number, u64)], b: &[(Number, u64)]) -> Vec<(Number, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn runs(numbers: &[f64]) -> NumberRuns {
@@ -151,14 +243,15 @@ mod tests {
             .chain(floats.map(Number::Float))
             .map(Number::canonical)
             .collect();
-        for numbers in [all.clone(), all.into_iter().filter(|number| number.to_f64().abs() < 1e15).collect()]
-        {
-            let (mut sorted, mut expected) = (numbers.clone(), numbers);
-            sorted.reverse();
-            sort(&mut sorted);
-            expected.sort_unstable();
-            assert_eq!(format!("{sorted:?}"), format!("{expected:?}"));
-        }
+        let mut runs = NumberRuns::default();
+        all.iter().rev().for_each(|&number| _ = runs.add(number));
+        runs.settle();
+        let mut expected = all;
+        expected.sort_unstable();
+        // The two zeros are one number.
+        let expected: Vec<_> = counted(expected.into_iter()).collect();
+        assert_eq!(expected.len(), 16);
+        assert_eq!(format!("{:?}", runs.runs), format!("{:?}", [expected]));
     }
 
     #[test]
@@ -175,18 +268,62 @@ mod tests {
             ("far apart", &[f64::MIN, f64::MAX], 50, Some(Number::Integer(0))),
         ];
         for (name, numbers, percent, expected) in cases {
-            assert_eq!(runs(numbers).percentile(percent), expected, "{name}");
+            assert_eq!(percentile(&[runs(numbers)], percent), expected, "{name}");
         }
     }
 
     #[test]
     fn merged_parts_are_the_whole() {
         let numbers: Vec<f64> = (0..10_000).map(|n| f64::from(n * 7919 % 1_000) / 4.0).collect();
+        let whole = runs(&numbers);
+        assert_eq!(whole.len(), 1_000);
         let (left, right) = numbers.split_at(3_000);
+        let parts = [runs(left), runs(&[]), runs(right)];
         let mut merged = runs(left);
-        merged.merge(&runs(right));
-        assert_eq!(merged, runs(&numbers));
-        assert_eq!(merged.len(), 1_000);
-        assert_eq!(NumberRuns::concat(&[runs(left), runs(&[]), runs(right)]), merged);
+        merged.merge(runs(right));
+        for percent in [0, 1, 50, 90, 95, 99, 100] {
+            let expected = percentile(std::slice::from_ref(&whole), percent);
+            assert_eq!(percentile(&parts, percent), expected, "{percent}");
+            assert_eq!(percentile(std::slice::from_ref(&merged), percent), expected, "{percent}");
+        }
+        assert!(merged.len() > 1_000);
+        merged.compact();
+        assert_eq!(merged, whole);
+    }
+
+    proptest! {
+        #[test]
+        fn every_rank_is_that_of_all_numbers_sorted(
+            parts in prop::collection::vec(
+                prop::collection::vec(
+                    prop_oneof![
+                        (-3..4_i64).prop_map(Number::Integer),
+                        any::<i64>().prop_map(Number::Integer),
+                        (-8..8_i64).prop_map(|n| Number::Float(n as f64 / 2.0)),
+                    ],
+                    0..20,
+                ),
+                0..6,
+            ),
+        ) {
+            let runs: Vec<NumberRuns> = parts
+                .iter()
+                .map(|numbers| {
+                    let mut runs = NumberRuns::default();
+                    numbers.iter().for_each(|&number| _ = runs.add(number));
+                    runs.settle();
+                    runs
+                })
+                .collect();
+            let mut sorted: Vec<Number> = parts.concat().into_iter().map(Number::canonical).collect();
+            sorted.sort_unstable();
+            let ranked = Ranked::new(&runs);
+            prop_assert_eq!(ranked.count(), sorted.len() as u64);
+            for (rank, expected) in sorted.iter().enumerate() {
+                let found = ranked.at_rank(rank as u64);
+                prop_assert_eq!(format!("{found:?}"), format!("{:?}", Some(expected)));
+            }
+            prop_assert_eq!(ranked.at_rank(sorted.len() as u64), None);
+        }
     }
 }

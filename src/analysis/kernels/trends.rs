@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::grouped::Grouped;
 use super::groups::{GroupIndex, GroupKey, GroupTotals, Groups, NO_GROUP, ValueCodes, check_values};
 use super::percentile::NumberRuns;
 use super::persons::for_each_range;
@@ -20,7 +21,7 @@ use super::{Cancel, KernelError};
 use crate::analysis::exact::NumberSum;
 use crate::analysis::number::Number;
 use crate::analysis::question::{
-    BreakdownBy, Measure, PropertyFunction, QuestionLimits, Series, TrendsQuestion,
+    BreakdownBy, Measure, PropertyFunction, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
 use crate::analysis::time::Buckets;
 use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock};
@@ -62,6 +63,10 @@ pub enum SeriesCells {
     },
     Percentile {
         runs: Vec<NumberRuns>,
+    },
+    /// What an earlier series knows, counted from 0.
+    SameAs {
+        series: usize,
     },
 }
 
@@ -146,6 +151,10 @@ impl BlockReader<'_> {
     }
 }
 
+/// Cells of all series that are measured in the first round of a breakdown: some hundred kilobytes, also
+/// as a partial answer between processes.
+const CELLS_AT_ONCE_MAX: usize = 16_384;
+
 /// What is found of all series, block by block.
 struct Measured {
     series: Vec<SeriesCells>,
@@ -153,6 +162,9 @@ struct Measured {
     unique: Vec<Option<UniquePersons>>,
     /// Who is in which cell, of one chunk.
     seen: Vec<(u32, u32)>,
+    /// For each group its rows, counted once per series, when somebody asks for them.
+    rows: Option<Vec<u64>>,
+    buckets: usize,
     distinct: Distinct,
 }
 
@@ -188,22 +200,58 @@ impl TrendsKernel<'_> {
         Ok(owned.collect::<Vec<_>>().into())
     }
 
+    /// Both rounds of a breakdown at once; `None` when its values are too many for that.
+    pub fn measure_groups(
+        &self,
+        blocks: &[RowBlock],
+        breakdown: &TrendsBreakdown,
+    ) -> Result<Option<Grouped>, KernelError> {
+        let Some(keys) = ValueCodes::list(blocks, &breakdown.by, self.columns) else { return Ok(None) };
+        let series = &self.question.series;
+        let counts_persons = series.iter().any(|series| series.measure.counts_persons());
+        if (counts_persons && keys.len() > breakdown.limit)
+            || keys.len() * self.buckets.len() * series.len() > CELLS_AT_ONCE_MAX
+        {
+            return Ok(None);
+        }
+        let groups = Groups { chosen: keys, has_other: false };
+        let (series, rows) = self.measure_rows(blocks, Some(&groups), true)?;
+        let grouped = Grouped::new(groups.chosen, rows, series, self.buckets.len())?;
+        check_values(grouped.len(), &breakdown.by, self.limits.breakdown_values_max)?;
+        Ok(Some(grouped))
+    }
+
     /// All cells of all series.
     pub fn measure(
         &self,
         blocks: &[RowBlock],
         groups: Option<&Groups>,
     ) -> Result<Vec<SeriesCells>, KernelError> {
+        self.measure_rows(blocks, groups, false).map(|(series, _)| series)
+    }
+
+    /// With the rows of each group, if they are asked for.
+    fn measure_rows(
+        &self,
+        blocks: &[RowBlock],
+        groups: Option<&Groups>,
+        with_rows: bool,
+    ) -> Result<(Vec<SeriesCells>, Vec<u64>), KernelError> {
         let group_count = groups.map_or(1, Groups::len);
         let cells = group_count * self.buckets.len();
         let series = &self.question.series;
         let mut readers: Vec<BlockReader<'_>> =
             blocks.iter().map(|block| self.reader(block, groups)).collect();
-        let empty = |series: &Series| SeriesCells::empty(&series.measure, cells, group_count);
+        let empty = |number: usize| match find_same(series, number) {
+            Some(series) => SeriesCells::SameAs { series },
+            None => SeriesCells::empty(&series[number].measure, cells, group_count),
+        };
         let mut found = Measured {
-            series: series.iter().map(empty).collect(),
+            series: (0..series.len()).map(empty).collect(),
             unique: series.iter().map(|_| None).collect(),
             seen: Vec::new(),
+            rows: with_rows.then(|| vec![0; group_count]),
+            buckets: self.buckets.len(),
             distinct: Distinct { total: 0, max: self.limits.percentile_values_max },
         };
         let mut chunk = Chunk::default();
@@ -228,7 +276,10 @@ impl TrendsKernel<'_> {
                 Ok(())
             })?;
         }
-        self.finish(found)
+        for cells in &mut found.series {
+            cells.settle(&mut found.distinct)?;
+        }
+        Ok((found.series, found.rows.unwrap_or_default()))
     }
 
     fn select<'b>(&'b self, block: &'b RowBlock) -> Selection<'b> {
@@ -277,23 +328,9 @@ impl TrendsKernel<'_> {
                 continue;
             }
             reader.find_cells(chunk);
-            found.add_chunk(reader, first, chunk, &self.question.series)?;
+            found.add_chunk(reader, first, chunk)?;
         }
         Ok(())
-    }
-
-    fn finish(&self, mut found: Measured) -> Result<Vec<SeriesCells>, KernelError> {
-        for number in 0..found.series.len() {
-            let (before, rest) = found.series.split_at_mut(number);
-            match find_same(&self.question.series, number) {
-                Some(same) => {
-                    rest[0] = before[same].clone();
-                    found.distinct.grow(rest[0].distinct_numbers())?;
-                }
-                None => rest[0].settle(&mut found.distinct)?,
-            }
-        }
-        Ok(found.series)
     }
 }
 
@@ -303,18 +340,24 @@ impl Measured {
         reader: &BlockReader<'_>,
         first: PersonNo,
         chunk: &Chunk,
-        series: &[Series],
     ) -> Result<(), KernelError> {
         for (number, cells) in self.series.iter_mut().enumerate() {
-            // What is the same is copied at the end.
-            if find_same(series, number).is_none() {
-                cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
-            }
+            cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
             if let Some(unique) = &mut self.unique[number] {
                 let persons = &reader.block.person_no;
                 self.seen.clear();
                 chunk.for_each_of(number, |row, cell| self.seen.push((persons[row] - first, cell as u32)));
                 unique.see(&self.seen);
+            }
+        }
+        if let Some(rows) = &mut self.rows {
+            let every = self.series.len() as u64;
+            for place in 0..chunk.picked.rows.len() {
+                let cell = chunk.cells.get(place).copied().unwrap_or(0);
+                let times = chunk.picked.wanted.get(place).map_or(every, |bits| bits.count_ones().into());
+                if cell != NO_CELL {
+                    rows[cell as usize / self.buckets] += times;
+                }
             }
         }
         Ok(())
@@ -394,7 +437,7 @@ impl SeriesCells {
         let Some(column) = column else { return Ok(()) };
         let rows = SeriesRows { chunk, series, column };
         match self {
-            Self::Count { .. } | Self::PerPerson { .. } | Self::Persons { .. } => {}
+            Self::Count { .. } | Self::PerPerson { .. } | Self::Persons { .. } | Self::SameAs { .. } => {}
             Self::Sum { sums } => rows.for_each_number(|cell, number| sums[cell].add(number)),
             Self::Min { least } => rows.for_each_number(|cell, number| keep_least(&mut least[cell], number)),
             Self::Max { greatest } => {
@@ -448,18 +491,92 @@ impl SeriesCells {
                 })
             }
             (Self::Percentile { runs }, Self::Percentile { runs: other }) => {
-                zip_with(runs, other, |runs, other| runs.merge(&other))
+                zip_with(runs, other, NumberRuns::merge)
             }
+            (Self::SameAs { series }, Self::SameAs { series: other }) if *series == other => Ok(()),
             _ => Err(KernelError::PartialMismatch),
         }
     }
 
-    /// How many distinct numbers are held.
+    /// Whether several groups can be put together.
+    pub fn adds_up(&self) -> bool {
+        !matches!(self, Self::Persons { .. } | Self::PerPerson { .. })
+    }
+
+    /// With other groups: for each of the present ones where it goes, if anywhere. Precondition: what does
+    /// not add up does not meet.
+    pub fn regroup(self, to: &[Option<usize>], groups: usize, buckets: usize) -> Result<Self, KernelError> {
+        let target = Regroup { to, groups };
+        let add = |sum: &mut u64, more: u64| *sum += more;
+        Ok(match self {
+            Self::Count { rows } => Self::Count { rows: target.moved(rows, buckets, add)? },
+            Self::Persons { persons, total } => Self::Persons {
+                persons: target.moved(persons, buckets, add)?,
+                total: target.moved(total, 1, add)?,
+            },
+            Self::PerPerson { rows, persons, total } => Self::PerPerson {
+                rows: target.moved(rows, buckets, add)?,
+                persons: target.moved(persons, buckets, add)?,
+                total: target.moved(total, 1, add)?,
+            },
+            Self::Sum { sums } => Self::Sum { sums: target.moved(sums, buckets, NumberSum::merge)? },
+            Self::Min { least } => Self::Min {
+                least: target.moved(least, buckets, |best, other| {
+                    other.into_iter().for_each(|number| keep_least(best, number));
+                })?,
+            },
+            Self::Max { greatest } => Self::Max {
+                greatest: target.moved(greatest, buckets, |best, other| {
+                    other.into_iter().for_each(|number| keep_greatest(best, number));
+                })?,
+            },
+            Self::Percentile { runs } => {
+                Self::Percentile { runs: target.moved(runs, buckets, NumberRuns::merge)? }
+            }
+            Self::SameAs { series } => Self::SameAs { series },
+        })
+    }
+
+    /// Holds each distinct number of a cell once.
+    pub fn compact(&mut self) {
+        if let Self::Percentile { runs } = self {
+            runs.iter_mut().for_each(NumberRuns::compact);
+        }
+    }
+
+    /// How many numbers are held; those of one cell differ once they are compact.
     pub fn distinct_numbers(&self) -> usize {
         match self {
             Self::Percentile { runs } => runs.iter().map(NumberRuns::len).sum(),
             _ => 0,
         }
+    }
+}
+
+/// Where each group goes, if anywhere, and how many there will be.
+struct Regroup<'a> {
+    to: &'a [Option<usize>],
+    groups: usize,
+}
+
+impl Regroup<'_> {
+    /// `width`: how many cells a group has.
+    fn moved<T: Clone + Default>(
+        &self,
+        cells: Vec<T>,
+        width: usize,
+        merge: impl Fn(&mut T, T),
+    ) -> Result<Vec<T>, KernelError> {
+        if cells.len() != self.to.len() * width {
+            return Err(KernelError::PartialMismatch);
+        }
+        let mut moved = vec![T::default(); self.groups * width];
+        for (place, cell) in cells.into_iter().enumerate() {
+            if let Some(group) = self.to[place / width] {
+                merge(&mut moved[group * width + place % width], cell);
+            }
+        }
+        Ok(moved)
     }
 }
 

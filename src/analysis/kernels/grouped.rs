@@ -1,0 +1,106 @@
+//! A breakdown of few values in one round: the rows of each value, which rank them, together with all that
+//! the second round would find.
+//!
+//! What the values beyond the limit have is put together as `$other` in the end. Of unique persons that
+//! cannot be done, so these take a second round when there are more values than may be shown.
+
+use serde::{Deserialize, Serialize};
+
+use super::KernelError;
+use super::groups::{GroupKey, GroupTotals, Groups};
+use super::trends::SeriesCells;
+use crate::model::FastMap;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Grouped {
+    keys: Vec<GroupKey>,
+    /// For each key, matching rows.
+    rows: Vec<u64>,
+    /// One a series; of none before the first shard.
+    series: Vec<SeriesCells>,
+}
+
+impl Grouped {
+    /// Without the keys that have no rows. Precondition: the series have a group for each key.
+    pub fn new(
+        keys: Vec<GroupKey>,
+        rows: Vec<u64>,
+        series: Vec<SeriesCells>,
+        buckets: usize,
+    ) -> Result<Self, KernelError> {
+        let mut kept = 0..;
+        let to: Vec<Option<usize>> =
+            rows.iter().map(|rows| if *rows > 0 { kept.next() } else { None }).collect();
+        let groups = kept.start;
+        let series = regroup(series, &to, groups, buckets)?;
+        let with_rows = keys.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);
+        let (keys, rows) = with_rows.unzip();
+        Ok(Self { keys, rows, series })
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn into_totals(self) -> GroupTotals {
+        self.keys.into_iter().zip(self.rows).collect::<Vec<_>>().into()
+    }
+
+    /// Adds what another shard knows: its persons are others.
+    pub fn merge(&mut self, other: Self, buckets: usize) -> Result<(), KernelError> {
+        let mut places: FastMap<GroupKey, usize> =
+            std::mem::take(&mut self.keys).into_iter().zip(0..).collect();
+        let known = places.len();
+        let mut to = Vec::with_capacity(other.keys.len());
+        for (key, rows) in other.keys.into_iter().zip(other.rows) {
+            let next = places.len();
+            let place = *places.entry(key).or_insert(next);
+            self.rows.resize(places.len(), 0);
+            self.rows[place] += rows;
+            to.push(Some(place));
+        }
+        let groups = places.len();
+        let same: Vec<Option<usize>> = (0..known).map(Some).collect();
+        self.series = regroup(std::mem::take(&mut self.series), &same, groups, buckets)?;
+        let other = regroup(other.series, &to, groups, buckets)?;
+        if self.series.len() != other.len() {
+            return Err(KernelError::PartialMismatch);
+        }
+        for (cells, other) in self.series.iter_mut().zip(other) {
+            cells.merge(other)?;
+        }
+        let mut keys: Vec<(GroupKey, usize)> = places.into_iter().collect();
+        keys.sort_unstable_by_key(|(_, place)| *place);
+        self.keys = keys.into_iter().map(|(key, _)| key).collect();
+        Ok(())
+    }
+
+    /// The groups of the answer, with their cells unless it takes another round to find them.
+    pub fn choose(
+        self,
+        limit: usize,
+        buckets: usize,
+    ) -> Result<(Groups, Option<Vec<SeriesCells>>), KernelError> {
+        let Self { keys, rows, series } = self;
+        let totals: GroupTotals = keys.iter().cloned().zip(rows).collect::<Vec<_>>().into();
+        let groups = totals.choose(limit);
+        if groups.has_other && !series.iter().all(SeriesCells::adds_up) {
+            return Ok((groups, None));
+        }
+        let places: FastMap<&GroupKey, usize> = groups.chosen.iter().zip(0..).collect();
+        let other = groups.chosen.len();
+        let to: Vec<Option<usize>> =
+            keys.iter().map(|key| Some(places.get(key).copied().unwrap_or(other))).collect();
+        let series = regroup(series, &to, groups.len(), buckets)?;
+        Ok((groups, Some(series)))
+    }
+}
+
+fn regroup(
+    series: Vec<SeriesCells>,
+    to: &[Option<usize>],
+    groups: usize,
+    buckets: usize,
+) -> Result<Vec<SeriesCells>, KernelError> {
+    series.into_iter().map(|cells| cells.regroup(to, groups, buckets)).collect()
+}
