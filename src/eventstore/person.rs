@@ -9,6 +9,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use futures_util::TryFutureExt;
+use futures_util::future::try_join_all;
+use tokio::try_join;
+
 use super::format::{Columns, ObjectKind, ObjectReader, RowRanges, StoredRow, Want};
 use super::headers::HeaderCache;
 use super::reading::{Reading, read_each};
@@ -28,6 +32,8 @@ const ROWS_AT_FIRST: usize = 32;
 /// Objects that are read at once: more would often be read for nothing, since the newest have what is
 /// shown.
 const OBJECTS_AT_ONCE: usize = 8;
+/// Of those, so many are read with one statement: while some are decoded others are read.
+const OBJECTS_PER_READ: usize = 4;
 
 /// Whose events, and which of them. Precondition: `1 <= span <= shards`, `limit >= 1`.
 #[derive(Clone, Copy, Debug)]
@@ -91,15 +97,21 @@ pub async fn read_person(
     let &PersonRequest { project_id, distinct_id, span, .. } = request;
     let mut shard_no = shard_of(project_id, distinct_id, span, shards.count());
     let mut passed = Passed { ids: vec![distinct_id.to_owned()], waiting: Vec::new() };
-    while let Some(link) = find_pointer(shards.db_of(shard_no)?, shard_no, project_id, &passed).await? {
-        let waiting = recent::waiting(shards.db_of(shard_no)?, shard_no, project_id).await?;
+    loop {
+        let db = shards.db_of(shard_no)?;
+        // The journal before anything else of the shard: what is sealed in between is seen twice, never
+        // not at all.
+        let journal = recent::waiting(db, shard_no, project_id);
+        let (pointer, journal) = try_join!(find_pointer(db, shard_no, project_id, &passed), journal)?;
+        let Some(link) = pointer else {
+            return read_in_shard(db, shard_no, headers, request, passed, journal).await;
+        };
         passed
             .waiting
-            .extend(waiting.into_iter().filter(|event| passed.ids.iter().any(|id| event.distinct_id == *id)));
+            .extend(journal.into_iter().filter(|event| passed.ids.iter().any(|id| event.distinct_id == *id)));
         shard_no = link.target_shard.unwrap_or(shard_no);
         passed.ids.push(link.target_id);
     }
-    read_in_shard(shards.db_of(shard_no)?, shard_no, headers, request, passed).await
 }
 
 /// The ids on the way to the person, the one that was asked for first, and what waits in the journals
@@ -135,10 +147,9 @@ async fn read_in_shard(
     headers: &HeaderCache,
     request: &PersonRequest<'_>,
     passed: Passed,
+    mut journal: Vec<Event>,
 ) -> Result<PersonEvents, ScanError> {
     let &PersonRequest { project_id, after, kept_from, limit, bytes_max, .. } = request;
-    // The journal first: what is sealed in between is seen twice, never not at all.
-    let mut journal = recent::waiting(db, shard_no, project_id).await?;
     let mut events = Vec::new();
     let Passed { ids: passed, waiting } = passed;
     let known = persons::find_ids(db, shard_no, project_id, &passed[passed.len() - 1..]).await?;
@@ -150,15 +161,19 @@ async fn read_in_shard(
         let listing = Listing::read(db, shard_no, &kept).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
         if listing.masked.binary_search(&person_no).is_err() {
-            let ids = persons::find_ids_of_persons(db, shard_no, project_id, &[person_no]).await?;
+            let wanted = Wanted { project_id, person_no, after, limit, bytes_max };
+            let of_person = [person_no];
+            let ids =
+                persons::find_ids_of_persons(db, shard_no, project_id, &of_person).map_err(ScanError::from);
+            let profiles =
+                profiles::find_profiles(db, shard_no, project_id, &of_person).map_err(ScanError::from);
+            let sealed = read_objects(db, headers, listing.objects, wanted);
+            let (ids, mut profiles, sealed) = try_join!(ids, profiles, sealed)?;
             found.distinct_ids.extend(ids.iter().map(|known| known.distinct_id.clone()));
-            let profile = profiles::find_profiles(db, shard_no, project_id, &[person_no]).await?.pop();
-            if let Some(profile) = profile {
+            if let Some(profile) = profiles.pop() {
                 found.days = profile.days;
                 found.traits = traits_of(profile.traits.as_deref(), shard_no, person_no);
             }
-            let wanted = Wanted { project_id, person_no, after, limit, bytes_max };
-            let sealed = read_objects(db, headers, listing.objects, wanted).await?;
             (floor, found.bytes_read) = (sealed.floor, sealed.bytes_read);
             let name_of = |row: &StoredRow| ids.iter().find(|known| known.id_no == row.id_no);
             events.extend(sealed.rows.into_iter().map(|row| {
@@ -306,11 +321,17 @@ async fn read_objects(
             };
             Some((Reading::new(opened), candidates))
         });
-        let (readings, candidates) = opened.unzip();
-        let read = read_chunk(db, readings, candidates, wanted).await?;
-        sealed.rows.extend(read.rows);
-        sealed.floor = sealed.floor.max(read.floor);
-        sealed.bytes_read += read.bytes_read;
+        let mut opened: Vec<(Reading, RowRanges)> = opened.collect();
+        let mut reads = Vec::new();
+        while !opened.is_empty() {
+            let (readings, candidates) = opened.drain(..OBJECTS_PER_READ.min(opened.len())).unzip();
+            reads.push(read_chunk(db, readings, candidates, wanted));
+        }
+        for read in try_join_all(reads).await? {
+            sealed.rows.extend(read.rows);
+            sealed.floor = sealed.floor.max(read.floor);
+            sealed.bytes_read += read.bytes_read;
+        }
         sealed.cut(wanted);
     }
     Ok(sealed)

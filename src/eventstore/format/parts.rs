@@ -12,8 +12,8 @@ use super::FormatError;
 
 /// The number of the part to read first.
 pub const HEADER_PART: u32 = 0;
-/// No data or filter part is larger.
-pub(super) const PART_BYTES_MAX: usize = 1 << 20;
+/// No data or filter part is larger: a server reads a part whole, also for the few bytes of one person.
+pub(super) const PART_BYTES_MAX: usize = 256 << 10;
 /// Neighbouring column chunks share a part up to this size: a question that wants one of them then
 /// reads little for nothing, and an object of small columns is a few parts and not hundreds.
 const SHARED_PART_BYTES_MAX: u64 = 128 << 10;
@@ -283,13 +283,13 @@ mod tests {
             ("a shared part ends in time", &[&[100 * KIB], &[140 * KIB]], &[100 * KIB, 140 * KIB]),
             (
                 "a big one is alone",
-                &[&[10 * KIB], &[600 * KIB], &[610 * KIB]],
-                &[10 * KIB, 600 * KIB, 610 * KIB],
+                &[&[10 * KIB], &[200 * KIB], &[210 * KIB]],
+                &[10 * KIB, 200 * KIB, 210 * KIB],
             ),
             (
                 "a huge one is cut between pages, and a huge page inside",
-                &[&[10 * KIB], &[700 * KIB, 1_000 * KIB, 1_800 * KIB, 4_000 * KIB]],
-                &[10 * KIB, 1_000 * KIB, 1_800 * KIB, 2_824 * KIB, 3_848 * KIB, 4_000 * KIB],
+                &[&[10 * KIB], &[180 * KIB, 250 * KIB, 450 * KIB, 1_000 * KIB]],
+                &[10 * KIB, 250 * KIB, 450 * KIB, 706 * KIB, 962 * KIB, 1_000 * KIB],
             ),
         ];
         for (name, chunks, expected) in cases {

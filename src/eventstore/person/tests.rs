@@ -46,7 +46,8 @@ async fn look_at_kept(
     let request = PersonRequest { project_id, span: 1, distinct_id, after, kept_from, limit, bytes_max };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
     let headers = HeaderCache::new(1 << 20, &Metrics::default());
-    read_in_shard(db, SHARD, &headers, &request, passed).await
+    let journal = recent::waiting(db, SHARD, project_id).await?;
+    read_in_shard(db, SHARD, &headers, &request, passed, journal).await
 }
 
 fn waiting_event(distinct_id: &str, n: u8, at: Millis) -> Event {

@@ -68,8 +68,10 @@ impl FoundObject {
 }
 
 impl Listing {
+    /// Of one shard, without saying how fresh that is.
     pub async fn read(db: &Db, shard_no: ShardNo, request: &ScanRequest) -> Result<Self, ScanError> {
-        let listed = Self::read_shards(db, &[shard_no], request).await?;
+        let snapshot = Snapshot::read(db, vec![shard_no], request, false).await?;
+        let listed = snapshot.into_listings(&[shard_no], Millis::MIN)?;
         Ok(listed.into_iter().next().expect("there is a list for every shard"))
     }
 
@@ -81,38 +83,7 @@ impl Listing {
     ) -> Result<Vec<Self>, ScanError> {
         // Before the snapshot: what is committed in between is neither in it nor claimed to be.
         let now = journal::database_now(db).await?;
-        let snapshot = Snapshot::read(db, shards.to_vec(), request).await?;
-        let mut listings: BTreeMap<ShardNo, Self> = BTreeMap::new();
-        for &shard_no in shards {
-            let counters = snapshot.counters.get(&shard_no).copied().unwrap_or_default();
-            let listing = Self {
-                shard_no,
-                objects: Vec::new(),
-                masked: Vec::new(),
-                mask_version: counters.mask_version,
-                data_version: counters.data_version,
-                as_of: snapshot.waiting.get(&shard_no).copied().unwrap_or(now),
-                moving: 0,
-                pruned: 0,
-            };
-            listings.insert(shard_no, listing);
-        }
-        let missing = "only shards that were asked for are found";
-        for (shard_no, person_no) in snapshot.masked {
-            listings.get_mut(&shard_no).expect(missing).masked.push(person_no);
-        }
-        for (shard_no, moving) in snapshot.moving {
-            listings.get_mut(&shard_no).expect(missing).moving = moving;
-        }
-        for FoundObject { shard_no, object_id, listed } in snapshot.objects {
-            let listing = listings.get_mut(&shard_no).expect(missing);
-            match listed.map_err(|source| ScanError::Format { object_id, source })? {
-                Listed::Read(object) => listing.objects.push(object),
-                Listed::Pruned => listing.pruned += 1,
-                Listed::Elsewhere => {}
-            }
-        }
-        Ok(shards.iter().filter_map(|shard_no| listings.remove(shard_no)).collect())
+        Snapshot::read(db, shards.to_vec(), request, true).await?.into_listings(shards, now)
     }
 
     /// Rows that will be decoded, which is what a scan costs.
@@ -122,14 +93,21 @@ impl Listing {
 }
 
 impl Snapshot {
-    async fn read(db: &Db, shards: Vec<ShardNo>, request: &ScanRequest) -> Result<Self, StorageError> {
+    /// `with_waiting`: whether anybody wants to know what waits.
+    async fn read(
+        db: &Db,
+        shards: Vec<ShardNo>,
+        request: &ScanRequest,
+        with_waiting: bool,
+    ) -> Result<Self, StorageError> {
         let request = request.clone();
         let (project_id, from, to) = (request.project_id, request.from, request.to);
         db.snapshot(move |tx| {
             Box::pin(async move {
+                let waiting = if with_waiting { journal::list_waiting_in(tx).await? } else { Vec::new() };
                 let mut found = Self {
                     counters: BTreeMap::new(),
-                    waiting: journal::list_waiting_in(tx).await?.into_iter().collect(),
+                    waiting: waiting.into_iter().collect(),
                     masked: Vec::new(),
                     moving: Vec::new(),
                     objects: Vec::new(),
@@ -153,6 +131,41 @@ impl Snapshot {
             })
         })
         .await
+    }
+
+    /// In the order of the shards. Where nothing waits, a list is as fresh as `now`.
+    fn into_listings(self, shards: &[ShardNo], now: Millis) -> Result<Vec<Listing>, ScanError> {
+        let mut listings: BTreeMap<ShardNo, Listing> = BTreeMap::new();
+        for &shard_no in shards {
+            let counters = self.counters.get(&shard_no).copied().unwrap_or_default();
+            let listing = Listing {
+                shard_no,
+                objects: Vec::new(),
+                masked: Vec::new(),
+                mask_version: counters.mask_version,
+                data_version: counters.data_version,
+                as_of: self.waiting.get(&shard_no).copied().unwrap_or(now),
+                moving: 0,
+                pruned: 0,
+            };
+            listings.insert(shard_no, listing);
+        }
+        let missing = "only shards that were asked for are found";
+        for (shard_no, person_no) in self.masked {
+            listings.get_mut(&shard_no).expect(missing).masked.push(person_no);
+        }
+        for (shard_no, moving) in self.moving {
+            listings.get_mut(&shard_no).expect(missing).moving = moving;
+        }
+        for FoundObject { shard_no, object_id, listed } in self.objects {
+            let listing = listings.get_mut(&shard_no).expect(missing);
+            match listed.map_err(|source| ScanError::Format { object_id, source })? {
+                Listed::Read(object) => listing.objects.push(object),
+                Listed::Pruned => listing.pruned += 1,
+                Listed::Elsewhere => {}
+            }
+        }
+        Ok(shards.iter().filter_map(|shard_no| listings.remove(shard_no)).collect())
     }
 }
 

@@ -44,13 +44,16 @@ impl MySqlTx {
     async fn begin(
         pool: &sqlx::MySqlPool,
         statement_max: Duration,
-        statements: &'static [&'static str],
+        text: &'static str,
     ) -> Result<Self, sqlx::Error> {
-        let mut tx = Self { connection: Some(pool.acquire().await?), statement_max, is_lost: false };
-        for text in statements {
-            tx.control(text).await?;
-        }
+        let mut tx = Self::borrow(pool, statement_max).await?;
+        tx.control(text).await?;
         Ok(tx)
+    }
+
+    /// Without a transaction yet.
+    async fn borrow(pool: &sqlx::MySqlPool, statement_max: Duration) -> Result<Self, sqlx::Error> {
+        Ok(Self { connection: Some(pool.acquire().await?), statement_max, is_lost: false })
     }
 
     fn connection(&mut self) -> &mut PoolConnection<MySql> {
@@ -145,7 +148,7 @@ impl Tx {
         let failed = |error| StorageError::from_sqlx("transaction.begin", error);
         let inner = match pools {
             Pools::MySql { pool, statement_max } => {
-                let mut tx = MySqlTx::begin(pool, *statement_max, &[]).await.map_err(failed)?;
+                let mut tx = MySqlTx::borrow(pool, *statement_max).await.map_err(failed)?;
                 if let Some((statement, values)) = first {
                     let query = row::mysql_statement(&Sql::from(*statement), values.clone());
                     let ended = tokio::time::timeout(*statement_max, query.execute(tx.connection())).await;
@@ -221,10 +224,9 @@ where
             let begun = MySqlTx::begin(
                 pool,
                 *statement_max,
-                &[
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-                    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-                ],
+                // Two statements, one way there and back.
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+                 START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
             );
             Inner::MySql(timed(begun).await.map_err(failed)?)
         }
@@ -232,6 +234,7 @@ where
     };
     let mut tx = Tx { inner };
     let done = work(&mut tx).await;
-    tx.rollback().await;
+    // It has changed nothing, so nobody waits for its end.
+    tokio::spawn(tx.rollback());
     done
 }

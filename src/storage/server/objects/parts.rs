@@ -10,8 +10,8 @@ use crate::storage::db::statement;
 use crate::storage::{Db, Statement, StorageError, Value};
 use crate::values;
 
-/// Parts of at most 1 MiB: what one read may answer with.
-const PARTS_PER_READ: usize = 4;
+/// Parts of at most 256 KiB, or a megabyte in objects of earlier releases: what one read may answer with.
+const PARTS_PER_READ: usize = 8;
 /// Parts of an object that is no larger than one answer may be.
 const SMALL_PARTS_PER_READ: usize = 256;
 /// Rows of slices, which are mostly small.
@@ -64,10 +64,19 @@ pub struct Slice {
 }
 
 // A server reads a part whole, whatever is sent of it: so a row has several slices of one part, those that
-// it does not need empty.
-static READ_SLICES: Statement = statement!("parts.read_slices", "{rows}");
-const READ_SLICES_OF_PART: &str = "SELECT ? AS place, SUBSTRING(body, ?, ?), SUBSTRING(body, ?, ?), \
-    SUBSTRING(body, ?, ?), SUBSTRING(body, ?, ?) FROM parts WHERE object_id = ? AND part_no = ?";
+// it does not need empty. A list that is joined costs it half of what a SELECT for each part would.
+static READ_SLICES: Statement = statement!(
+    "parts.read_slices",
+    mysql: "SELECT place, SUBSTRING(body, s1, n1), SUBSTRING(body, s2, n2), SUBSTRING(body, s3, n3), \
+            SUBSTRING(body, s4, n4) FROM ({rows}) AS wanted \
+            JOIN parts ON parts.object_id = wanted.o AND parts.part_no = wanted.p",
+    // CROSS: the list first, whatever SQLite thinks of it.
+    sqlite: "SELECT place, SUBSTRING(body, s1, n1), SUBSTRING(body, s2, n2), SUBSTRING(body, s3, n3), \
+             SUBSTRING(body, s4, n4) FROM ({rows}) AS wanted \
+             CROSS JOIN parts ON parts.object_id = wanted.o AND parts.part_no = wanted.p",
+);
+const SLICES_OF_PART: &str = "SELECT ? AS place, ? AS s1, ? AS n1, ? AS s2, ? AS n2, ? AS s3, ? AS n3, \
+    ? AS s4, ? AS n4, ? AS o, ? AS p";
 const SLICES_PER_ROW: usize = 4;
 
 /// The asked bytes in their order; `None` of parts that are missing. Slices of one part should be
@@ -96,7 +105,7 @@ pub async fn find_slices(db: &Db, slices: &[Slice]) -> Result<Vec<Option<Bytes>>
             }
             binds.extend(values![row[0].object_id, row[0].part_no]);
         }
-        let sql = READ_SLICES.with_joined_rows(READ_SLICES_OF_PART, " UNION ALL ", wanted.len());
+        let sql = READ_SLICES.with_joined_rows(SLICES_OF_PART, " UNION ALL ", wanted.len());
         for row in db.fetch_all(sql, binds).await? {
             let places = rows.get(row.u64(0)? as usize).cloned().unwrap_or_default();
             for (column, place) in places.enumerate() {
