@@ -150,6 +150,7 @@ async fn read(world: &World, distinct_id: &str, kept_from: Option<Millis>) -> Pe
         after: None,
         kept_from,
         limit: 100,
+        with_properties: true,
         bytes_max: 1 << 20,
     };
     read_person(&world.storage.shards, &world.headers, &request).await.unwrap()

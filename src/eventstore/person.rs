@@ -47,6 +47,8 @@ pub struct PersonRequest<'a> {
     /// What occurred before is not shown.
     pub kept_from: Option<Millis>,
     pub limit: usize,
+    /// Whether anybody wants to know the properties of the events.
+    pub with_properties: bool,
     /// Fewer come when they are longer than this together; one always does.
     pub bytes_max: usize,
 }
@@ -149,7 +151,7 @@ async fn read_in_shard(
     passed: Passed,
     mut journal: Vec<Event>,
 ) -> Result<PersonEvents, ScanError> {
-    let &PersonRequest { project_id, after, kept_from, limit, bytes_max, .. } = request;
+    let &PersonRequest { project_id, after, kept_from, limit, with_properties, bytes_max, .. } = request;
     let mut events = Vec::new();
     let Passed { ids: passed, waiting } = passed;
     let known = persons::find_ids(db, shard_no, project_id, &passed[passed.len() - 1..]).await?;
@@ -161,7 +163,7 @@ async fn read_in_shard(
         let listing = Listing::read(db, shard_no, &kept).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
         if listing.masked.binary_search(&person_no).is_err() {
-            let wanted = Wanted { project_id, person_no, after, limit, bytes_max };
+            let wanted = Wanted { project_id, person_no, after, limit, with_properties, bytes_max };
             let of_person = [person_no];
             let ids =
                 persons::find_ids_of_persons(db, shard_no, project_id, &of_person).map_err(ScanError::from);
@@ -253,6 +255,7 @@ struct Wanted {
     person_no: PersonNo,
     after: Option<EventPlace>,
     limit: usize,
+    with_properties: bool,
     bytes_max: usize,
 }
 
@@ -360,7 +363,8 @@ async fn read_chunk(
             let mut some: Vec<u64> = left.drain(..at_once.min(left.len())).collect();
             some.sort_unstable();
             let rows = RowRanges::of_numbers(some);
-            (!rows.is_empty()).then_some(Want { columns: Columns::All, rows })
+            let columns = if wanted.with_properties { Columns::All } else { Columns::Fixed };
+            (!rows.is_empty()).then_some(Want { columns, rows })
         });
         let wants = wants.collect();
         at_once *= 2;

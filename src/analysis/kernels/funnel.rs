@@ -26,8 +26,8 @@ use crate::model::{Millis, PersonNo};
 /// Bit k: the row matches step k, counted from 0.
 type StepMask = Wanted;
 
-/// Rows of a range of persons: some hundred kilobytes of those that match a step.
-const RANGE_ROWS: usize = 32_768;
+/// Rows of a range of persons: at most some hundred kilobytes of those that match a step.
+const RANGE_ROWS: usize = 8_192;
 
 pub struct FunnelKernel<'a> {
     pub question: &'a FunnelQuestion,
@@ -77,8 +77,8 @@ impl FunnelKernel<'_> {
 #[derive(Default)]
 struct Histories {
     picked: Picked,
-    /// As they come: the person, counted from the first of the range, and the row.
-    found: Vec<(u32, Served)>,
+    /// As they come.
+    found: Vec<Found>,
     /// For each person where their rows end in `rows`.
     ends: Vec<usize>,
     rows: Vec<Served>,
@@ -86,6 +86,13 @@ struct Histories {
 
 /// A row: when it was, and which steps it matches.
 type Served = (Millis, StepMask);
+
+struct Found {
+    at: Millis,
+    mask: StepMask,
+    /// Counted from the first of the range.
+    person: u32,
+}
 
 impl Histories {
     fn add(
@@ -99,11 +106,15 @@ impl Histories {
         while !rows.is_empty() {
             cancel.check()?;
             rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);
-            let every = selection.every();
-            for (place, &row) in self.picked.rows.iter().enumerate() {
-                let mask = self.picked.wanted.get(place).copied().unwrap_or(every);
+            let Picked { rows, wanted } = &self.picked;
+            let found = |row: u32, mask: StepMask| {
                 let (person, at) = (block.person_no[row as usize], block.occurred_at[row as usize]);
-                self.found.push((person - first, (at, mask)));
+                Found { at, mask, person: person - first }
+            };
+            if wanted.is_empty() {
+                self.found.extend(rows.iter().map(|&row| found(row, selection.every())));
+            } else {
+                self.found.extend(rows.iter().zip(wanted).map(|(&row, &mask)| found(row, mask)));
             }
         }
         Ok(())
@@ -112,20 +123,20 @@ impl Histories {
     /// Visits the rows of each person in time order, and forgets all.
     fn for_each(&mut self, mut visit: impl FnMut(u32, &[Served])) {
         let Self { found, ends, rows, .. } = self;
-        let persons = found.iter().map(|(person, _)| *person as usize + 1).max().unwrap_or(0);
+        let persons = found.iter().map(|found| found.person as usize + 1).max().unwrap_or(0);
         // Sorted by counting: first how many each one has, then where they begin, and with all of them
         // in place where they end.
         ends.clear();
         ends.resize(persons, 0);
-        found.iter().for_each(|(person, _)| ends[*person as usize] += 1);
+        found.iter().for_each(|found| ends[found.person as usize] += 1);
         let mut begin = 0;
         for end in ends.iter_mut() {
             (*end, begin) = (begin, begin + *end);
         }
         rows.resize(found.len(), (0, 0));
-        for (person, row) in found.drain(..) {
+        for Found { at, mask, person } in found.drain(..) {
             let end = &mut ends[person as usize];
-            rows[*end] = row;
+            rows[*end] = (at, mask);
             *end += 1;
         }
         let mut begin = 0;

@@ -79,7 +79,8 @@ struct Chunk {
     picked: Picked,
     /// For each picked row; empty when there is only one cell.
     cells: Vec<u32>,
-    codes: Vec<u32>,
+    /// For each picked row, when there are groups.
+    groups: Vec<u32>,
 }
 
 impl Chunk {
@@ -137,12 +138,14 @@ impl BlockReader<'_> {
             }
         }
         if let Some(groups) = &mut self.groups {
-            groups.values.find(rows, &mut chunk.codes);
+            groups.values.find(rows, &mut chunk.groups);
             let known = groups.assigned.len();
             groups.assigned.extend(groups.values.keys[known..].iter().map(|key| groups.index.find(key)));
             cells.resize(rows.len(), 0);
-            for (cell, &code) in cells.iter_mut().zip(&chunk.codes) {
-                *cell = match groups.assigned[code as usize] {
+            for (cell, group) in cells.iter_mut().zip(&mut chunk.groups) {
+                // A code until here.
+                *group = groups.assigned[*group as usize];
+                *cell = match *group {
                     NO_GROUP => NO_CELL,
                     group => group * groups.buckets + *cell,
                 };
@@ -164,7 +167,6 @@ struct Measured {
     seen: Vec<(u32, u32)>,
     /// For each group its rows, counted once per series, when somebody asks for them.
     rows: Option<Vec<u64>>,
-    buckets: usize,
     distinct: Distinct,
 }
 
@@ -251,7 +253,6 @@ impl TrendsKernel<'_> {
             unique: series.iter().map(|_| None).collect(),
             seen: Vec::new(),
             rows: with_rows.then(|| vec![0; group_count]),
-            buckets: self.buckets.len(),
             distinct: Distinct { total: 0, max: self.limits.percentile_values_max },
         };
         let mut chunk = Chunk::default();
@@ -352,11 +353,10 @@ impl Measured {
         }
         if let Some(rows) = &mut self.rows {
             let every = self.series.len() as u64;
-            for place in 0..chunk.picked.rows.len() {
-                let cell = chunk.cells.get(place).copied().unwrap_or(0);
+            for (place, &group) in chunk.groups.iter().enumerate() {
                 let times = chunk.picked.wanted.get(place).map_or(every, |bits| bits.count_ones().into());
-                if cell != NO_CELL {
-                    rows[cell as usize / self.buckets] += times;
+                if let Some(rows) = rows.get_mut(group as usize) {
+                    *rows += times;
                 }
             }
         }

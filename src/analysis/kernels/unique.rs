@@ -15,6 +15,9 @@ const RANGE_MAX: usize = 65_536;
 const RANGE_MIN: usize = 512;
 /// To list and sort a row takes as long as looking at so many words of bits.
 const WORDS_PER_ROW_MAX: usize = 32;
+/// Words beside those of a cell, without which the same place of all cells would lie in one set of lines of
+/// the processor's cache.
+const PADDING: usize = 8;
 /// Rows of a range that are listed: half a megabyte.
 const PAIRS: usize = 65_536;
 
@@ -56,7 +59,7 @@ enum Seen {
 
 impl UniquePersons {
     pub fn new(walk: Walk, cells: usize, buckets: usize) -> Self {
-        let words = walk.length as usize / 64;
+        let words = walk.length as usize / 64 + PADDING;
         let seen = match walk.by_bits {
             true => Seen::Bits { words, bits: vec![0; words * cells] },
             false => Seen::Pairs { pairs: Vec::new(), sort_at: 2 * PAIRS },

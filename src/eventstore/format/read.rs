@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelection, RowSelectionPolicy,
 };
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::offset_index::PageLocation;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,8 @@ pub enum Columns {
     PersonsAndTimes,
     /// For duplicates: persons, times and event ids.
     Identity,
+    /// Rows without their properties.
+    Fixed,
     All,
 }
 
@@ -116,8 +118,16 @@ pub struct IdentityBlock {
 pub struct ObjectReader {
     header: Arc<Header>,
     metadata: ArrowReaderMetadata,
-    /// With the offset index, which only reads of single pages need.
-    metadata_of_pages: Arc<std::sync::OnceLock<ArrowReaderMetadata>>,
+    /// Only reads of single pages need it.
+    pages: Arc<std::sync::OnceLock<Pages>>,
+}
+
+/// Where pages lie.
+struct Pages {
+    /// With the offset index.
+    metadata: ArrowReaderMetadata,
+    /// The same by column.
+    locations: Vec<Vec<PageLocation>>,
 }
 
 impl ObjectReader {
@@ -132,7 +142,7 @@ impl ObjectReader {
         {
             return Err(FormatError::corrupt("part 0 and its Parquet footer disagree"));
         }
-        Ok(Self { header: Arc::new(header), metadata, metadata_of_pages: Arc::default() })
+        Ok(Self { header: Arc::new(header), metadata, pages: Arc::default() })
     }
 
     pub fn kind(&self) -> ObjectKind {
@@ -148,8 +158,8 @@ impl ObjectReader {
         let header = &self.header;
         let pages = header.rows.div_ceil(header.page_rows) as usize;
         let offsets = pages * header.layout.len() * size_of::<PageLocation>();
-        // Without the pages, and once more with them.
-        let metadata = 2 * self.metadata.metadata().memory_size() + offsets;
+        // Without the pages, and once more with them; the pages twice.
+        let metadata = 2 * (self.metadata.metadata().memory_size() + offsets);
         metadata + header.tail.len() + size_of_val(&*header.page_first_persons)
     }
 
@@ -196,7 +206,7 @@ impl ObjectReader {
             match &want.rows {
                 RowRanges::Some(ranges) if column == ids => bytes.extend(self.bytes_of_ids(ranges)?),
                 RowRanges::All => {
-                    let (start, length) = self.metadata.metadata().row_group(0).column(column).byte_range();
+                    let (start, length) = self.chunk(column).byte_range();
                     bytes.push(start..start + length);
                 }
                 RowRanges::Some(ranges) => self.bytes_of_pages(column, ranges, &mut bytes)?,
@@ -212,7 +222,7 @@ impl ObjectReader {
         bytes: &mut Vec<Range<u64>>,
     ) -> Result<(), FormatError> {
         let pages = self.pages_of(column)?;
-        let (start, _) = self.metadata.metadata().row_group(0).column(column).byte_range();
+        let (start, _) = self.chunk(column).byte_range();
         let first_page = pages.first().map_or(start, |page| page.offset as u64);
         if ranges.iter().any(|range| !range.is_empty()) {
             // The dictionary.
@@ -234,10 +244,9 @@ impl ObjectReader {
         Ok(())
     }
 
-    pub(super) fn pages_of(&self, column: usize) -> Result<Vec<PageLocation>, FormatError> {
-        let index = self.metadata_of_pages()?.metadata().page_index_for_row_group(0);
-        let pages = index.offset_index(column).map(|index| index.page_locations().clone());
-        pages.ok_or_else(|| FormatError::corrupt("a column without an offset index"))
+    pub(super) fn pages_of(&self, column: usize) -> Result<&[PageLocation], FormatError> {
+        let pages = self.pages()?.locations.get(column);
+        pages.map(Vec::as_slice).ok_or_else(|| FormatError::corrupt(format!("no column {column}")))
     }
 
     /// The pages of a segment that hold these persons, if it has them at all. `persons` ascending.
@@ -328,14 +337,15 @@ impl ObjectReader {
         })
     }
 
-    /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`].
+    /// The asked rows with everything they have, page by page, or without properties; `want.columns` is
+    /// [`Columns::All`] or [`Columns::Fixed`].
     pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
         let batches = self.batches(want, parts, self.header.page_rows as usize)?;
         let ids = match &want.rows {
             RowRanges::All => None,
             RowRanges::Some(ranges) => Some(self.read_ids(ranges, parts)?),
         };
-        RowBatches::new(self.header.clone(), batches, ids)
+        RowBatches::new(self.header.clone(), want.columns == Columns::All, batches, ids)
     }
 
     /// The same rows, all at once.
@@ -359,6 +369,7 @@ impl ObjectReader {
         let layout = &self.header.layout;
         match columns {
             Columns::All => Ok((0..layout.len()).collect()),
+            Columns::Fixed => Ok((0..layout.fixed().len()).collect()),
             Columns::PersonsAndTimes => {
                 Ok(vec![layout.fixed_index(Fixed::PersonNo)?, layout.fixed_index(Fixed::OccurredAt)?])
             }
@@ -449,7 +460,7 @@ impl ObjectReader {
         let file = self.file(parts)?;
         let metadata = match rows {
             RowRanges::All => self.metadata.clone(),
-            RowRanges::Some(_) => self.metadata_of_pages()?.clone(),
+            RowRanges::Some(_) => self.pages()?.metadata.clone(),
         };
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), columns);
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
@@ -471,16 +482,27 @@ impl ObjectReader {
     /// Per column the first row of each page.
     #[cfg(test)]
     pub(super) fn page_starts(&self) -> Result<Vec<Vec<i64>>, FormatError> {
-        let starts = |column| Ok(self.pages_of(column)?.iter().map(|page| page.first_row_index).collect());
-        (0..self.header.layout.len()).map(starts).collect()
+        let starts = |pages: &Vec<PageLocation>| pages.iter().map(|page| page.first_row_index).collect();
+        Ok(self.pages()?.locations.iter().map(starts).collect())
     }
 
-    pub(super) fn metadata_of_pages(&self) -> Result<&ArrowReaderMetadata, FormatError> {
-        if let Some(metadata) = self.metadata_of_pages.get() {
-            return Ok(metadata);
+    pub(super) fn chunk(&self, column: usize) -> &ColumnChunkMetaData {
+        self.metadata.metadata().row_group(0).column(column)
+    }
+
+    fn pages(&self) -> Result<&Pages, FormatError> {
+        if let Some(pages) = self.pages.get() {
+            return Ok(pages);
         }
-        let loaded = load_metadata(&self.header, PageIndexPolicy::Required)?;
-        Ok(self.metadata_of_pages.get_or_init(|| loaded))
+        let metadata = load_metadata(&self.header, PageIndexPolicy::Required)?;
+        let index = metadata.metadata().page_index_for_row_group(0);
+        let locations = (0..self.header.layout.len()).map(|column| {
+            let index = index.offset_index(column);
+            index.map(|index| index.page_locations().clone())
+        });
+        let locations: Option<Vec<_>> = locations.collect();
+        let locations = locations.ok_or_else(|| FormatError::corrupt("a column without an offset index"))?;
+        Ok(self.pages.get_or_init(|| Pages { metadata, locations }))
     }
 }
 

@@ -18,11 +18,7 @@ impl ObjectReader {
     /// Where the ids of these rows lie in the file.
     pub(super) fn bytes_of_ids(&self, rows: &[Range<u64>]) -> Result<Vec<Range<u64>>, FormatError> {
         let column = self.header().layout.fixed_index(Fixed::EventId)?;
-        let metadata = self.metadata_of_pages()?.metadata();
-        let chunk = metadata.row_group(0).column(column);
-        if chunk.compression() != Compression::UNCOMPRESSED || chunk.dictionary_page_offset().is_some() {
-            return Err(FormatError::corrupt("event ids that are not written plainly"));
-        }
+        self.check_plain(column)?;
         let pages = self.pages_of(column)?;
         let mut bytes = Vec::with_capacity(rows.len());
         for range in rows {
@@ -44,6 +40,14 @@ impl ObjectReader {
             }
         }
         Ok(bytes)
+    }
+
+    fn check_plain(&self, column: usize) -> Result<(), FormatError> {
+        let chunk = self.chunk(column);
+        if chunk.compression() != Compression::UNCOMPRESSED || chunk.dictionary_page_offset().is_some() {
+            return Err(FormatError::corrupt("event ids that are not written plainly"));
+        }
+        Ok(())
     }
 
     pub(super) fn read_ids(&self, rows: &[Range<u64>], parts: &PartSet) -> Result<Vec<EventId>, FormatError> {

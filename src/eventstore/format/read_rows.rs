@@ -19,6 +19,7 @@ use crate::model::{EventId, FastMap, ProjectId, Properties, PropertiesWriter, Pr
 pub struct RowBatches {
     header: Arc<Header>,
     batches: ParquetRecordBatchReader,
+    with_properties: bool,
     /// Of the rows to come, when the batches are without them.
     ids: Option<std::vec::IntoIter<EventId>>,
     ids_index: usize,
@@ -27,11 +28,12 @@ pub struct RowBatches {
 impl RowBatches {
     pub(super) fn new(
         header: Arc<Header>,
+        with_properties: bool,
         batches: ParquetRecordBatchReader,
         ids: Option<Vec<EventId>>,
     ) -> Result<Self, FormatError> {
         let ids_index = header.layout.fixed_index(Fixed::EventId)?;
-        Ok(Self { header, batches, ids: ids.map(Vec::into_iter), ids_index })
+        Ok(Self { header, batches, with_properties, ids: ids.map(Vec::into_iter), ids_index })
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<StoredRow>, FormatError> {
@@ -47,7 +49,11 @@ impl RowBatches {
         if ids.len() < batch.num_rows() {
             return Err(FormatError::corrupt("fewer event ids than rows"));
         }
-        rows_of(&self.header, &columns, &ids)
+        let properties = match self.with_properties {
+            true => read_properties(&self.header.layout, &columns, ids.len())?,
+            false => vec![Properties::default(); ids.len()],
+        };
+        rows_of(&self.header, &columns, &ids, properties)
     }
 }
 
@@ -60,8 +66,13 @@ impl Iterator for RowBatches {
     }
 }
 
-/// `columns` as in the layout; the ids are by themselves.
-fn rows_of(header: &Header, columns: &[ArrayRef], ids: &[EventId]) -> Result<Vec<StoredRow>, FormatError> {
+/// `columns` as in the layout; ids and properties are by themselves.
+fn rows_of(
+    header: &Header,
+    columns: &[ArrayRef],
+    ids: &[EventId],
+    properties: Vec<Properties>,
+) -> Result<Vec<StoredRow>, FormatError> {
     let layout = &header.layout;
     let fixed = |column| layout.fixed_index(column).map(|index| &columns[index]);
     let person_no = fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>();
@@ -74,7 +85,6 @@ fn rows_of(header: &Header, columns: &[ArrayRef], ids: &[EventId]) -> Result<Vec
         Some(_) => None,
         None => Some(fixed(Fixed::ProjectId)?.as_primitive::<UInt32Type>()),
     };
-    let properties = read_properties(layout, columns, ids.len())?;
     let mut events = SharedTexts::of(event);
     let mut rows = Vec::with_capacity(ids.len());
     for (row, (&event_id, properties)) in ids.iter().zip(properties).enumerate() {

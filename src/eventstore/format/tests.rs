@@ -362,24 +362,28 @@ fn slices_are_enough_for_few_rows_and_far_less_than_parts() {
     let object = write_segment(&rows, &small_pages()).unwrap();
     let reader = open(&object);
     let few = RowRanges::Some(vec![700..720, 9_000..9_001]);
+    let expected: Vec<StoredRow> = [&rows[700..720], &rows[9_000..9_001]].concat();
+    let mut without_properties = expected.clone();
+    without_properties.iter_mut().for_each(|row| row.properties = Properties::default());
     let mut parts = PartSet::default();
     parts.insert(HEADER_PART, object.parts[0].clone());
-    for columns in [Columns::Identity, Columns::All] {
+    let mut fixed_bytes = 0;
+    for columns in [Columns::Identity, Columns::Fixed, Columns::All] {
         let want = Want { columns, rows: few.clone() };
         for slice in reader.slices_for(&want, &parts).unwrap() {
             let part = &object.parts[slice.part_no as usize];
             parts.insert_slice(slice, part.slice(slice.start as usize..slice.end as usize));
         }
         assert_eq!(reader.slices_for(&want, &parts).unwrap(), [], "nothing is read twice");
+        if want.columns == Columns::Fixed {
+            let read = reader.read_all_rows(&want, &parts).unwrap();
+            assert_eq!(exact(&read), exact(&without_properties));
+            fixed_bytes = parts.bytes();
+        }
     }
-    let read: Vec<StoredRow> = reader
-        .read_rows(&Want { columns: Columns::All, rows: few }, &parts)
-        .unwrap()
-        .collect::<Result<Vec<_>, _>>()
-        .unwrap()
-        .concat();
-    let expected: Vec<StoredRow> = [&rows[700..720], &rows[9_000..9_001]].concat();
+    let read = reader.read_all_rows(&Want { columns: Columns::All, rows: few }, &parts).unwrap();
     assert_eq!(exact(&read), exact(&expected));
+    assert!(fixed_bytes < parts.bytes(), "{fixed_bytes} bytes without properties");
     let whole: usize = object.parts.iter().map(Bytes::len).sum();
     assert!(parts.bytes() < whole / 2, "{} of {whole} bytes", parts.bytes());
 

@@ -43,7 +43,17 @@ async fn look_at_kept(
     kept_from: Option<Millis>,
 ) -> Result<PersonEvents, ScanError> {
     let bytes_max = 1 << 20;
-    let request = PersonRequest { project_id, span: 1, distinct_id, after, kept_from, limit, bytes_max };
+    let with_properties = true;
+    let request = PersonRequest {
+        project_id,
+        span: 1,
+        distinct_id,
+        after,
+        kept_from,
+        limit,
+        with_properties,
+        bytes_max,
+    };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
     let headers = HeaderCache::new(1 << 20, &Metrics::default());
     let journal = recent::waiting(db, SHARD, project_id).await?;

@@ -77,7 +77,7 @@ pub async fn get_person(
 ) -> Result<HttpResponse, ApiError> {
     let distinct_id = distinct_id(&request)?;
     let limit = state.config.http.person_events_max;
-    let found = read(&state, &caller, &distinct_id, None, limit).await?;
+    let found = read(&state, &caller, &distinct_id, None, limit, false).await?;
     let (Some(newest), Some(oldest)) = (found.events.first(), found.events.last()) else {
         return Err(unknown());
     };
@@ -131,7 +131,7 @@ pub async fn list_person_events(
             invalid_parameter("cursor", "Take it from the `next` of the page before.".to_owned())
         })?),
     };
-    let found = read(&state, &caller, &distinct_id, after, limit).await?;
+    let found = read(&state, &caller, &distinct_id, after, limit, true).await?;
     if found.is_unknown() {
         return Err(unknown());
     }
@@ -145,12 +145,14 @@ async fn read(
     distinct_id: &str,
     after: Option<EventPlace>,
     limit: u32,
+    with_properties: bool,
 ) -> Result<PersonEvents, ApiError> {
     let (project_id, span) = (caller.project_id(), caller.project.span);
     let bytes_max = state.config.http.person_bytes_max as usize;
     let kept_from = caller.project.kept_from(state.clock.now_ms());
     let limit = limit as usize;
-    let request = PersonRequest { project_id, span, distinct_id, after, kept_from, limit, bytes_max };
+    let request =
+        PersonRequest { project_id, span, distinct_id, after, kept_from, limit, with_properties, bytes_max };
     let found = read_person(&state.storage.shards, &state.headers, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     Ok(found)

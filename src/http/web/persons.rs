@@ -62,6 +62,7 @@ pub async fn show(
         after: None,
         kept_from: project.project.kept_from(state.clock.now_ms()),
         limit,
+        with_properties: true,
         bytes_max,
     };
     let found = read_person(shards, &state.headers, &request).await.map_err(live::failed)?;
