@@ -8,6 +8,7 @@
 
 mod dictionary;
 mod quarters;
+mod rows;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use arrow_buffer::ScalarBuffer;
 
 pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder};
 pub use self::quarters::{ByQuarter, Quarters, QuartersBuilder, begins_a_quarter};
+pub use self::rows::{Picker, retain};
 use crate::model::{Millis, PersonNo};
 
 #[derive(Clone, Debug, Default)]
@@ -237,7 +239,14 @@ impl RowBlock {
     }
 
     fn count_only(&mut self, mut counts: impl FnMut(usize) -> bool) {
-        let counted: Vec<u32> = self.rows().filter(|&row| counts(row)).map(|row| row as u32).collect();
+        let counted = match &self.counted {
+            None => rows::pick(0..self.event.len() as u32, &mut counts),
+            Some(counted) => {
+                let mut counted = counted.to_vec();
+                retain(&mut counted, &mut counts);
+                counted
+            }
+        };
         if counted.len() < self.rows().len() {
             self.counted = Some(counted.into());
         }

@@ -28,8 +28,8 @@ use crate::storage::{Server, Shards};
 
 pub use crate::telemetry::failpoint;
 pub use block::{
-    ABSENT, Bits, ByQuarter, ByText, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, Quarters,
-    QuartersBuilder, RowBlock, RowColumns, ValueRef, begins_a_quarter,
+    ABSENT, Bits, ByQuarter, ByText, Dictionary, DictionaryBuilder, Numbers, Picker, PropertyColumn,
+    Quarters, QuartersBuilder, RowBlock, RowColumns, ValueRef, begins_a_quarter, retain,
 };
 pub use objects::Placement;
 

@@ -228,7 +228,7 @@ impl<'a> ValueCodes<'a> {
     pub fn find(&mut self, rows: &[u32], codes: &mut Vec<u32>) {
         codes.clear();
         match &self.strings {
-            Some(strings) => strings.for_rows(rows, |code| codes.push(code)),
+            Some(strings) => strings.append_to(rows, codes),
             None => codes.resize(rows.len(), NO_TEXT),
         }
         for (code, &row) in codes.iter_mut().zip(rows) {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::analysis::question::{EventSelector, Filter};
-use crate::eventstore::{ByText, PropertyColumn, RowBlock, ValueRef};
+use crate::eventstore::{ByText, Picker, PropertyColumn, RowBlock, ValueRef, retain};
 
 /// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
 /// chunk does not matter.
@@ -127,14 +127,14 @@ impl<'a> Selection<'a> {
             }
         }
         for passes in &self.filters {
-            retain(rows, |row| passes.row(row));
+            passes.retain(rows);
         }
         // One selector wants whatever is left.
         if self.every == 1 || (self.by_event.is_none() && self.own.is_empty()) {
             return;
         }
         match &self.by_event {
-            Some(by_event) => by_event.for_rows(rows, |bits| wanted.push(bits)),
+            Some(by_event) => by_event.append_to(rows, wanted),
             None => wanted.resize(rows.len(), self.every),
         }
         for (bit, filters) in &self.own {
@@ -153,42 +153,6 @@ impl<'a> Selection<'a> {
             rows.truncate(kept);
             wanted.truncate(kept);
         }
-    }
-}
-
-/// As [`Vec::retain`], without a branch for each row: which of them are wanted is as unpredictable as events
-/// are.
-fn retain(rows: &mut Vec<u32>, mut keep: impl FnMut(usize) -> bool) {
-    let mut kept = 0;
-    for place in 0..rows.len() {
-        let row = rows[place];
-        rows[kept] = row;
-        kept += usize::from(keep(row as usize));
-    }
-    rows.truncate(kept);
-}
-
-/// Picks rows into a list in the same way.
-struct Picker<'a> {
-    rows: &'a mut Vec<u32>,
-    len: usize,
-}
-
-impl<'a> Picker<'a> {
-    /// Precondition: at most so many rows will be seen.
-    fn new(rows: &'a mut Vec<u32>, rows_max: usize) -> Self {
-        // One more than can be wanted, for the row that is looked at.
-        rows.resize(rows_max + 1, 0);
-        Self { rows, len: 0 }
-    }
-
-    fn see(&mut self, row: u32, is_wanted: bool) {
-        self.rows[self.len] = row;
-        self.len += usize::from(is_wanted);
-    }
-
-    fn finish(self) {
-        self.rows.truncate(self.len);
     }
 }
 
@@ -233,6 +197,8 @@ struct Passes<'a> {
     booleans: [bool; 2],
     when_absent: bool,
     is_text_only: bool,
+    /// Where there are only strings, they say all.
+    of_strings: Option<ByText<'a, bool>>,
 }
 
 impl<'a> Passes<'a> {
@@ -246,14 +212,29 @@ impl<'a> Passes<'a> {
             .json
             .as_ref()
             .map(|texts| texts.by_text(|text| text.map(|(_, text)| matches(Some(ValueRef::Json(text))))));
+        let when_absent = matches(None);
+        let is_text_only = column.integers.is_none() && column.floats.is_none() && column.booleans.is_none();
+        let only_strings = column.strings.as_ref().filter(|_| is_text_only && column.json.is_none());
+        let of_strings = only_strings.map(|texts| {
+            texts.by_text(|text| text.map_or(when_absent, |(_, text)| matches(Some(ValueRef::String(text)))))
+        });
         Self {
             column,
             filter,
-            is_text_only: column.integers.is_none() && column.floats.is_none() && column.booleans.is_none(),
+            of_strings,
+            is_text_only,
             strings,
             json,
             booleans: [false, true].map(|flag| matches(Some(ValueRef::Bool(flag)))),
-            when_absent: matches(None),
+            when_absent,
+        }
+    }
+
+    /// Leaves the rows that pass.
+    fn retain(&self, rows: &mut Vec<u32>) {
+        match &self.of_strings {
+            Some(of_strings) => of_strings.retain(rows),
+            None => retain(rows, |row| self.row(row)),
         }
     }
 

@@ -132,7 +132,7 @@ impl BlockReader<'_> {
         cells.clear();
         match &self.buckets {
             BucketOf::Only => {}
-            BucketOf::Quarters(by_quarter) => by_quarter.for_rows(rows, |bucket| cells.push(bucket)),
+            BucketOf::Quarters(by_quarter) => by_quarter.append_to(rows, cells),
             BucketOf::Times { buckets, times } => {
                 cells.extend(rows.iter().map(|&row| buckets.find(times[row as usize]).unwrap_or(NO_CELL)));
             }
@@ -346,9 +346,18 @@ impl Measured {
             cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
             if let Some(unique) = &mut self.unique[number] {
                 let persons = &reader.block.person_no;
-                self.seen.clear();
-                chunk.for_each_of(number, |row, cell| self.seen.push((persons[row] - first, cell as u32)));
-                unique.see(&self.seen);
+                let person = |row: &u32| persons[*row as usize] - first;
+                let Chunk { picked: Picked { rows, wanted }, cells, .. } = chunk;
+                if wanted.is_empty() && cells.is_empty() {
+                    unique.see(rows.iter().map(|row| (person(row), 0)));
+                } else if wanted.is_empty() && reader.groups.is_none() {
+                    unique.see(rows.iter().map(person).zip(cells.iter().copied()));
+                } else {
+                    self.seen.clear();
+                    chunk
+                        .for_each_of(number, |row, cell| self.seen.push((persons[row] - first, cell as u32)));
+                    unique.see(self.seen.iter().copied());
+                }
             }
         }
         if let Some(rows) = &mut self.rows {

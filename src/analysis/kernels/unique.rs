@@ -68,16 +68,19 @@ impl UniquePersons {
     }
 
     /// Rows by their person, counted from the first of the range, and their cell.
-    pub fn see(&mut self, rows: &[(u32, u32)]) {
+    pub fn see(&mut self, rows: impl Iterator<Item = (u32, u32)>) {
         match &mut self.seen {
             Seen::Bits { words, bits } => {
-                for &(person, cell) in rows {
+                for (person, cell) in rows {
                     let place = person as usize;
-                    bits[cell as usize * *words + place / 64] |= 1 << (place % 64);
+                    // Rows that count have a cell.
+                    if let Some(word) = bits.get_mut(cell as usize * *words + place / 64) {
+                        *word |= 1 << (place % 64);
+                    }
                 }
             }
             Seen::Pairs { pairs, sort_at } => {
-                pairs.extend(rows.iter().map(|&(person, cell)| u64::from(person) << 32 | u64::from(cell)));
+                pairs.extend(rows.map(|(person, cell)| u64::from(person) << 32 | u64::from(cell)));
                 // One person may have any number of rows.
                 if pairs.len() >= *sort_at {
                     sort_out(pairs);
@@ -150,8 +153,7 @@ mod tests {
         let mut unique = UniquePersons::new(walk, CELLS, buckets);
         for_each_range(&persons, walk.length, &Cancel::default(), |first, ranges| {
             for (rows, range) in blocks.iter().zip(ranges) {
-                let rows = rows[range.clone()].iter().map(|&(person, cell)| (person - first, cell));
-                unique.see(&rows.collect::<Vec<_>>());
+                unique.see(rows[range.clone()].iter().map(|&(person, cell)| (person - first, cell)));
             }
             unique.end_range(&mut cells, &mut groups);
             Ok(())
@@ -193,7 +195,7 @@ mod tests {
         let walk = Walk { length: 1, by_bits: false };
         let mut unique = UniquePersons::new(walk, CELLS, CELLS);
         for _ in 0..100 {
-            unique.see(&(0..10_000).map(|n| (0, n % 7)).collect::<Vec<_>>());
+            unique.see((0..10_000).map(|n| (0, n % 7)));
             let Seen::Pairs { pairs, .. } = &unique.seen else { panic!("pairs") };
             assert!(pairs.len() < 3 * PAIRS, "{}", pairs.len());
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::rows::retain;
 use crate::model::FastMap;
 
 /// The code of an absent value in a [`Dictionary`].
@@ -215,22 +216,37 @@ impl<T: Copy> ByText<'_, T> {
         }
     }
 
-    /// Of each of these rows, in their order.
-    pub fn for_rows(&self, rows: &[u32], mut visit: impl FnMut(T)) {
+    /// Adds what is known of each of these rows, in their order.
+    pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
         let last = self.table.len() - 1;
         match self.codes {
             Codes::U8(codes) => {
                 let table: &[T; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
-                rows.iter().for_each(|&row| visit(table[usize::from(codes[row as usize])]));
+                all.extend(rows.iter().map(|&row| table[usize::from(codes[row as usize])]));
             }
             Codes::U16(codes) => {
                 let of = |code: u16| self.table[usize::from(code).min(last)];
-                rows.iter().for_each(|&row| visit(of(codes[row as usize])));
+                all.extend(rows.iter().map(|&row| of(codes[row as usize])));
             }
             Codes::U32(codes) => {
                 let of = |code: u32| self.table[(code as usize).min(last)];
-                rows.iter().for_each(|&row| visit(of(codes[row as usize])));
+                all.extend(rows.iter().map(|&row| of(codes[row as usize])));
             }
+        }
+    }
+}
+
+impl ByText<'_, bool> {
+    /// Leaves the rows of which it is true.
+    pub fn retain(&self, rows: &mut Vec<u32>) {
+        let last = self.table.len() - 1;
+        match self.codes {
+            Codes::U8(codes) => {
+                let table: &[bool; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
+                retain(rows, |row| table[usize::from(codes[row])]);
+            }
+            Codes::U16(codes) => retain(rows, |row| self.table[usize::from(codes[row]).min(last)]),
+            Codes::U32(codes) => retain(rows, |row| self.table[(codes[row] as usize).min(last)]),
         }
     }
 }
@@ -264,8 +280,12 @@ mod tests {
             assert!(rows.iter().copied().eq(values as u32 / 2..=values as u32));
             rows.reverse();
             let mut found = Vec::new();
-            by_text.for_rows(&rows, |of_row| found.push(of_row));
-            assert!(found.into_iter().eq(rows.into_iter().map(expected)));
+            by_text.append_to(&rows, &mut found);
+            assert!(found.into_iter().eq(rows.iter().copied().map(expected)));
+            let is_odd = |row: u32| expected(row).is_some_and(|(code, _)| code % 2 == 1);
+            let mut odd = rows.clone();
+            dictionary.by_text(|text| text.is_some_and(|(code, _)| code % 2 == 1)).retain(&mut odd);
+            assert!(odd.into_iter().eq(rows.into_iter().filter(|row| is_odd(*row))));
             assert_eq!(dictionary.gather(&[values as u32]).get(0), None);
         }
     }

@@ -149,15 +149,15 @@ impl<T: Copy> ByQuarter<'_, T> {
         }
     }
 
-    /// Of each of these rows, in their order.
-    pub fn for_rows(&self, rows: &[u32], mut visit: impl FnMut(T)) {
+    /// Adds what is known of each of these rows, in their order.
+    pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
         let table = self.table.as_slice();
         match self.offsets {
             Offsets::U16(offsets) => {
-                rows.iter().for_each(|&row| visit(table[usize::from(offsets[row as usize])]));
+                all.extend(rows.iter().map(|&row| table[usize::from(offsets[row as usize])]));
             }
             Offsets::U32(offsets) => {
-                rows.iter().for_each(|&row| visit(table[offsets[row as usize] as usize]))
+                all.extend(rows.iter().map(|&row| table[offsets[row as usize] as usize]));
             }
         }
     }
@@ -186,8 +186,12 @@ mod tests {
             let times = pages.concat();
             prop_assert_eq!(quarters.len(), times.len());
             let starts = quarters.by_quarter(|start| start);
+            let mut of_rows = Vec::new();
+            starts.append_to(&(0..times.len() as u32).collect::<Vec<_>>(), &mut of_rows);
+            prop_assert_eq!(of_rows.len(), times.len());
             for (row, at) in times.iter().enumerate() {
                 let start = starts.at(row);
+                prop_assert_eq!(start, of_rows[row]);
                 prop_assert!((start..start + QUARTER_MS).contains(at) && begins_a_quarter(start));
             }
             let some: Vec<u32> = (0..times.len() as u32).rev().step_by(2).collect();

@@ -165,6 +165,10 @@ impl Snapshot {
                 Listed::Elsewhere => {}
             }
         }
+        // In order of time, so that a person's rows mostly come in that order too.
+        for listing in listings.values_mut() {
+            listing.objects.sort_unstable_by_key(|object| (object.min_at, object.object_id));
+        }
         Ok(shards.iter().filter_map(|shard_no| listings.remove(shard_no)).collect())
     }
 }
