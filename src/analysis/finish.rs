@@ -5,10 +5,10 @@ use super::answer::{
     TrendsAnswerSeries,
 };
 use super::exact::NumberSum;
+use super::kernels::cells::SeriesCells;
 use super::kernels::groups::Groups;
 use super::kernels::percentile::percentile;
 use super::kernels::step_persons::StepPersons;
-use super::kernels::trends::SeriesCells;
 use super::number::Number;
 use super::question::{FunnelQuestion, Measure, PersonsQuestion, PropertyFunction, TrendsQuestion};
 use super::time::{Buckets, format_instant};

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::finish::{finish_funnel, finish_persons, finish_trends};
+use super::kernels::cells::{Distinct, SeriesCells};
 use super::kernels::funnel::FunnelKernel;
 use super::kernels::grouped::Grouped;
 use super::kernels::groups::{GroupTotals, Groups, check_values};
 use super::kernels::select::Columns;
 use super::kernels::step_persons::{NumberedPersons, StepPersons};
-use super::kernels::trends::{Distinct, SeriesCells, TrendsKernel};
+use super::kernels::trends::TrendsKernel;
 use super::kernels::{Cancel, KernelError};
 use super::question::{
     BreakdownBy, EventSelector, Filter, FunnelQuestion, PersonsQuestion, Question, QuestionLimits,
@@ -68,7 +69,7 @@ enum PartialBody {
 
 /// Raised with every change to a partial's shape, so that replicas of two releases that share a
 /// question do not misread each other.
-const PARTIAL_VERSION: u16 = 2;
+pub(super) const PARTIAL_VERSION: u16 = 2;
 
 pub enum Next {
     Round(Round),
@@ -125,8 +126,8 @@ impl Plan {
         let with = match &self.work {
             Work::Trends(question, buckets) => RowColumns {
                 persons: question.series.iter().any(|series| series.measure.counts_persons()),
-                times: buckets.len() > 1 && !buckets.are_of_quarters(),
-                quarters: buckets.len() > 1 && buckets.are_of_quarters(),
+                times: buckets.len() > 1 && !buckets.are_of_few_quarters(),
+                quarters: buckets.len() > 1 && buckets.are_of_few_quarters(),
             },
             Work::Funnel(_) | Work::Persons(_) => RowColumns::ALL,
         };

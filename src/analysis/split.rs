@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::asked::Asked;
 use super::completeness::Basis;
 use super::kernels::Cancel;
-use super::plan::{Next, Partial, Plan, Reads, Round};
+use super::plan::{Next, PARTIAL_VERSION, Partial, Plan, Reads, Round};
 use super::question_kind::{CancelOnDrop, QuestionKind, Read};
 use crate::eventstore::scan::{Listing, ScanRequest};
 use crate::model::{Millis, ProjectId, ShardNo};
@@ -36,8 +36,31 @@ pub(super) struct Splitting {
 /// What a step is to do.
 #[derive(Serialize, Deserialize)]
 struct StepWork<B> {
+    partials: OwnPartials,
     round: Round,
     basis: B,
+}
+
+/// Makes the work of a release unreadable whose partial answers would not merge with ours.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
+struct OwnPartials;
+
+impl From<OwnPartials> for u16 {
+    fn from(_: OwnPartials) -> Self {
+        PARTIAL_VERSION
+    }
+}
+
+impl TryFrom<u16> for OwnPartials {
+    type Error = String;
+
+    fn try_from(version: u16) -> Result<Self, String> {
+        match version {
+            PARTIAL_VERSION => Ok(Self),
+            other => Err(format!("partial answers of version {other}, ours are {PARTIAL_VERSION}")),
+        }
+    }
 }
 
 /// What a step leaves behind.
@@ -113,7 +136,7 @@ impl QuestionKind {
         let mut is_first = true;
         loop {
             *rounds_done += 1;
-            let work = write(&StepWork { round: round.clone(), basis })?;
+            let work = write(&StepWork { partials: OwnPartials, round: round.clone(), basis })?;
             let mut partials = Vec::new();
             let mut is_outrun = false;
             let settled = |shard_no: ShardNo, body: Bytes| {
@@ -156,7 +179,7 @@ impl QuestionKind {
             return Err(fail("question_unreadable", "this release cannot read the stored question"));
         };
         // A round of another release: one that knows it takes the step up.
-        let StepWork { round, basis } = read::<StepWork<Basis>>(&step.work)?;
+        let StepWork { round, basis, .. } = read::<StepWork<Basis>>(&step.work)?;
         let listing = basis.listing_of(step.shard_no).ok_or_else(|| retry("the shard is not listed"))?;
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
         let cancel = Cancel::default();
@@ -194,6 +217,18 @@ mod tests {
         let splitting = Splitting::new(Duration::from_secs(2));
         assert!(!splitting.are_many(24_000_000));
         assert!(splitting.are_many(24_000_001));
+    }
+
+    #[test]
+    fn the_work_of_another_release_is_not_taken_up() {
+        let work = |partials: &str| format!(r#"{{{partials}"round":"Funnel","basis":7}}"#);
+        let read = |work: String| {
+            let packed = zstd::bulk::compress(work.as_bytes(), 1).unwrap();
+            read::<StepWork<u8>>(&packed).map(|work| work.basis).ok()
+        };
+        assert_eq!(read(work(&format!(r#""partials":{PARTIAL_VERSION},"#))), Some(7));
+        assert_eq!(read(work(r#""partials":1,"#)), None);
+        assert_eq!(read(work("")), None, "of before there was a version");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow_buffer::ScalarBuffer;
 
 pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder};
-pub use self::quarters::{ByQuarter, Quarters, QuartersBuilder, begins_a_quarter};
+pub use self::quarters::{ByQuarter, QUARTER_MS, Quarters, QuartersBuilder, begins_a_quarter};
 pub use self::rows::{Picker, retain};
 use crate::model::{Millis, PersonNo};
 
@@ -214,7 +214,7 @@ impl RowBlock {
     pub fn count_within(&mut self, from: Millis, to: Millis) {
         let (at, quarters) = (self.occurred_at.clone(), self.quarters.clone());
         if at.is_empty() {
-            let is_within = quarters.by_quarter(|start| (from..to).contains(&start));
+            let is_within = quarters.by_quarter(from..to, false, |_| true);
             self.count_only(|row| is_within.at(row));
         } else {
             self.count_only(|row| (from..to).contains(&at[row]));

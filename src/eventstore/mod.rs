@@ -29,7 +29,7 @@ use crate::storage::{Server, Shards};
 pub use crate::telemetry::failpoint;
 pub use block::{
     ABSENT, Bits, ByQuarter, ByText, Dictionary, DictionaryBuilder, Numbers, Picker, PropertyColumn,
-    Quarters, QuartersBuilder, RowBlock, RowColumns, ValueRef, begins_a_quarter, retain,
+    QUARTER_MS, Quarters, QuartersBuilder, RowBlock, RowColumns, ValueRef, begins_a_quarter, retain,
 };
 pub use objects::Placement;
 

@@ -103,9 +103,8 @@ pub async fn read_person(
         let db = shards.db_of(shard_no)?;
         // The journal before anything else of the shard: what is sealed in between is seen twice, never
         // not at all.
-        let journal = recent::waiting(db, shard_no, project_id);
-        let (pointer, journal) = try_join!(find_pointer(db, shard_no, project_id, &passed), journal)?;
-        let Some(link) = pointer else {
+        let journal = recent::waiting(db, shard_no, project_id).await?;
+        let Some(link) = find_pointer(db, shard_no, project_id, &passed).await? else {
             return read_in_shard(db, shard_no, headers, request, passed, journal).await;
         };
         passed

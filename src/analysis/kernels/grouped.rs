@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::KernelError;
+use super::cells::SeriesCells;
 use super::groups::{GroupKey, GroupTotals, Groups};
-use super::trends::SeriesCells;
 use crate::model::FastMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

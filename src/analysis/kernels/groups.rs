@@ -1,7 +1,7 @@
 //! The values of a breakdown.
 //!
-//! A breakdown takes two rounds. The first counts the matching rows of every value; the second
-//! answers for the chosen ones, and for all others together as `$other`. Rank is by the rows that
+//! A breakdown takes two rounds, or one where [`super::grouped`] can do both. The first counts the matching
+//! rows of every value; the second answers for the chosen ones, and for all others together as `$other`. Rank is by the rows that
 //! match any series, each counted once per series, then by value: `false`, `true`, numbers, text,
 //! arrays, absent last.
 
@@ -67,6 +67,8 @@ pub const NO_GROUP: u32 = u32::MAX;
 
 const ABSENT_CODE: u32 = 0;
 const FALSE_CODE: u32 = 1;
+/// Absent and the two flags have codes in every block, whether or not a row has them.
+const KEYS_ALWAYS: usize = 3;
 /// Of a row without a text, which may have another value.
 const NO_TEXT: u32 = u32::MAX;
 
@@ -205,15 +207,27 @@ impl<'a> ValueCodes<'a> {
         codes
     }
 
-    /// All values that rows of these blocks can have; `None` when only the rows tell, as of numbers.
-    pub fn list(blocks: &'a [RowBlock], by: &BreakdownBy, columns: &Columns) -> Option<Vec<GroupKey>> {
+    /// All values that rows of these blocks can have; `None` when they are more than `values_max`, or when
+    /// only the rows tell, as of numbers.
+    pub fn list(
+        blocks: &'a [RowBlock],
+        by: &BreakdownBy,
+        columns: &Columns,
+        values_max: usize,
+    ) -> Option<Vec<GroupKey>> {
         let mut keys: FastSet<GroupKey<&str>> = FastSet::default();
         for block in blocks {
             let codes = Self::new(block, by, columns);
             if codes.integers.is_some() || codes.floats.is_some() {
                 return None;
             }
+            if codes.keys.len() > values_max + KEYS_ALWAYS {
+                return None;
+            }
             keys.extend(codes.keys);
+            if keys.len() > values_max + KEYS_ALWAYS {
+                return None;
+            }
         }
         Some(keys.into_iter().map(GroupKey::into_owned).collect())
     }

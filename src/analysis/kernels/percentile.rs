@@ -17,7 +17,7 @@ pub struct NumberRuns {
     pending: Pending,
 }
 
-/// Ascending, each number once with how often it came, in canonical form.
+/// Ascending, each number once, in canonical form, with how many numbers there are up to it.
 type Run = Vec<(Number, u64)>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +31,7 @@ struct Pending {
 const EXACT_MAX: u64 = 1 << 53;
 
 /// Fewer pending numbers than this are not worth sorting.
-const PENDING_MIN: usize = 4_096;
+const PENDING_MIN: usize = if cfg!(test) { 8 } else { 4_096 };
 
 impl Pending {
     fn add(&mut self, number: Number) {
@@ -52,23 +52,24 @@ impl Pending {
         self.floats.sort_unstable_by(f64::total_cmp);
         self.others.sort_unstable();
         let floats =
-            counted(self.floats.drain(..)).map(|(float, count)| (Number::Float(float).canonical(), count));
+            run_of(self.floats.drain(..)).map(|(float, end)| (Number::Float(float).canonical(), end));
         let floats: Run = floats.collect();
-        let others: Run = counted(self.others.drain(..)).collect();
+        let others: Run = run_of(self.others.drain(..)).collect();
         if others.is_empty() { floats } else { merge_runs(&floats, &others) }
     }
 }
 
-/// Equal neighbours once, with how many they are.
-fn counted<T: PartialEq + Copy>(sorted: impl Iterator<Item = T>) -> impl Iterator<Item = (T, u64)> {
+/// Equal neighbours once, with how many there are up to the last of them.
+fn run_of<T: PartialEq + Copy>(sorted: impl Iterator<Item = T>) -> impl Iterator<Item = (T, u64)> {
     let mut sorted = sorted.peekable();
+    let mut end = 0;
     std::iter::from_fn(move || {
         let number = sorted.next()?;
-        let mut count = 1;
+        end += 1;
         while sorted.next_if(|next| *next == number).is_some() {
-            count += 1;
+            end += 1;
         }
-        Some((number, count))
+        Some((number, end))
     })
 }
 
@@ -132,59 +133,49 @@ pub fn percentile(all: &[NumberRuns], percent: u64) -> Option<Number> {
 }
 
 /// Runs in which a rank can be looked up.
-struct Ranked<'a>(Vec<RankedRun<'a>>);
+struct Ranked<'a>(Vec<&'a Run>);
 
-struct RankedRun<'a> {
-    entries: &'a [(Number, u64)],
-    /// For each entry how many numbers there are up to it.
-    ends: Vec<u64>,
-}
-
-impl RankedRun<'_> {
-    /// How many numbers the first entries are.
-    fn count_of(&self, entries: usize) -> u64 {
-        entries.checked_sub(1).map_or(0, |last| self.ends[last])
-    }
+/// How many numbers the first entries of a run are.
+fn count_of(run: &Run, entries: usize) -> u64 {
+    entries.checked_sub(1).map_or(0, |last| run[last].1)
 }
 
 impl<'a> Ranked<'a> {
     fn new(all: &'a [NumberRuns]) -> Self {
-        let runs = all.iter().flat_map(|runs| &runs.runs).filter(|run| !run.is_empty());
-        let ranked = runs.map(|run| {
-            let ends = run.iter().scan(0, |end, (_, count)| {
-                *end += count;
-                Some(*end)
-            });
-            RankedRun { entries: run, ends: ends.collect() }
-        });
-        Self(ranked.collect())
+        Self(all.iter().flat_map(|runs| &runs.runs).filter(|run| !run.is_empty()).collect())
     }
 
     fn count(&self) -> u64 {
-        self.0.iter().map(|run| run.count_of(run.entries.len())).sum()
+        self.0.iter().map(|run| count_of(run, run.len())).sum()
     }
 
-    /// The number with so many before it. Of each run a range of entries may still have it; the middle of
-    /// the longest one halves that one, and mostly the others.
+    /// The number with so many before it. Of each run a range of entries may still have it. The median of
+    /// the middles of these ranges, each as often as its range is long, has a quarter of all entries on
+    /// either side: so each step leaves out a quarter of what is left.
     fn at_rank(&self, rank: u64) -> Option<Number> {
-        let mut ranges: Vec<Range<usize>> = self.0.iter().map(|run| 0..run.entries.len()).collect();
+        let mut ranges: Vec<Range<usize>> = self.0.iter().map(|run| 0..run.len()).collect();
         loop {
-            let longest = (0..ranges.len()).max_by_key(|&n| ranges[n].len())?;
-            let range = ranges[longest].clone();
-            if range.is_empty() {
-                return None;
-            }
-            let (pivot, _) = self.0[longest].entries[range.start + range.len() / 2];
+            let left = self.0.iter().zip(&ranges).filter(|(_, range)| !range.is_empty());
+            let mut middles: Vec<(Number, usize)> =
+                left.map(|(run, range)| (run[range.start + range.len() / 2].0, range.len())).collect();
+            middles.sort_unstable_by_key(|(number, _)| *number);
+            let half = middles.iter().map(|(_, len)| len).sum::<usize>() / 2;
+            let mut before = 0;
+            let median = middles.iter().find(|(_, len)| {
+                before += len;
+                before > half
+            });
+            let pivot = median.map(|(number, _)| *number)?;
             // For each run, where the numbers below the pivot end, and where the pivot itself does.
             let borders = self.0.iter().zip(&ranges).map(|(run, range)| {
-                let left = &run.entries[range.clone()];
+                let left = &run[range.clone()];
                 let below = range.start + left.partition_point(|(number, _)| *number < pivot);
-                let is_there = run.entries.get(below).is_some_and(|(number, _)| *number == pivot);
+                let is_there = run.get(below).is_some_and(|(number, _)| *number == pivot);
                 (below, below + usize::from(is_there))
             });
             let borders: Vec<(usize, usize)> = borders.collect();
-            let below: u64 = self.0.iter().zip(&borders).map(|(run, border)| run.count_of(border.0)).sum();
-            let up_to: u64 = self.0.iter().zip(&borders).map(|(run, border)| run.count_of(border.1)).sum();
+            let below: u64 = self.0.iter().zip(&borders).map(|(run, border)| count_of(run, border.0)).sum();
+            let up_to: u64 = self.0.iter().zip(&borders).map(|(run, border)| count_of(run, border.1)).sum();
             if rank < below {
                 ranges.iter_mut().zip(&borders).for_each(|(range, border)| range.end = border.0);
             } else if rank < up_to {
@@ -203,21 +194,24 @@ fn interpolate(low: f64, high: f64, rest: u64) -> f64 {
     if between.is_finite() { between } else { low * (1.0 - fraction) + high * fraction }
 }
 
-fn merge_runs(a: &[(Number, u64)], b: &[(Number, u64)]) -> Vec<(Number, u64)> {
+fn merge_runs(a: &[(Number, u64)], b: &[(Number, u64)]) -> Run {
     let mut merged = Vec::with_capacity(a.len() + b.len());
     let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
-    while let (Some(&(left, left_count)), Some(&(right, right_count))) = (a.peek(), b.peek()) {
-        merged.push(match left.cmp(&right) {
-            std::cmp::Ordering::Less => (left, left_count),
-            std::cmp::Ordering::Greater => (right, right_count),
-            std::cmp::Ordering::Equal => (left, left_count + right_count),
-        });
-        a.next_if(|_| left <= right);
-        b.next_if(|_| right <= left);
+    let (mut end_a, mut end_b) = (0, 0);
+    loop {
+        let number = match (a.peek(), b.peek()) {
+            (Some((left, _)), Some((right, _))) => *left.min(right),
+            (Some((only, _)), None) | (None, Some((only, _))) => *only,
+            (None, None) => return merged,
+        };
+        if let Some((_, end)) = a.next_if(|(next, _)| *next == number) {
+            end_a = end;
+        }
+        if let Some((_, end)) = b.next_if(|(next, _)| *next == number) {
+            end_b = end;
+        }
+        merged.push((number, end_a + end_b));
     }
-    merged.extend(a);
-    merged.extend(b);
-    merged
 }
 
 #[cfg(test)]
@@ -249,7 +243,7 @@ mod tests {
         let mut expected = all;
         expected.sort_unstable();
         // The two zeros are one number.
-        let expected: Vec<_> = counted(expected.into_iter()).collect();
+        let expected: Vec<_> = run_of(expected.into_iter()).collect();
         assert_eq!(expected.len(), 16);
         assert_eq!(format!("{:?}", runs.runs), format!("{:?}", [expected]));
     }

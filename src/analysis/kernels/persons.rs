@@ -40,11 +40,14 @@ pub fn count_numbers(blocks: &[&[PersonNo]]) -> usize {
     least.zip(greatest).map_or(0, |(least, greatest)| (greatest - least) as usize + 1)
 }
 
-/// How long ranges are in which about so many rows come together.
+/// However few rows there are: what is kept for each number of a range stays below a megabyte.
+const RANGE_MAX: u32 = 65_536;
+
+/// How long ranges are in which about so many rows come together, if persons are much alike.
 pub fn length_of_rows(blocks: &[&[PersonNo]], rows: usize) -> u32 {
     let all: usize = blocks.iter().map(|persons| persons.len()).sum();
     let length = rows as u64 * count_numbers(blocks) as u64 / (all as u64).max(1);
-    length.clamp(1, u32::MAX.into()) as u32
+    length.clamp(1, RANGE_MAX.into()) as u32
 }
 
 #[cfg(test)]
@@ -79,6 +82,7 @@ mod tests {
         assert_eq!(count_numbers(&[]), 0);
         assert_eq!(length_of_rows(&[&[5, 6, 6, 14]], 2), 5);
         assert_eq!(length_of_rows(&[&[5; 100]], 2), 1);
+        assert_eq!(length_of_rows(&[&[0, u32::MAX]], 2), RANGE_MAX);
     }
 
     #[test]

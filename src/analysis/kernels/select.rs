@@ -10,8 +10,8 @@ use crate::analysis::question::{EventSelector, Filter};
 use crate::eventstore::{ByText, Picker, PropertyColumn, RowBlock, ValueRef, retain};
 
 /// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
-/// chunk does not matter.
-const CHUNK_ROWS: usize = 4_096;
+/// chunk does not matter. Few in tests, whose blocks are small.
+const CHUNK_ROWS: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// One bit for each of several selectors.
 pub type Wanted = u32;

@@ -9,19 +9,16 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
+use super::cells::{Distinct, SeriesCells, keep_greatest, keep_least};
 use super::grouped::Grouped;
 use super::groups::{GroupIndex, GroupKey, GroupTotals, Groups, NO_GROUP, ValueCodes, check_values};
-use super::percentile::NumberRuns;
 use super::persons::for_each_range;
 use super::select::{Columns, Picked, Selection, Selector};
 use super::unique::{UniquePersons, Walk};
 use super::{Cancel, KernelError};
-use crate::analysis::exact::NumberSum;
 use crate::analysis::number::Number;
 use crate::analysis::question::{
-    BreakdownBy, Measure, PropertyFunction, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
+    BreakdownBy, Measure, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
 use crate::analysis::time::Buckets;
 use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock};
@@ -33,41 +30,6 @@ pub struct TrendsKernel<'a> {
     pub buckets: &'a Buckets,
     pub columns: &'a Columns,
     pub cancel: &'a Cancel,
-}
-
-/// What one or more shards know about one series; each list has one entry a cell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum SeriesCells {
-    Count {
-        rows: Vec<u64>,
-    },
-    Persons {
-        persons: Vec<u64>,
-        /// One a group: unique over the whole range.
-        total: Vec<u64>,
-    },
-    PerPerson {
-        rows: Vec<u64>,
-        persons: Vec<u64>,
-        total: Vec<u64>,
-    },
-    /// Sums and averages.
-    Sum {
-        sums: Vec<NumberSum>,
-    },
-    Min {
-        least: Vec<Option<Number>>,
-    },
-    Max {
-        greatest: Vec<Option<Number>>,
-    },
-    Percentile {
-        runs: Vec<NumberRuns>,
-    },
-    /// What an earlier series knows, counted from 0.
-    SameAs {
-        series: usize,
-    },
 }
 
 /// The cell of a row whose value no group asks for.
@@ -145,9 +107,9 @@ impl BlockReader<'_> {
             for (cell, group) in cells.iter_mut().zip(&mut chunk.groups) {
                 // A code until here.
                 *group = groups.assigned[*group as usize];
-                *cell = match *group {
-                    NO_GROUP => NO_CELL,
-                    group => group * groups.buckets + *cell,
+                *cell = match (*group, *cell) {
+                    (NO_GROUP, _) | (_, NO_CELL) => NO_CELL,
+                    (group, bucket) => group * groups.buckets + bucket,
                 };
             }
         }
@@ -155,8 +117,8 @@ impl BlockReader<'_> {
 }
 
 /// Cells of all series that are measured in the first round of a breakdown: some hundred kilobytes, also
-/// as a partial answer between processes.
-const CELLS_AT_ONCE_MAX: usize = 16_384;
+/// as a partial answer between processes. Few in tests, so that these meet both ways.
+const CELLS_AT_ONCE_MAX: usize = if cfg!(test) { 24 } else { 16_384 };
 
 /// What is found of all series, block by block.
 struct Measured {
@@ -208,17 +170,24 @@ impl TrendsKernel<'_> {
         blocks: &[RowBlock],
         breakdown: &TrendsBreakdown,
     ) -> Result<Option<Grouped>, KernelError> {
-        let Some(keys) = ValueCodes::list(blocks, &breakdown.by, self.columns) else { return Ok(None) };
         let series = &self.question.series;
-        let counts_persons = series.iter().any(|series| series.measure.counts_persons());
-        if (counts_persons && keys.len() > breakdown.limit)
-            || keys.len() * self.buckets.len() * series.len() > CELLS_AT_ONCE_MAX
-        {
+        // A cell of a percentile holds numbers, as many for a value that is not shown as for one that is.
+        if series.iter().any(|series| series.measure.is_percentile()) {
             return Ok(None);
         }
+        let counts_persons = series.iter().any(|series| series.measure.counts_persons());
+        let mut values_max = CELLS_AT_ONCE_MAX / (self.buckets.len() * series.len());
+        if counts_persons {
+            values_max = values_max.min(breakdown.limit);
+        }
+        let keys = ValueCodes::list(blocks, &breakdown.by, self.columns, values_max);
+        let Some(keys) = keys else { return Ok(None) };
         let groups = Groups { chosen: keys, has_other: false };
-        let (series, rows) = self.measure_rows(blocks, Some(&groups), true)?;
-        let grouped = Grouped::new(groups.chosen, rows, series, self.buckets.len())?;
+        // Mostly the cells tell the rows.
+        let are_counted = series.iter().all(|series| series.measure == Measure::Count);
+        let (cells, counted) = self.measure_rows(blocks, Some(&groups), !are_counted)?;
+        let rows = if are_counted { sum_rows(&cells, groups.len(), self.buckets.len()) } else { counted };
+        let grouped = Grouped::new(groups.chosen, rows, cells, self.buckets.len())?;
         check_values(grouped.len(), &breakdown.by, self.limits.breakdown_values_max)?;
         Ok(Some(grouped))
     }
@@ -295,7 +264,8 @@ impl TrendsKernel<'_> {
             (1, _) => BucketOf::Only,
             (_, true) => BucketOf::Times { buckets: self.buckets, times: &block.occurred_at },
             (_, false) => {
-                BucketOf::Quarters(block.quarters.by_quarter(|at| self.buckets.find(at).unwrap_or(NO_CELL)))
+                let find = |at| self.buckets.find(at).unwrap_or(NO_CELL);
+                BucketOf::Quarters(block.quarters.by_quarter(self.buckets.range(), NO_CELL, find))
             }
         };
         let groups = groups.zip(self.question.breakdown.as_ref()).map(|(groups, breakdown)| GroupOf {
@@ -386,47 +356,25 @@ impl Measured {
     }
 }
 
+/// The rows of each group, counted once per series.
+fn sum_rows(series: &[SeriesCells], groups: usize, buckets: usize) -> Vec<u64> {
+    let mut sums = vec![0; groups];
+    for cells in series {
+        if let SeriesCells::Count { rows } = cells {
+            let of_groups = rows.chunks_exact(buckets).map(|rows| rows.iter().sum::<u64>());
+            sums.iter_mut().zip(of_groups).for_each(|(sum, rows)| *sum += rows);
+        }
+    }
+    sums
+}
+
 /// The median and the p95 of one property are read off the same numbers: the series before this one that
 /// has them.
 fn find_same(series: &[Series], number: usize) -> Option<usize> {
     series[..number].iter().position(|other| is_same_but_percent(&series[number], other))
 }
 
-/// Distinct numbers held for percentiles, over all cells of all series.
-pub struct Distinct {
-    pub total: usize,
-    pub max: usize,
-}
-
-impl Distinct {
-    pub fn grow(&mut self, by: usize) -> Result<(), KernelError> {
-        self.total += by;
-        if self.total > self.max {
-            let what = "a median or percentile of this question".to_owned();
-            return Err(KernelError::TooManyValues { what, max: self.max });
-        }
-        Ok(())
-    }
-}
-
 impl SeriesCells {
-    pub fn empty(measure: &Measure, cells: usize, groups: usize) -> Self {
-        use PropertyFunction::{Avg, Max, Median, Min, P90, P95, P99, Sum};
-        match measure {
-            Measure::Count => Self::Count { rows: vec![0; cells] },
-            Measure::Persons => Self::Persons { persons: vec![0; cells], total: vec![0; groups] },
-            Measure::PerPerson => {
-                Self::PerPerson { rows: vec![0; cells], persons: vec![0; cells], total: vec![0; groups] }
-            }
-            Measure::OfProperty(Sum | Avg, _) => Self::Sum { sums: vec![NumberSum::default(); cells] },
-            Measure::OfProperty(Min, _) => Self::Min { least: vec![None; cells] },
-            Measure::OfProperty(Max, _) => Self::Max { greatest: vec![None; cells] },
-            Measure::OfProperty(Median | P90 | P95 | P99, _) => {
-                Self::Percentile { runs: vec![NumberRuns::default(); cells] }
-            }
-        }
-    }
-
     /// The rows of a chunk that count for a series, but for unique persons.
     fn add_chunk(
         &mut self,
@@ -464,129 +412,6 @@ impl SeriesCells {
         }
         Ok(())
     }
-
-    fn settle(&mut self, distinct: &mut Distinct) -> Result<(), KernelError> {
-        if let Self::Percentile { runs } = self {
-            for runs in runs {
-                distinct.grow(runs.settle())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what another shard knows: its persons are others.
-    pub fn merge(&mut self, other: Self) -> Result<(), KernelError> {
-        match (self, other) {
-            (Self::Count { rows }, Self::Count { rows: other }) => add_all(rows, &other),
-            (Self::Persons { persons, total }, Self::Persons { persons: other, total: other_total }) => {
-                add_all(persons, &other)?;
-                add_all(total, &other_total)
-            }
-            (
-                Self::PerPerson { rows, persons, total },
-                Self::PerPerson { rows: other, persons: other_persons, total: other_total },
-            ) => {
-                add_all(rows, &other)?;
-                add_all(persons, &other_persons)?;
-                add_all(total, &other_total)
-            }
-            (Self::Sum { sums }, Self::Sum { sums: other }) => zip_with(sums, other, NumberSum::merge),
-            (Self::Min { least }, Self::Min { least: other }) => zip_with(least, other, |best, other| {
-                other.into_iter().for_each(|number| keep_least(best, number))
-            }),
-            (Self::Max { greatest }, Self::Max { greatest: other }) => {
-                zip_with(greatest, other, |best, other| {
-                    other.into_iter().for_each(|number| keep_greatest(best, number));
-                })
-            }
-            (Self::Percentile { runs }, Self::Percentile { runs: other }) => {
-                zip_with(runs, other, NumberRuns::merge)
-            }
-            (Self::SameAs { series }, Self::SameAs { series: other }) if *series == other => Ok(()),
-            _ => Err(KernelError::PartialMismatch),
-        }
-    }
-
-    /// Whether several groups can be put together.
-    pub fn adds_up(&self) -> bool {
-        !matches!(self, Self::Persons { .. } | Self::PerPerson { .. })
-    }
-
-    /// With other groups: for each of the present ones where it goes, if anywhere. Precondition: what does
-    /// not add up does not meet.
-    pub fn regroup(self, to: &[Option<usize>], groups: usize, buckets: usize) -> Result<Self, KernelError> {
-        let target = Regroup { to, groups };
-        let add = |sum: &mut u64, more: u64| *sum += more;
-        Ok(match self {
-            Self::Count { rows } => Self::Count { rows: target.moved(rows, buckets, add)? },
-            Self::Persons { persons, total } => Self::Persons {
-                persons: target.moved(persons, buckets, add)?,
-                total: target.moved(total, 1, add)?,
-            },
-            Self::PerPerson { rows, persons, total } => Self::PerPerson {
-                rows: target.moved(rows, buckets, add)?,
-                persons: target.moved(persons, buckets, add)?,
-                total: target.moved(total, 1, add)?,
-            },
-            Self::Sum { sums } => Self::Sum { sums: target.moved(sums, buckets, NumberSum::merge)? },
-            Self::Min { least } => Self::Min {
-                least: target.moved(least, buckets, |best, other| {
-                    other.into_iter().for_each(|number| keep_least(best, number));
-                })?,
-            },
-            Self::Max { greatest } => Self::Max {
-                greatest: target.moved(greatest, buckets, |best, other| {
-                    other.into_iter().for_each(|number| keep_greatest(best, number));
-                })?,
-            },
-            Self::Percentile { runs } => {
-                Self::Percentile { runs: target.moved(runs, buckets, NumberRuns::merge)? }
-            }
-            Self::SameAs { series } => Self::SameAs { series },
-        })
-    }
-
-    /// Holds each distinct number of a cell once.
-    pub fn compact(&mut self) {
-        if let Self::Percentile { runs } = self {
-            runs.iter_mut().for_each(NumberRuns::compact);
-        }
-    }
-
-    /// How many numbers are held; those of one cell differ once they are compact.
-    pub fn distinct_numbers(&self) -> usize {
-        match self {
-            Self::Percentile { runs } => runs.iter().map(NumberRuns::len).sum(),
-            _ => 0,
-        }
-    }
-}
-
-/// Where each group goes, if anywhere, and how many there will be.
-struct Regroup<'a> {
-    to: &'a [Option<usize>],
-    groups: usize,
-}
-
-impl Regroup<'_> {
-    /// `width`: how many cells a group has.
-    fn moved<T: Clone + Default>(
-        &self,
-        cells: Vec<T>,
-        width: usize,
-        merge: impl Fn(&mut T, T),
-    ) -> Result<Vec<T>, KernelError> {
-        if cells.len() != self.to.len() * width {
-            return Err(KernelError::PartialMismatch);
-        }
-        let mut moved = vec![T::default(); self.groups * width];
-        for (place, cell) in cells.into_iter().enumerate() {
-            if let Some(group) = self.to[place / width] {
-                merge(&mut moved[group * width + place % width], cell);
-            }
-        }
-        Ok(moved)
-    }
 }
 
 fn is_same_but_percent(a: &Series, b: &Series) -> bool {
@@ -620,33 +445,4 @@ fn number_at(column: &PropertyColumn, row: usize) -> Option<Number> {
         return Some(Number::Integer(integer));
     }
     column.floats.as_ref().and_then(|floats| floats.get(row)).map(Number::Float)
-}
-
-/// Canonical, so that it does not matter whether 5 or 5.0 came first.
-fn keep_least(best: &mut Option<Number>, number: Number) {
-    if best.is_none_or(|best| number < best) {
-        *best = Some(number.canonical());
-    }
-}
-
-fn keep_greatest(best: &mut Option<Number>, number: Number) {
-    if best.is_none_or(|best| number > best) {
-        *best = Some(number.canonical());
-    }
-}
-
-fn add_all(counts: &mut [u64], others: &[u64]) -> Result<(), KernelError> {
-    if counts.len() != others.len() {
-        return Err(KernelError::PartialMismatch);
-    }
-    counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
-    Ok(())
-}
-
-fn zip_with<T>(cells: &mut [T], others: Vec<T>, merge: impl Fn(&mut T, T)) -> Result<(), KernelError> {
-    if cells.len() != others.len() {
-        return Err(KernelError::PartialMismatch);
-    }
-    cells.iter_mut().zip(others).for_each(|(cell, other)| merge(cell, other));
-    Ok(())
 }

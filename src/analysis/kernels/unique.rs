@@ -111,7 +111,9 @@ impl UniquePersons {
                 for &pair in &*pairs {
                     let cell = pair as u32 as usize;
                     let (person, group) = (pair >> 32, cell / buckets);
-                    cells[cell] += 1;
+                    // Rows that count have a cell.
+                    let Some(count) = cells.get_mut(cell) else { continue };
+                    *count += 1;
                     // The cells of a person ascend, and so do the groups.
                     if last.replace((person, group)) != Some((person, group)) {
                         groups[group] += 1;

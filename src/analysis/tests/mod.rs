@@ -234,4 +234,23 @@ fn a_plan_reads_only_what_its_question_names() {
     let question =
         json!({"kind": "funnel", "from": "1970-01-01", "to": "1970-01-02", "steps": [{"event": "a"}, {}]});
     assert_eq!(plan(&question).reads().events, None);
+
+    let with = |from: &str, to: &str, zone: &str| {
+        let question = json!({"kind": "trends", "from": from, "to": to, "time_zone": zone,
+            "granularity": "day", "series": [{}]});
+        plan(&question).reads().with
+    };
+    let quarters = RowColumns { quarters: true, ..RowColumns::default() };
+    let times = RowColumns { times: true, ..RowColumns::default() };
+    for (from, to, zone, expected) in [
+        ("2024-01-01", "2024-02-01", "UTC", quarters),
+        ("2024-03-01", "2024-05-01", "Asia/Kathmandu", quarters),
+        ("2024-01-01T00:07:00Z", "2024-02-01T00:00:00Z", "UTC", times),
+        // 44 minutes and 30 seconds behind until 1972.
+        ("1971-01-01", "1971-02-01", "Africa/Monrovia", times),
+        ("2024-01-01", "2025-11-13", "UTC", quarters),
+        ("2024-01-01", "2025-11-14", "UTC", times),
+    ] {
+        assert_eq!(with(from, to, zone), expected, "{from} to {to} in {zone}");
+    }
 }

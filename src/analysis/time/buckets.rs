@@ -18,11 +18,13 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::TimeRange;
-use crate::eventstore::begins_a_quarter;
+use crate::eventstore::{QUARTER_MS, begins_a_quarter};
 use crate::model::{DAY_MS, Millis};
 
 const HOUR_MS: Millis = 3_600_000;
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+/// Of 682 days.
+const QUARTERS_MAX: Millis = 65_536;
 /// 32 KiB of them.
 const SLOTS_ENOUGH: usize = 8_192;
 
@@ -104,6 +106,10 @@ impl Buckets {
         self.starts.is_empty()
     }
 
+    pub fn range(&self) -> std::ops::Range<Millis> {
+        self.range.from..self.range.to
+    }
+
     /// The first instant of each bucket.
     pub fn starts(&self) -> &[Millis] {
         &self.starts
@@ -122,8 +128,12 @@ impl Buckets {
         Some(self.pieces[piece].bucket)
     }
 
-    /// Whether all instants of a quarter of an hour are in one bucket, or all outside.
-    pub fn are_of_quarters(&self) -> bool {
+    /// Whether all instants of a quarter of an hour are in one bucket, or all outside, and a list of the
+    /// quarters of the range is short enough to be made for every block.
+    pub fn are_of_few_quarters(&self) -> bool {
+        if self.range.to - self.range.from > QUARTERS_MAX * QUARTER_MS {
+            return false;
+        }
         let borders = self.pieces.iter().map(|piece| piece.start).filter(|start| *start > self.range.from);
         [self.range.from, self.range.to].into_iter().chain(borders).all(begins_a_quarter)
     }

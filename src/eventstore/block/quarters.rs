@@ -4,6 +4,8 @@
 //! offset, and all days begin, at a quarter of an hour. A quarter takes two bytes a row instead of eight,
 //! and what it means is found out once a quarter instead of once a row.
 
+use std::ops::Range;
+
 use crate::model::Millis;
 
 pub const QUARTER_MS: Millis = 15 * 60_000;
@@ -30,6 +32,9 @@ enum Offsets {
 /// Something about the quarter of every row, found out once a quarter.
 pub struct ByQuarter<'a, T> {
     offsets: &'a Offsets,
+    /// The offset of the first entry.
+    first: u32,
+    /// The last entry is that of all quarters outside.
     table: Vec<T>,
 }
 
@@ -119,10 +124,24 @@ impl Quarters {
         self.len() == 0
     }
 
-    /// `of` is asked for the start of every quarter from the first row's to the last row's.
-    pub fn by_quarter<T: Copy>(&self, mut of: impl FnMut(Millis) -> T) -> ByQuarter<'_, T> {
-        let starts = (0..=Millis::from(self.last)).map(|offset| self.first + offset * QUARTER_MS);
-        ByQuarter { offsets: &self.offsets, table: starts.map(&mut of).collect() }
+    /// `of` is asked for the start of every quarter of the range that there may be a row of. Precondition: the
+    /// range begins and ends with a quarter.
+    ///
+    /// However far apart the first and the last row are, the table is no longer than the range.
+    pub fn by_quarter<T: Copy>(
+        &self,
+        range: Range<Millis>,
+        outside: T,
+        of: impl FnMut(Millis) -> T,
+    ) -> ByQuarter<'_, T> {
+        let end = self.first + (Millis::from(self.last) + 1) * QUARTER_MS;
+        let (from, to) = (range.start.max(self.first), range.end.min(end));
+        let mut table: Vec<T> = Vec::new();
+        if from < to {
+            table.extend((from..to).step_by(QUARTER_MS as usize).map(of));
+        }
+        table.push(outside);
+        ByQuarter { offsets: &self.offsets, first: ((from - self.first) / QUARTER_MS) as u32, table }
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -142,23 +161,25 @@ impl Quarters {
 }
 
 impl<T: Copy> ByQuarter<'_, T> {
+    fn of(&self, offset: u32) -> T {
+        // What is before the first becomes the greatest.
+        self.table[(offset.wrapping_sub(self.first) as usize).min(self.table.len() - 1)]
+    }
+
     pub fn at(&self, row: usize) -> T {
         match self.offsets {
-            Offsets::U16(offsets) => self.table[usize::from(offsets[row])],
-            Offsets::U32(offsets) => self.table[offsets[row] as usize],
+            Offsets::U16(offsets) => self.of(offsets[row].into()),
+            Offsets::U32(offsets) => self.of(offsets[row]),
         }
     }
 
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
-        let table = self.table.as_slice();
         match self.offsets {
             Offsets::U16(offsets) => {
-                all.extend(rows.iter().map(|&row| table[usize::from(offsets[row as usize])]));
+                all.extend(rows.iter().map(|&row| self.of(offsets[row as usize].into())));
             }
-            Offsets::U32(offsets) => {
-                all.extend(rows.iter().map(|&row| table[offsets[row as usize] as usize]));
-            }
+            Offsets::U32(offsets) => all.extend(rows.iter().map(|&row| self.of(offsets[row as usize]))),
         }
     }
 }
@@ -185,7 +206,8 @@ mod tests {
             let quarters = builder.finish();
             let times = pages.concat();
             prop_assert_eq!(quarters.len(), times.len());
-            let starts = quarters.by_quarter(|start| start);
+            const ALL: Range<Millis> = -10_000 * QUARTER_MS..1_000_000 * QUARTER_MS;
+            let starts = quarters.by_quarter(ALL, Millis::MIN, |start| start);
             let mut of_rows = Vec::new();
             starts.append_to(&(0..times.len() as u32).collect::<Vec<_>>(), &mut of_rows);
             prop_assert_eq!(of_rows.len(), times.len());
@@ -196,10 +218,35 @@ mod tests {
             }
             let some: Vec<u32> = (0..times.len() as u32).rev().step_by(2).collect();
             let gathered = quarters.gather(&some);
-            let gathered = gathered.by_quarter(|start| start);
+            let gathered = gathered.by_quarter(ALL, Millis::MIN, |start| start);
             for (to, &from) in some.iter().enumerate() {
                 prop_assert_eq!(gathered.at(to), starts.at(from as usize));
             }
+        }
+    }
+
+    #[test]
+    fn a_table_is_no_longer_than_the_range_that_it_is_asked_for() {
+        let times = [0, 7, 8, 9, 50_000_000].map(|quarter| quarter * QUARTER_MS);
+        let quarters = Quarters::of_times(&times);
+        for (range, expected) in [
+            (7..9, [0, 1, 1, 0, 0]),
+            (-5..1, [1, 0, 0, 0, 0]),
+            (9..50_000_000, [0, 0, 0, 1, 0]),
+            (50_000_000..50_000_001, [0, 0, 0, 0, 1]),
+            (100..200, [0; 5]),
+            (-9..-3, [0; 5]),
+            (60_000_000..60_000_001, [0; 5]),
+        ] {
+            let whole = range.start * QUARTER_MS..range.end * QUARTER_MS;
+            let mut asked = 0;
+            let found = quarters.by_quarter(whole, 0, |start| {
+                asked += 1;
+                assert!(begins_a_quarter(start));
+                1
+            });
+            assert_eq!([0, 1, 2, 3, 4].map(|row| found.at(row)), expected, "{range:?}");
+            assert!(asked <= range.end - range.start);
         }
     }
 

@@ -147,7 +147,8 @@ impl Header {
             rest: Rest { names: description.rest, has_more: description.rest_has_more },
             page_first_persons,
             table: PartTable { filter_parts: description.filter_parts, ends: description.part_ends },
-            tail: body,
+            // A copy: the rest of the body is not needed any more.
+            tail: Bytes::copy_from_slice(&body),
         })
     }
 }

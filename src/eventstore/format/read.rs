@@ -160,7 +160,13 @@ impl ObjectReader {
         let offsets = pages * header.layout.len() * size_of::<PageLocation>();
         // Without the pages, and once more with them; the pages twice.
         let metadata = 2 * (self.metadata.metadata().memory_size() + offsets);
-        metadata + header.tail.len() + size_of_val(&*header.page_first_persons)
+        let names = header.layout.properties.iter().map(|(name, _)| name.len() + size_of::<String>());
+        let rest = header.rest.names.iter().map(|name| name.len() + size_of::<String>());
+        metadata
+            + header.tail.len()
+            + size_of_val(&*header.page_first_persons)
+            + size_of_val(&*header.table.ends)
+            + names.chain(rest).sum::<usize>()
     }
 
     /// Part 0 included.

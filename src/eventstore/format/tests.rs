@@ -228,7 +228,7 @@ fn a_question_fetches_only_the_parts_of_its_columns() {
     let whole = bytes_for(Columns::All);
     let fixed = bytes_for(Columns::Block { with: RowColumns::ALL, properties: Vec::new() });
     assert!(fixed * 4 < whole, "{fixed} of {whole} bytes");
-    assert!(object.parts.iter().all(|part| part.len() <= 1 << 20));
+    assert!(object.parts.iter().all(|part| part.len() <= 256 << 10));
     assert_eq!(object.facts.parts as usize, object.parts.len());
     assert_eq!(object.facts.bytes, object.parts.iter().map(|part| part.len() as u64).sum::<u64>());
     assert_eq!(reader.part_count(), object.facts.parts);
@@ -448,7 +448,7 @@ fn the_same_rows_give_the_same_bytes() {
 }
 
 #[test]
-fn no_part_is_larger_than_a_mebibyte_whatever_a_page_holds() {
+fn no_part_is_larger_than_256_kibibytes_whatever_a_page_holds() {
     use crate::model::{Random, SeededRandom};
     let random = SeededRandom::new(3);
     let rows: Vec<StoredRow> = (0..300)
@@ -461,7 +461,7 @@ fn no_part_is_larger_than_a_mebibyte_whatever_a_page_holds() {
         })
         .collect();
     let object = write_segment(&rows, &WriteOptions::default()).unwrap();
-    assert!(object.parts.iter().all(|part| part.len() <= 1 << 20));
+    assert!(object.parts.iter().all(|part| part.len() <= 256 << 10));
     assert!(object.facts.bytes > 2 << 20);
     assert_eq!(read_rows(&object, RowRanges::All), rows);
     assert_eq!(read_rows(&object, RowRanges::one(7..9)), rows[7..9]);

@@ -5,6 +5,7 @@ use crate::storage::StorageError;
 use crate::storage::batch::BatchEncoder;
 use crate::storage::conformance::on_both;
 use crate::storage::server::journal::{self, NewBatch};
+use crate::storage::server::objects;
 use crate::storage::server::persons::KnownId;
 use crate::telemetry::Metrics;
 
@@ -244,5 +245,71 @@ on_both! {
         assert_eq!(whole.days.map(|days| days.0), first, "the very day when all are read");
         let nothing = look_at_kept(&db, PROJECT, "id107", None, 10, Some(Millis::MAX / 2)).await.unwrap();
         assert!(nothing.events.is_empty() && !nothing.more && nothing.days.is_none());
+    }
+}
+
+on_both! {
+    async fn what_is_deleted_after_it_was_listed_is_left_out(db: Db) {
+        let random = SeededRandom::new(1);
+        let mut segments = Vec::new();
+        for n in 0..3 {
+            segments.push(store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await);
+        }
+        let headers = HeaderCache::new(1 << 20, &Metrics::default());
+        let objects = Listing::read(&db, SHARD, &ScanRequest::everything(PROJECT)).await.unwrap().objects;
+        let wanted = Wanted {
+            project_id: PROJECT,
+            person_no: 7,
+            after: None,
+            limit: 1_000,
+            with_properties: true,
+            bytes_max: 1 << 20,
+        };
+        let read = async || read_objects(&db, &headers, objects.clone(), wanted).await.unwrap().rows;
+        let mut own: Vec<StoredRow> =
+            rows(PROJECT, 0..300).into_iter().filter(|row| row.person_no == 7).collect();
+        own.sort_by_key(|row| std::cmp::Reverse(place_of(row)));
+        assert_eq!(read().await, own);
+
+        // Its header is kept, and its pages are gone.
+        let gone = segments[1];
+        let retired = db.transaction(move |tx| {
+            Box::pin(objects::retire(tx, objects::ObjectKind::Segment, SHARD, gone, 1))
+        });
+        let retired: Result<bool, StorageError> = retired.await;
+        assert!(retired.unwrap());
+        assert_eq!(objects::delete_retired(&db, SHARD, 2).await.unwrap(), 1);
+        let others: Vec<StoredRow> =
+            [rows(PROJECT, 0..100), rows(PROJECT, 200..300)].concat().into_iter().filter(|row| row.person_no == 7).collect();
+        let found = read().await;
+        assert!(!others.is_empty() && others.len() < own.len());
+        assert!(found.len() == others.len() && found.iter().all(|row| others.contains(row)));
+    }
+}
+
+on_both! {
+    async fn without_properties_everything_else_is_the_same(db: Db) {
+        let random = SeededRandom::new(1);
+        name_persons(&db).await;
+        store_segment(&db, &random, rows(PROJECT, 0..300)).await;
+        let of_both = [rows(PROJECT, 300..500), rows(ProjectId(2), 500..600)].concat();
+        store_run(&db, &random, of_both).await;
+        let request = PersonRequest {
+            project_id: PROJECT,
+            span: 1,
+            distinct_id: "id107",
+            after: None,
+            kept_from: None,
+            limit: 100,
+            with_properties: false,
+            bytes_max: 1 << 20,
+        };
+        let headers = HeaderCache::new(0, &Metrics::default());
+        let passed = Passed { ids: vec!["id107".to_owned()], waiting: Vec::new() };
+        let bare = read_in_shard(&db, SHARD, &headers, &request, passed, Vec::new()).await.unwrap().events;
+        let mut whole = look(&db, PROJECT, "id107", None, 100).await.unwrap().events;
+        assert!(whole.len() > 5 && whole.iter().all(|event| !event.properties.is_empty()));
+        whole.iter_mut().for_each(|event| event.properties = Properties::default());
+        assert_eq!(bare, whole);
     }
 }

@@ -69,8 +69,8 @@ static READ_SLICES: Statement = statement!(
     "parts.read_slices",
     mysql: "SELECT place, SUBSTRING(body, s1, n1), SUBSTRING(body, s2, n2), SUBSTRING(body, s3, n3), \
             SUBSTRING(body, s4, n4) FROM ({rows}) AS wanted \
-            JOIN parts ON parts.object_id = wanted.o AND parts.part_no = wanted.p",
-    // CROSS: the list first, whatever SQLite thinks of it.
+            STRAIGHT_JOIN parts ON parts.object_id = wanted.o AND parts.part_no = wanted.p",
+    // STRAIGHT and CROSS: the list first, whatever the server thinks of it.
     sqlite: "SELECT place, SUBSTRING(body, s1, n1), SUBSTRING(body, s2, n2), SUBSTRING(body, s3, n3), \
              SUBSTRING(body, s4, n4) FROM ({rows}) AS wanted \
              CROSS JOIN parts ON parts.object_id = wanted.o AND parts.part_no = wanted.p",
