@@ -1,33 +1,31 @@
-//! Headers of objects, opened and kept: who looks at one person needs few pages of many objects, and
-//! fetching, inflating and parsing the headers that say where those lie was half of the work.
+//! Headers of objects, opened and kept: who looks at one person needs few pages of many objects, and would
+//! fetch, inflate and parse each time what says where those lie.
 //!
-//! A header is known by its object's random id, and objects never change. It says nothing of anybody but
-//! numbers of persons, so an erasure has nothing to forget here.
+//! A header is known by its object's random id, and objects never change. It has names of properties and
+//! numbers of persons, and no value of anybody, so an erasure has nothing to forget here.
 
 use std::sync::Arc;
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use super::format::ObjectReader;
 use super::scan::ScanError;
+use super::weighted;
 use crate::model::ObjectId;
 use crate::storage::Db;
 use crate::storage::server::objects;
 use crate::telemetry::Metrics;
 
-/// An estimate only, of what a table is made for at first.
-const HEADERS_EXPECTED: usize = 1_000;
-
 /// One for the process. Cheap to clone.
 #[derive(Clone)]
 pub struct HeaderCache {
-    readers: Option<Arc<Cache<ObjectId, ObjectReader, Bytes>>>,
+    readers: Option<Arc<Cache<ObjectId, ObjectReader, MemoryBytes>>>,
     bytes: prometheus::IntGauge,
 }
 
 /// An object whose header is known.
-pub struct Opened {
+pub struct OpenObject {
     pub object_id: ObjectId,
     pub reader: ObjectReader,
     /// What was read for it just now.
@@ -35,9 +33,9 @@ pub struct Opened {
 }
 
 #[derive(Clone)]
-struct Bytes;
+struct MemoryBytes;
 
-impl Weighter<ObjectId, ObjectReader> for Bytes {
+impl Weighter<ObjectId, ObjectReader> for MemoryBytes {
     fn weight(&self, _: &ObjectId, reader: &ObjectReader) -> u64 {
         reader.memory_bytes() as u64
     }
@@ -46,31 +44,19 @@ impl Weighter<ObjectId, ObjectReader> for Bytes {
 impl HeaderCache {
     /// `bytes_max`: memory for headers that are kept; 0 keeps none.
     pub fn new(bytes_max: usize, metrics: &Metrics) -> Self {
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(HEADERS_EXPECTED)
-            .weight_capacity(bytes_max as u64)
-            .shards(1)
-            .build();
-        let readers = options.ok().filter(|_| bytes_max > 0).map(|options| {
-            Arc::new(Cache::with_options(
-                options,
-                Bytes,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ))
-        });
+        let readers = weighted::cache(bytes_max, MemoryBytes).map(Arc::new);
         let bytes =
             metrics.gauge("weir_headers_bytes", "Memory that kept headers of runs and segments take.");
         Self { readers, bytes }
     }
 
     /// In any order, without objects that have been deleted; of those that are kept, with them.
-    pub async fn open(&self, db: &Db, object_ids: &[ObjectId]) -> Result<Vec<Opened>, ScanError> {
+    pub async fn open(&self, db: &Db, object_ids: &[ObjectId]) -> Result<Vec<OpenObject>, ScanError> {
         let mut opened = Vec::with_capacity(object_ids.len());
         let mut missing = Vec::new();
         for &object_id in object_ids {
             match self.readers.as_ref().and_then(|readers| readers.get(&object_id)) {
-                Some(reader) => opened.push(Opened { object_id, reader, bytes_read: 0 }),
+                Some(reader) => opened.push(OpenObject { object_id, reader, bytes_read: 0 }),
                 None => missing.push(object_id),
             }
         }
@@ -81,7 +67,7 @@ impl HeaderCache {
                 readers.insert(object_id, reader.clone());
                 self.bytes.set(readers.weight() as i64);
             }
-            opened.push(Opened { object_id, reader, bytes_read: header.len() as u64 });
+            opened.push(OpenObject { object_id, reader, bytes_read: header.len() as u64 });
         }
         Ok(opened)
     }

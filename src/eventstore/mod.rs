@@ -21,6 +21,7 @@ pub mod scan;
 pub mod sealer;
 #[cfg(test)]
 mod small_tests;
+mod weighted;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 use futures_util::future::try_join_all;
 
 use super::format::{FormatError, ObjectReader, PartSet, Want};
-use super::headers::Opened;
+use super::headers::OpenObject;
 use super::scan::ScanError;
 use crate::model::ObjectId;
 use crate::storage::Db;
@@ -21,8 +21,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    pub fn new(opened: Opened) -> Self {
-        let Opened { object_id, reader, bytes_read } = opened;
+    pub fn new(opened: OpenObject) -> Self {
+        let OpenObject { object_id, reader, bytes_read } = opened;
         Self { object_id, reader, parts: PartSet::default(), header_bytes: bytes_read, is_gone: false }
     }
 

@@ -7,20 +7,18 @@
 use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use super::ListedObject;
 use crate::eventstore::format::RowRanges;
+use crate::eventstore::weighted;
 use crate::eventstore::{Dictionary, PropertyColumn, Quarters, RowBlock, RowColumns};
 use crate::model::{Millis, ObjectId, PersonNo};
 use crate::telemetry::Metrics;
 
-/// An estimate only, of what a table is made for at first.
-const COLUMNS_EXPECTED: usize = 1_000;
-
 pub struct ColumnCache {
-    columns: Option<Cache<Key, Column, Bytes>>,
+    columns: Option<Cache<Key, Column, MemoryBytes>>,
     metrics: ColumnMetrics,
 }
 
@@ -45,9 +43,9 @@ enum Column {
 }
 
 #[derive(Clone)]
-struct Bytes;
+struct MemoryBytes;
 
-impl Weighter<Key, Column> for Bytes {
+impl Weighter<Key, Column> for MemoryBytes {
     fn weight(&self, _: &Key, column: &Column) -> u64 {
         let bytes = match column {
             Column::Persons(persons) => size_of_val(&**persons),
@@ -101,15 +99,7 @@ impl<T> Asked<T> {
 
 impl ColumnCache {
     pub fn new(bytes_max: usize, metrics: &Metrics) -> Self {
-        // One table: split ones would each take only columns that fit into their share.
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(COLUMNS_EXPECTED)
-            .weight_capacity(bytes_max as u64)
-            .shards(1)
-            .build();
-        let columns = options.ok().filter(|_| bytes_max > 0).map(|options| {
-            Cache::with_options(options, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default())
-        });
+        let columns = weighted::cache(bytes_max, MemoryBytes);
         let metrics = ColumnMetrics {
             columns: metrics.counters(
                 "weir_scan_columns_total",

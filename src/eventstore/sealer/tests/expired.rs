@@ -133,6 +133,13 @@ on_both! {
     }
 }
 
+/// Each of another person, before the cut.
+fn old_events(count: u128) -> Vec<Event> {
+    (0..count)
+        .map(|n| Event { event_id: EventId(n.to_be_bytes()), ..event(&format!("p{n}"), 0, 5) })
+        .collect()
+}
+
 async fn persons_of(db: &Db, ids: &[&str]) -> Vec<u32> {
     let asked: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
     let known = stored_persons::find_ids(db, SHARD, PROJECT, &asked).await.unwrap();
@@ -143,11 +150,7 @@ on_both! {
     async fn many_persons_go_in_steps(db: Db) {
         let context = context(10_000);
         let mut memory = memory();
-        let events: Vec<Event> = (0..1_201).map(|n| Event {
-            event_id: EventId((n as u128).to_be_bytes()),
-            ..event(&format!("p{n}"), 0, 5)
-        }).collect();
-        send(&db, 1, &events).await;
+        send(&db, 1, &old_events(1_201)).await;
         pass(&db, &context, &mut memory).await;
         compact(&db).await;
         assert_eq!(sweep_all(&db, &context, &mut memory).await, 1_201);
@@ -159,11 +162,7 @@ on_both! {
     async fn whoever_gets_an_old_row_while_others_go_stays(db: Db) {
         let context = context(10_000);
         let mut memory = memory();
-        let events: Vec<Event> = (0..401).map(|n| Event {
-            event_id: EventId((n as u128).to_be_bytes()),
-            ..event(&format!("p{n}"), 0, 5)
-        }).collect();
-        send(&db, 1, &events).await;
+        send(&db, 1, &old_events(401)).await;
         pass(&db, &context, &mut memory).await;
         compact(&db).await;
         let mut state = Sweep::default();
