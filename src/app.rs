@@ -22,6 +22,7 @@ use crate::eventstore::compaction::Compactor;
 use crate::eventstore::format::WriteOptions;
 use crate::eventstore::forwarder::Forwarder;
 use crate::eventstore::gauges::StoreGauges;
+use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::retention::Retention;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
@@ -58,6 +59,7 @@ pub struct App {
     pub metrics: Metrics,
     pub collector: Collector,
     pub tickets: Tickets,
+    objects: ObjectCache,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -83,7 +85,9 @@ impl App {
             &metrics,
         );
 
-        let scanner = Scanner::new(cores, config.cache.columns_bytes_max as usize, &metrics);
+        let CacheConfig { headers_bytes_max, facts_bytes_max, columns_bytes_max, .. } = config.cache;
+        let objects = ObjectCache::new(headers_bytes_max as usize, facts_bytes_max as usize, &metrics);
+        let scanner = Scanner::new(objects.clone(), cores, columns_bytes_max as usize, &metrics);
         let persons_max = config.questions.persons_max as usize;
         let question = QuestionKind::new(QuestionParts {
             control: storage.control.clone(),
@@ -168,7 +172,7 @@ impl App {
             }));
             tickets.start();
         }
-        Ok(Self { config, storage, clock, random, metrics, collector, tickets, stop, tasks })
+        Ok(Self { config, storage, clock, random, metrics, collector, tickets, objects, stop, tasks })
     }
 
     /// Serves until `stop` is done, then ends everything in order. `ready` sees the addresses.
@@ -179,6 +183,7 @@ impl App {
     ) -> anyhow::Result<()> {
         let state = HttpState::new(
             self.storage.clone(),
+            self.objects.clone(),
             self.config.clone(),
             self.clock.clone(),
             self.random.clone(),
@@ -289,7 +294,7 @@ async fn forget_erased(storage: Storage, cache: Cache, scanner: Scanner, stop: w
             let Ok(erasures) = projects::sum_erasure_epochs(&storage.control).await else { return };
             if seen.swap(erasures, Ordering::Relaxed) != erasures {
                 cache.forget_memory();
-                scanner.forget_columns();
+                scanner.forget_rows();
             }
         }
     })

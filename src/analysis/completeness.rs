@@ -84,6 +84,7 @@ impl QuestionKind {
         basis: &Basis,
         away: BTreeSet<ShardNo>,
         answer: Answer,
+        is_small: bool,
     ) -> Result<TicketOutput, RunError> {
         let read = || basis.listings.iter().filter(|listing| !away.contains(&listing.shard_no));
         let moving = read().map(|listing| listing.moving).sum();
@@ -92,10 +93,14 @@ impl QuestionKind {
         let away = self.away(&basis.elsewhere.silent, &away, basis.shards.len());
         let partial = away.is_some();
         let completeness = Completeness { fresh: basis.fresh, moving, away };
-        // A long answer takes a while: not on the threads of others.
-        let body = tokio::task::spawn_blocking(move || encode(&answer, &completeness));
+        let encode = move || encode(&answer, &completeness);
+        let body = match is_small {
+            true => encode()?,
+            // A long answer takes a while: not on the threads of others.
+            false => tokio::task::spawn_blocking(encode).await.map_err(retry)??,
+        };
         Ok(TicketOutput {
-            body: body.await.map_err(retry)??,
+            body,
             as_of: basis.elsewhere.limit(as_of),
             partial,
             // An answer that lacks something is not for whoever asks when it is back.

@@ -17,6 +17,7 @@ mod completeness;
 mod elsewhere;
 mod exact;
 mod finish;
+mod just_prepared;
 mod kernels;
 mod naming;
 mod number;

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::asked::Asked;
 use super::completeness::Basis;
 use super::elsewhere::Heard;
+use super::just_prepared::JustPrepared;
 use super::kernels::{Cancel, KernelError};
 use super::naming::NamingError;
 use super::plan::{Next, Partial, Plan, Round};
@@ -45,6 +46,8 @@ const VERSION_WAIT_MAX: Duration = Duration::from_secs(2);
 const ATTEMPTS: u32 = 5;
 /// Shards of one question that are read at the same time.
 const SHARDS_AT_ONCE: usize = 4;
+/// So many rows are passed over, whatever is asked of them, sooner than another thread has begun to.
+const ROWS_AT_ONCE_MAX: usize = 20_000;
 /// How long a question that asks for fresh data waits for the sealer.
 const FRESH_WAIT_MAX: Duration = Duration::from_secs(10);
 const FRESH_LOOK_FIRST: Duration = Duration::from_millis(20);
@@ -57,6 +60,7 @@ pub struct QuestionKind {
     pub(super) limits: QuestionLimits,
     pub(super) splitting: Splitting,
     pub(super) heard: Mutex<Heard>,
+    prepared: JustPrepared,
     pub(super) clock: Arc<dyn Clock>,
     /// Kernels at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
@@ -98,7 +102,8 @@ impl QuestionKind {
             parts;
         let cores = Arc::new(Semaphore::new(cores.max(1)));
         let (splitting, heard) = (Splitting::new(split_after), Mutex::default());
-        Self { heard, control, shards, scanner, limits, splitting, clock, cores, move_settle }
+        let prepared = JustPrepared::default();
+        Self { heard, prepared, control, shards, scanner, limits, splitting, clock, cores, move_settle }
     }
 
     pub(super) async fn settings(
@@ -224,7 +229,10 @@ impl QuestionKind {
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
-        let (project, settings) = self.settings(run.project_id).await.map_err(retry)?;
+        let (project, settings) = match self.prepared.take(run.project_id, &run.body) {
+            Some(known) => known,
+            None => self.settings(run.project_id).await.map_err(retry)?,
+        };
         let Ok(asked) = Asked::read(&run.body, &settings) else {
             return Err(fail("question_unreadable", "this release cannot read the stored question"));
         };
@@ -280,7 +288,9 @@ impl QuestionKind {
         // Who has not answered just now is not waited for once more.
         let mut there = shards.to_vec();
         there.retain(|&shard_no| !elsewhere.silent.contains(&self.shards.server_of(shard_no).server_id));
-        let listings = list_shards(&self.shards, &there, &request, self.move_settle).await.map_err(retry)?;
+        let listings = list_shards(&self.shards, self.scanner.objects(), &there, &request, self.move_settle)
+            .await
+            .map_err(retry)?;
         Ok(Basis { fresh, kept_from, elsewhere, shards: shards.to_vec(), listings })
     }
 
@@ -298,11 +308,12 @@ impl QuestionKind {
         let reads: Vec<_> = basis
             .listings
             .iter()
-            .map(|listing| self.read_shard(run.project_id, basis, listing, plan, &first, &cancel))
+            // In boxes: what waits for several of them moves them about.
+            .map(|listing| Box::pin(self.read_shard(run.project_id, basis, listing, plan, &first, &cancel)))
             .collect();
         let mut reads = stream::iter(reads).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
-        let (mut away, mut bytes) = (basis.unlisted(), 0);
+        let (mut away, mut bytes, mut rows) = (basis.unlisted(), 0, 0);
         away.iter().for_each(|_| run.progress.add_shard());
         while let Some(read) = reads.next().await {
             match read? {
@@ -312,6 +323,7 @@ impl QuestionKind {
                 Read::Outrun => return Ok(None),
                 Read::Passed(shard) => {
                     run.progress.add_rows(shard.rows);
+                    rows += shard.rows;
                     bytes += shard.bytes;
                     partials.push(shard.partial);
                     kept.extend(shard.blocks);
@@ -323,8 +335,9 @@ impl QuestionKind {
         if partials.is_empty() {
             return Err(retry("no server of this project can be reached"));
         }
+        let is_small = rows <= ROWS_AT_ONCE_MAX as u64;
         let answer = loop {
-            match self.merge(plan, &round, std::mem::take(&mut partials)).await? {
+            match self.merge(plan, &round, std::mem::take(&mut partials), is_small).await? {
                 Next::Done(answer) => break answer,
                 Next::Round(next) => {
                     round = next;
@@ -333,7 +346,7 @@ impl QuestionKind {
                 }
             }
         };
-        self.output(run, basis, away, answer).await.map(Some)
+        self.output(run, basis, away, answer, is_small).await.map(Some)
     }
 
     /// Puts the partial answers of one round together, and says what comes next.
@@ -342,15 +355,14 @@ impl QuestionKind {
         plan: &Arc<Plan>,
         round: &Round,
         partials: Vec<Partial>,
+        is_small: bool,
     ) -> Result<Next, RunError> {
-        let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
         let (plan, round) = (plan.clone(), round.clone());
-        let merged = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+        let merge = move || {
             let merged = plan.merge(&round, partials)?;
             plan.next(&round, merged)
-        });
-        merged.await.map_err(retry)?.map_err(kernel_failed)
+        };
+        self.compute(is_small, merge).await
     }
 
     async fn pass(
@@ -360,13 +372,26 @@ impl QuestionKind {
         blocks: Arc<Vec<RowBlock>>,
         cancel: &Cancel,
     ) -> Result<Partial, RunError> {
-        let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
+        let rows: usize = blocks.iter().map(|block| block.rows().len()).sum();
         let (plan, round, cancel) = (plan.clone(), round.clone(), cancel.clone());
-        let passed = tokio::task::spawn_blocking(move || {
+        self.compute(rows <= ROWS_AT_ONCE_MAX, move || plan.run(&round, &blocks, &cancel)).await
+    }
+
+    /// On a thread of its own, as many at a time as there are cores; what is small at once.
+    async fn compute<T: Send + 'static>(
+        &self,
+        is_small: bool,
+        work: impl FnOnce() -> Result<T, KernelError> + Send + 'static,
+    ) -> Result<T, RunError> {
+        if is_small {
+            return work().map_err(kernel_failed);
+        }
+        let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
+        let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            plan.run(&round, &blocks, &cancel)
+            work()
         });
-        passed.await.map_err(retry)?.map_err(kernel_failed)
+        done.await.map_err(retry)?.map_err(kernel_failed)
     }
 }
 
@@ -429,6 +454,7 @@ impl TicketKind for QuestionKind {
                 true => None,
                 false => self.data_version(&project, &body).await?,
             };
+            self.prepared.keep(&body, project, settings);
             Ok(Prepared { body, data_version, estimate: Duration::from_secs(1) })
         })
     }

@@ -164,8 +164,8 @@ impl QuestionKind {
             if partials.is_empty() {
                 return Err(retry("no server of this project can be reached"));
             }
-            match self.merge(plan, &round, partials).await? {
-                Next::Done(answer) => return self.output(run, basis, away, answer).await.map(Some),
+            match self.merge(plan, &round, partials, false).await? {
+                Next::Done(answer) => return self.output(run, basis, away, answer, false).await.map(Some),
                 Next::Round(next) => round = next,
             }
             is_first = false;

@@ -14,11 +14,14 @@ pub struct CacheConfig {
     pub redis_timeout_ms: u32,
     /// Memory for cached answers in this process.
     pub memory_bytes_max: u32,
-    /// Memory for decoded columns of segments in this process: what was asked about lately is not
+    /// Memory for decoded columns of runs and segments in this process: what was asked about lately is not
     /// read and decoded again. 0 keeps none.
     pub columns_bytes_max: u32,
-    /// Memory for headers of segments in this process, which say where a person's rows lie. 0 keeps none.
+    /// Memory for headers of runs and segments in this process, which say where their columns lie. 0 keeps none.
     pub headers_bytes_max: u32,
+    /// Memory for facts of runs and segments in this process, which say what of a project lies in them. 0
+    /// keeps none.
+    pub facts_bytes_max: u32,
 }
 
 impl Default for CacheConfig {
@@ -30,6 +33,7 @@ impl Default for CacheConfig {
             memory_bytes_max: 16 << 20,
             columns_bytes_max: 256 << 20,
             headers_bytes_max: 16 << 20,
+            facts_bytes_max: 32 << 20,
         }
     }
 }

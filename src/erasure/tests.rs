@@ -11,6 +11,7 @@ use crate::eventstore::compaction::Compactor;
 use crate::eventstore::fixture::{scan, seal_context, servers_with_shards, settle};
 use crate::eventstore::format::{Columns, HEADER_PART, ObjectReader, RowRanges, Want};
 use crate::eventstore::forwarder::Forwarder;
+use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::scan::{ScanRequest, Scanner};
 use crate::eventstore::sealer::{Homes, SealContext, Sealer};
 use crate::model::{
@@ -78,7 +79,8 @@ async fn events(shards: &Shards, project_id: ProjectId) -> Vec<Vec<String>> {
     for shard_no in shards.all() {
         let request = ScanRequest::everything(project_id);
         let db = shards.db_of(shard_no).unwrap();
-        let scanned = scan(&Scanner::new(2, 0, &Metrics::default()), db, shard_no, &request).await;
+        let scanned =
+            scan(&Scanner::new(ObjectCache::none(), 2, 0, &Metrics::default()), db, shard_no, &request).await;
         for block in &scanned.blocks {
             for n in block.rows() {
                 let of_person = persons.entry((shard_no, block.person_no[n])).or_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::format::{self, ObjectBytes, StoredRow, WriteOptions};
 use super::forwarder::Forwarder;
+use super::object_cache::ObjectCache;
 use super::objects::Placement;
 use super::scan::{Listing, ScanRequest, Scanner, ShardRows};
 use super::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
@@ -98,7 +99,7 @@ pub async fn settle(storage: &Storage, forwarder: &Forwarder, sealer: &Sealer, b
 
 /// What a question would read of a shard now.
 pub async fn scan(scanner: &Scanner, db: &Db, shard_no: ShardNo, request: &ScanRequest) -> ShardRows {
-    let listing = Listing::read(db, shard_no, request).await.unwrap();
+    let listing = Listing::read(db, scanner.objects(), shard_no, request).await.unwrap();
     scanner.read(db, request, listing).await.unwrap().expect("nothing is deleted meanwhile")
 }
 
@@ -106,7 +107,8 @@ pub async fn scan(scanner: &Scanner, db: &Db, shard_no: ShardNo, request: &ScanR
 pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
     let mut request = ScanRequest::everything(project_id);
     request.properties = vec!["value".to_owned(), "plan".to_owned()];
-    let scanned = scan(&Scanner::new(2, 1 << 20, &Default::default()), db, SHARD, &request).await;
+    let scanned =
+        scan(&Scanner::new(ObjectCache::none(), 2, 1 << 20, &Default::default()), db, SHARD, &request).await;
     let mut shown = Vec::new();
     for block in &scanned.blocks {
         for n in block.rows() {

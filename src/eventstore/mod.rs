@@ -8,10 +8,10 @@ pub(crate) mod fixture;
 pub mod format;
 pub mod forwarder;
 pub mod gauges;
-pub mod headers;
 pub mod held;
 #[cfg(test)]
 mod link_tests;
+pub mod object_cache;
 mod objects;
 pub mod person;
 mod reading;

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use tokio::try_join;
 
 use super::format::{Columns, ObjectKind, ObjectReader, RowRanges, StoredRow, Want};
-use super::headers::HeaderCache;
+use super::object_cache::ObjectCache;
 use super::reading::{Reading, read_each};
 use super::recent;
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
@@ -93,7 +93,7 @@ impl PersonEvents {
 /// The latest events of whoever has this distinct id, which may by now belong to another one.
 pub async fn read_person(
     shards: &Shards,
-    headers: &HeaderCache,
+    cache: &ObjectCache,
     request: &PersonRequest<'_>,
 ) -> Result<PersonEvents, ScanError> {
     let &PersonRequest { project_id, distinct_id, span, .. } = request;
@@ -105,7 +105,7 @@ pub async fn read_person(
         // not at all.
         let journal = recent::waiting(db, shard_no, project_id).await?;
         let Some(link) = find_pointer(db, shard_no, project_id, &passed).await? else {
-            return read_in_shard(db, shard_no, headers, request, passed, journal).await;
+            return read_in_shard(db, shard_no, cache, request, passed, journal).await;
         };
         passed
             .waiting
@@ -145,7 +145,7 @@ async fn find_pointer(
 async fn read_in_shard(
     db: &Db,
     shard_no: ShardNo,
-    headers: &HeaderCache,
+    cache: &ObjectCache,
     request: &PersonRequest<'_>,
     passed: Passed,
     mut journal: Vec<Event>,
@@ -159,7 +159,7 @@ async fn read_in_shard(
     if let Some(person_no) = known.first().map(|known| known.person_no) {
         let mut kept = ScanRequest::everything(project_id);
         kept.from = kept_from.unwrap_or(kept.from);
-        let listing = Listing::read(db, shard_no, &kept).await?;
+        let listing = Listing::read(db, cache, shard_no, &kept).await?;
         // A masked person moved or was erased: what is left here is not to be shown.
         if listing.masked.binary_search(&person_no).is_err() {
             let wanted = Wanted { project_id, person_no, after, limit, with_properties, bytes_max };
@@ -168,7 +168,7 @@ async fn read_in_shard(
                 persons::find_ids_of_persons(db, shard_no, project_id, &of_person).map_err(ScanError::from);
             let profiles =
                 profiles::find_profiles(db, shard_no, project_id, &of_person).map_err(ScanError::from);
-            let sealed = read_objects(db, headers, listing.objects, wanted);
+            let sealed = read_objects(db, cache, listing.objects, wanted);
             let (ids, mut profiles, sealed) = try_join!(ids, profiles, sealed)?;
             found.distinct_ids.extend(ids.iter().map(|known| known.distinct_id.clone()));
             if let Some(profile) = profiles.pop() {
@@ -301,7 +301,7 @@ fn bytes_of(event: &str, properties: &Properties) -> usize {
 
 async fn read_objects(
     db: &Db,
-    headers: &HeaderCache,
+    cache: &ObjectCache,
     mut objects: Vec<ListedObject>,
     wanted: Wanted,
 ) -> Result<Sealed, ScanError> {
@@ -315,7 +315,7 @@ async fn read_objects(
         }
         let ids: Vec<_> = some.iter().map(|object| object.object_id).collect();
         // One that is not there any more was replaced: its rows are in an object that a later look finds.
-        let opened = headers.open(db, &ids).await?.into_iter().filter_map(|opened| {
+        let opened = cache.open(db, &ids).await?.into_iter().filter_map(|opened| {
             let object = some.iter().find(|object| object.object_id == opened.object_id)?;
             let candidates = match opened.reader.kind() {
                 ObjectKind::Segment => opened.reader.rows_of_persons(&[wanted.person_no]),

@@ -4,7 +4,7 @@
 use futures_util::future::try_join_all;
 
 use super::format::{FormatError, ObjectReader, PartSet, Want};
-use super::headers::OpenObject;
+use super::object_cache::OpenObject;
 use super::scan::ScanError;
 use crate::model::ObjectId;
 use crate::storage::Db;

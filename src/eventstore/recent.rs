@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::{StreamExt, stream};
 
 use super::format::{Columns, ObjectReader, RowRanges, StoredRow, Want};
-use super::headers::HeaderCache;
+use super::object_cache::ObjectCache;
 use super::reading::{Reading, read_each};
 use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::LINK_EVENT;
@@ -59,7 +59,7 @@ pub struct Recent {
 /// At most `limit` events that the filter lets through.
 pub async fn list_recent(
     shards: &Shards,
-    headers: &HeaderCache,
+    cache: &ObjectCache,
     project_id: ProjectId,
     limit: usize,
     filter: &RecentFilter,
@@ -77,7 +77,7 @@ pub async fn list_recent(
     let there = shards.all().filter(|&shard_no| !recent.missing.contains(&shards.server_of(shard_no).shown));
     let asked = there.map(|shard_no| async move {
         let found = match shards.db_of(shard_no) {
-            Ok(db) => in_shard(db, headers, shard_no, project_id, limit, filter).await,
+            Ok(db) => in_shard(db, cache, shard_no, project_id, limit, filter).await,
             Err(error) => Err(error.into()),
         };
         (shard_no, found)
@@ -102,7 +102,7 @@ pub async fn list_recent(
 
 async fn in_shard(
     db: &Db,
-    headers: &HeaderCache,
+    cache: &ObjectCache,
     shard_no: ShardNo,
     project_id: ProjectId,
     limit: usize,
@@ -111,7 +111,7 @@ async fn in_shard(
     // The journal first: what is sealed in between is seen twice, never not at all.
     let mut events = waiting(db, shard_no, project_id).await?;
     events.retain(|event| filter.matches(event));
-    let mut listing = Listing::read(db, shard_no, &ScanRequest::everything(project_id)).await?;
+    let mut listing = Listing::read(db, cache, shard_no, &ScanRequest::everything(project_id)).await?;
     listing.objects.sort_by_key(|object| std::cmp::Reverse(object.created_at));
     let looked_at = if filter.is_any() { limit } else { ROWS_FILTERED_MAX.max(limit) };
     let young = listing.objects.iter().filter(|object| object.rows_to_read() <= ROWS_MAX);
@@ -120,7 +120,7 @@ async fn in_shard(
             break;
         }
         // One that compaction has replaced and deleted meanwhile is in a younger object.
-        let Some(mut rows) = read_latest(db, headers, object, looked_at).await? else { continue };
+        let Some(mut rows) = read_latest(db, cache, object, looked_at).await? else { continue };
         rows.retain(|row| listing.masked.binary_search(&row.person_no).is_err());
         events.extend(
             named(db, shard_no, project_id, rows).await?.into_iter().filter(|event| filter.matches(event)),
@@ -181,11 +181,11 @@ pub(super) async fn waiting(
 /// The rows of an object that arrived last, about `limit` of them; `None` when it is gone.
 async fn read_latest(
     db: &Db,
-    headers: &HeaderCache,
+    cache: &ObjectCache,
     object: &ListedObject,
     limit: usize,
 ) -> Result<Option<Vec<StoredRow>>, ScanError> {
-    let opened = headers.open(db, &[object.object_id]).await?;
+    let opened = cache.open(db, &[object.object_id]).await?;
     let mut reading: Vec<Reading> = opened.into_iter().map(Reading::new).collect();
     if reading.is_empty() {
         return Ok(None);
@@ -268,7 +268,6 @@ mod tests {
     use crate::storage::server::journal::NewBatch;
     use crate::storage::server::masks;
     use crate::storage::server::persons::KnownId;
-    use crate::telemetry::Metrics;
 
     /// A row whose times of occurrence and arrival are the same.
     fn at(n: u32) -> StoredRow {
@@ -318,10 +317,6 @@ mod tests {
         .unwrap();
     }
 
-    fn no_headers() -> HeaderCache {
-        HeaderCache::new(0, &Metrics::default())
-    }
-
     on_both! {
         async fn journal_and_objects_together_show_the_newest_once(db: Db) {
             let random = SeededRandom::new(1);
@@ -339,16 +334,16 @@ mod tests {
             resent.received_at += 5_000_000;
             insert_batch(&db, 1, &[event(&at(100)), event(&at(101)), resent, other, link]).await;
 
-            let found = in_shard(&db, &no_headers(), SHARD, PROJECT, 30, &RecentFilter::default()).await.unwrap();
+            let found = in_shard(&db, &ObjectCache::none(), SHARD, PROJECT, 30, &RecentFilter::default()).await.unwrap();
             let expected: Vec<_> = (72..=101).rev().map(|n| event(&at(n))).collect();
             assert_eq!(found, expected);
 
             let one = RecentFilter { distinct_id: "id107".into(), ..RecentFilter::default() };
-            let only = in_shard(&db, &no_headers(), SHARD, PROJECT, 30, &one).await.unwrap();
+            let only = in_shard(&db, &ObjectCache::none(), SHARD, PROJECT, 30, &one).await.unwrap();
             let expected: Vec<_> =
                 (0..=101).rev().map(|n| event(&at(n))).filter(|e| e.distinct_id == "id107").collect();
             assert_eq!(only, expected);
-            assert_eq!(in_shard(&db, &no_headers(), SHARD, ProjectId(3), 30, &RecentFilter::default()).await.unwrap(), []);
+            assert_eq!(in_shard(&db, &ObjectCache::none(), SHARD, ProjectId(3), 30, &RecentFilter::default()).await.unwrap(), []);
         }
     }
 
@@ -360,7 +355,7 @@ mod tests {
             db.transaction(|tx| Box::pin(async move { masks::insert(tx, SHARD, PROJECT, 43, "erased", 0).await }))
                 .await
                 .unwrap();
-            let found = in_shard(&db, &no_headers(), SHARD, PROJECT, 100, &RecentFilter::default()).await.unwrap();
+            let found = in_shard(&db, &ObjectCache::none(), SHARD, PROJECT, 100, &RecentFilter::default()).await.unwrap();
             let expected: Vec<_> =
                 (6_900..7_000).rev().map(at).filter(|row| row.person_no != 43).map(|row| event(&row)).collect();
             assert_eq!(found.len(), 98);
@@ -378,7 +373,7 @@ mod tests {
         journal::insert(here.db().unwrap(), vec![batch]).await.unwrap();
         let shown = async || {
             let any = RecentFilter::default();
-            let recent = list_recent(&storage.shards, &no_headers(), PROJECT, 10, &any).await.unwrap();
+            let recent = list_recent(&storage.shards, &ObjectCache::none(), PROJECT, 10, &any).await.unwrap();
             assert_eq!(recent.missing, Vec::<String>::new());
             recent.events
         };

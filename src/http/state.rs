@@ -7,7 +7,7 @@ use prometheus::{Histogram, HistogramVec};
 
 use crate::access::Access;
 use crate::config::Config;
-use crate::eventstore::headers::HeaderCache;
+use crate::eventstore::object_cache::ObjectCache;
 use crate::http::streams::EventStreams;
 use crate::http::web::menu::MenuCache;
 use crate::model::{Clock, Random};
@@ -25,7 +25,7 @@ pub struct HttpState {
     pub readiness: Readiness,
     pub streams: EventStreams,
     /// For looks at persons and at the latest events.
-    pub headers: HeaderCache,
+    pub objects: ObjectCache,
     /// What menus offer, kept for seconds.
     pub menus: MenuCache,
 }
@@ -33,6 +33,7 @@ pub struct HttpState {
 impl HttpState {
     pub fn new(
         storage: Storage,
+        objects: ObjectCache,
         config: Config,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
@@ -41,7 +42,7 @@ impl HttpState {
         Self {
             access: Access::new(storage.clone(), clock.clone(), random.clone()),
             http_metrics: HttpMetrics::new(&metrics),
-            headers: HeaderCache::new(config.cache.headers_bytes_max as usize, &metrics),
+            objects,
             menus: MenuCache::new(config.http.catalogue_names_max as usize, &metrics),
             streams: EventStreams::new(&config.http, &metrics),
             storage,

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{HttpServer, HttpState, ListenSettings, Register, Stop};
 use crate::access::{CreateAccount, CreateProject, CreatedProject};
 use crate::config::Config;
+use crate::eventstore::object_cache::ObjectCache;
 use crate::model::{AccountId, ManualClock, ProjectId, SeededRandom};
 use crate::storage::conformance::{POOL, TestDatabase, fresh_sqlite};
 use crate::storage::{Storage, StorageSettings};
@@ -61,7 +62,8 @@ impl TestSite {
         let clock = Arc::new(ManualClock::new(NOW));
         let random = Arc::new(SeededRandom::new(1));
         let storage = Storage::open(&settings, &*clock, &*random).await.unwrap();
-        let state = HttpState::new(storage, config, clock.clone(), random, Metrics::default());
+        let state =
+            HttpState::new(storage, ObjectCache::none(), config, clock.clone(), random, Metrics::default());
         let state = web::Data::new(state);
         let register = register(&state);
         let server = HttpServer::bind(state.clone(), register, &free_ports()).unwrap();

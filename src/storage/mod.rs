@@ -16,7 +16,8 @@ pub(crate) mod conformance;
 
 pub use clock::DatabaseClock;
 pub use db::{
-    AsStorageError, Db, Dialect, Dsn, PoolOptions, Row, SHARDS_PER_STATEMENT, Sql, Statement, Tx, Value,
+    AsStorageError, Db, Dialect, Dsn, PoolOptions, Read, Reads, Row, SHARDS_PER_STATEMENT, Sql, Statement,
+    Tx, Value,
 };
 pub use error::StorageError;
 pub use shards::{COMMIT_CONNECTIONS, Server, Shards, Storage, StorageSettings};

@@ -106,7 +106,6 @@ impl Inner {
             // Only our own kinds are leased.
             return;
         };
-        self.wake(ticket.ticket_id, &[]);
         let lease_end = LeaseEnd(Arc::new(Mutex::new(leased_at + self.settings.lease)));
         if ticket.attempt == 1 {
             let waited_ms = ticket.started_at.unwrap_or(ticket.created_at) - ticket.created_at;

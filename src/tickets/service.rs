@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use super::kind::{PrepareError, StopHandle};
@@ -39,6 +39,10 @@ const RESCUE_DELAY_MS: Millis = 1_000;
 
 /// Results up to this size are copied into the cache.
 const CACHED_RESULT_BYTES_MAX: usize = 1 << 20;
+
+/// How long a submission waits for a slot before it goes through the queue: a small question is done sooner
+/// than the queue has been written to and read.
+const SLOT_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Between two looks of one who waits, when nobody wakes it.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
@@ -110,11 +114,13 @@ pub struct Submit {
 }
 
 /// What a submission became.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Debug)]
 pub struct Submitted {
     pub ticket: Ticket,
     /// How long it will probably take.
     pub estimate: Duration,
+    /// What has been heard since before it was there.
+    wakeups: broadcast::Receiver<Wakeup>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +194,7 @@ impl Tickets {
             );
             return Err(SubmitError::Invalid(InvalidBody { detail, errors: Vec::new() }));
         }
+        let wakeups = self.inner.cache.wakeups().listen();
         let now = self.inner.clock.now_ms();
         let ticket = NewTicket {
             ticket_id: TicketId::time_ordered(self.inner.clock.as_ref(), self.inner.random.as_ref()),
@@ -211,7 +218,7 @@ impl Tickets {
             Ok(row) => row?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        Ok(Submitted { ticket: self.inner.ticket(row).await?, estimate: prepared.estimate })
+        Ok(Submitted { ticket: self.inner.ticket(row).await?, estimate: prepared.estimate, wakeups })
     }
 
     /// The ticket, if it is this project's.
@@ -233,18 +240,36 @@ impl Tickets {
         wait: Duration,
     ) -> Result<Ticket, TicketError> {
         let until = Instant::now() + wait.min(WAIT_MAX);
-        let mut wakeups = self.inner.cache.wakeups().listen();
+        let wakeups = self.inner.cache.wakeups().listen();
+        let now = self.get(project, ticket).await?;
+        self.wait_from(now, wakeups, wait_for, until).await
+    }
+
+    /// The same from the end of a submission on: what it became is not looked up once more.
+    pub async fn wait_for_end(&self, submitted: Submitted, wait: Duration) -> Result<Ticket, TicketError> {
+        let until = Instant::now() + wait.min(WAIT_MAX);
+        self.wait_from(submitted.ticket, submitted.wakeups, WaitFor::End, until).await
+    }
+
+    /// `wakeups` were begun to be heard before the ticket was looked at.
+    async fn wait_from(
+        &self,
+        mut ticket: Ticket,
+        mut wakeups: broadcast::Receiver<Wakeup>,
+        wait_for: WaitFor,
+        until: Instant,
+    ) -> Result<Ticket, TicketError> {
         let mut pause = LOOK_FIRST;
         loop {
-            let now = self.get(project, ticket).await?;
             let left = until.saturating_duration_since(Instant::now());
-            if now.has_come(wait_for) || left.is_zero() {
-                return Ok(now);
+            if ticket.has_come(wait_for) || left.is_zero() {
+                return Ok(ticket);
             }
             tokio::select! {
-                () = changed(&mut wakeups, ticket) => {}
+                () = changed(&mut wakeups, ticket.ticket_id) => {}
                 () = tokio::time::sleep(pause.min(left)) => pause = LOOK_LONGEST.min(pause * 2),
             }
+            ticket = self.get(ticket.project_id, ticket.ticket_id).await?;
         }
     }
 
@@ -308,16 +333,19 @@ impl Tickets {
 impl Inner {
     async fn take_in(self: Arc<Self>, ticket: NewTicket) -> Result<TicketRow, SubmitError> {
         let now = ticket.created_at;
-        let equal = match sharing::equal_to_new(&ticket) {
-            Some(equal_to) => self.store.list_equal(&equal_to).await?,
-            None => Vec::new(),
-        };
-        let shared = sharing::for_submission(&equal, now, self.kept_ms());
-        // Nobody takes a slot from here on but us.
-        let slot = match shared {
-            None if !*self.closing.borrow() => self.slots.clone().try_acquire_owned().ok(),
-            _ => None,
-        };
+        let mut equal = self.list_equal(&ticket).await?;
+        let mut shared = sharing::for_submission(&equal, now, self.kept_ms());
+        let mut slot = None;
+        if shared.is_none() {
+            let (taken, has_waited) = self.take_slot().await;
+            slot = taken;
+            if has_waited {
+                // An equal one may have come meanwhile.
+                equal = self.list_equal(&ticket).await?;
+                shared = sharing::for_submission(&equal, now, self.kept_ms());
+                slot = slot.filter(|_| shared.is_none());
+            }
+        }
         let (r#as, way) = match (&shared, &slot) {
             (Some(Shared::AnswerOf(by)), _) => (InsertAs::Answered { by }, "answered"),
             (Some(Shared::Behind(leader)), _) => {
@@ -342,6 +370,7 @@ impl Inner {
         self.metrics.submitted.with_label_values(&[ticket.kind, way]).inc();
         match (shared, slot) {
             (_, Some(slot)) => {
+                // Nobody knows the ticket yet, so nobody waits to hear that it runs.
                 self.runtime.spawn(self.clone().run(row.clone(), leased_at, slot));
             }
             (Some(Shared::Behind(leader)), None) => {
@@ -358,6 +387,26 @@ impl Inner {
             (None, None) => self.cache.wakeups().send(Wakeup::TicketQueued),
         }
         Ok(row)
+    }
+
+    async fn list_equal(&self, ticket: &NewTicket) -> Result<Vec<TicketRow>, StorageError> {
+        match sharing::equal_to_new(ticket) {
+            Some(equal_to) => self.store.list_equal(&equal_to).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A slot, if there is one soon; and whether it had to be waited for.
+    async fn take_slot(&self) -> (Option<OwnedSemaphorePermit>, bool) {
+        if self.settings.slots == 0 || *self.closing.borrow() {
+            return (None, false);
+        }
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return (Some(slot), false);
+        }
+        let soon = tokio::time::timeout(SLOT_WAIT_MAX, self.slots.clone().acquire_owned()).await;
+        let slot = soon.ok().and_then(Result::ok).filter(|_| !*self.closing.borrow());
+        (slot, true)
     }
 
     pub(super) async fn ticket(&self, row: TicketRow) -> Result<Ticket, StorageError> {

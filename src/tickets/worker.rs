@@ -56,6 +56,7 @@ impl Tickets {
             return Ok(true);
         };
         if !self.inner.share_leased(&ticket, leased_at).await? {
+            self.inner.wake(ticket.ticket_id, &[]);
             self.inner.clone().run(ticket, leased_at, slot).await;
         }
         Ok(true)
@@ -128,14 +129,15 @@ impl Inner {
         slot: tokio::sync::OwnedSemaphorePermit,
     ) {
         match self.share_leased(&ticket, leased_at).await {
-            Ok(true) => {}
-            Ok(false) => self.run(ticket, leased_at, slot).await,
+            Ok(true) => return,
+            Ok(false) => {}
             Err(error) => {
                 // Sharing only saves work.
                 tracing::warn!(error = &error as &dyn std::error::Error, "equal tickets cannot be read");
-                self.run(ticket, leased_at, slot).await;
             }
         }
+        self.wake(ticket.ticket_id, &[]);
+        self.run(ticket, leased_at, slot).await;
     }
 
     async fn hear_cancels(self: Arc<Self>) {

@@ -11,6 +11,7 @@ use crate::analysis::plan::Plan;
 use crate::analysis::question_kind::{QuestionKind, Read};
 use crate::analysis::{Question, QuestionLimits, QuestionParts};
 use crate::eventstore::fixture::{SHARD, rows, store_segment, two_servers};
+use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::scan::Scanner;
 use crate::model::{ManualClock, ObjectId, SeededRandom, ShardNo};
 use crate::storage::conformance::fresh_sqlite;
@@ -48,7 +49,7 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
     let kind = QuestionKind::new(QuestionParts {
         control: storage.control.clone(),
         shards: storage.shards.clone(),
-        scanner: Scanner::new(1, 0, &Metrics::default()),
+        scanner: Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()),
         clock: Arc::new(ManualClock::new(1)),
         limits: QuestionLimits::default(),
         cores: 1,

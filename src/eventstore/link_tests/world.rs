@@ -13,7 +13,7 @@ use crate::eventstore::RowBlock;
 use crate::eventstore::compaction::Compactor;
 use crate::eventstore::fixture::{seal_context, servers_with_shards, settle};
 use crate::eventstore::forwarder::Forwarder;
-use crate::eventstore::headers::HeaderCache;
+use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::retention::Retention;
 use crate::eventstore::scan::{Listing, ScanRequest, Scanner, ShardRows};
 use crate::eventstore::sealer::{Homes, LINK_EVENT, SealContext, Sealer};
@@ -37,7 +37,7 @@ const BEGIN: Millis = DAYS as Millis * DAY_MS + 1_800_000;
 
 pub struct World {
     pub storage: Storage,
-    pub headers: HeaderCache,
+    pub headers: ObjectCache,
     pub project_id: ProjectId,
     pub shards: u16,
     clock: Arc<ManualClock>,
@@ -88,7 +88,7 @@ impl World {
             ..SealingConfig::default()
         };
         let process = Process::start(&storage, &clock, &random, &config);
-        let headers = HeaderCache::new(1 << 20, &Metrics::default());
+        let headers = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
         Self { storage, headers, project_id, shards, clock, random, config, forwarder, process }
     }
 
@@ -210,8 +210,8 @@ impl World {
         for shard_no in self.storage.shards.all() {
             let db = self.storage.shards.db_of(shard_no).unwrap();
             let request = ScanRequest { from, ..ScanRequest::everything(self.project_id) };
-            let listing = Listing::read(db, shard_no, &request).await.unwrap();
-            let scanner = Scanner::new(2, 0, &Metrics::default());
+            let listing = Listing::read(db, &ObjectCache::none(), shard_no, &request).await.unwrap();
+            let scanner = Scanner::new(ObjectCache::none(), 2, 0, &Metrics::default());
             let rows = scanner.read(db, &request, listing.clone()).await.unwrap().unwrap();
             let is_kept = |block: &RowBlock| block.rows().all(|row| block.occurred_at[row] >= from);
             assert!(rows.blocks.iter().all(is_kept), "a question sees what is not kept");

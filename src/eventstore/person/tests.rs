@@ -56,7 +56,7 @@ async fn look_at_kept(
         bytes_max,
     };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
-    let headers = HeaderCache::new(1 << 20, &Metrics::default());
+    let headers = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
     let journal = recent::waiting(db, SHARD, project_id).await?;
     read_in_shard(db, SHARD, &headers, &request, passed, journal).await
 }
@@ -181,7 +181,7 @@ on_both! {
             }
             store_segment(&db, &random, of_year).await;
         }
-        let listing = Listing::read(&db, SHARD, &ScanRequest::everything(PROJECT)).await.unwrap();
+        let listing = Listing::read(&db, &ObjectCache::none(), SHARD, &ScanRequest::everything(PROJECT)).await.unwrap();
         let all: u64 = listing.objects.iter().map(|object| object.bytes).sum();
 
         let newest = look(&db, PROJECT, "id107", None, 5).await.unwrap();
@@ -255,8 +255,8 @@ on_both! {
         for n in 0..3 {
             segments.push(store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await);
         }
-        let headers = HeaderCache::new(1 << 20, &Metrics::default());
-        let objects = Listing::read(&db, SHARD, &ScanRequest::everything(PROJECT)).await.unwrap().objects;
+        let headers = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
+        let objects = Listing::read(&db, &ObjectCache::none(), SHARD, &ScanRequest::everything(PROJECT)).await.unwrap().objects;
         let wanted = Wanted {
             project_id: PROJECT,
             person_no: 7,
@@ -304,7 +304,7 @@ on_both! {
             with_properties: false,
             bytes_max: 1 << 20,
         };
-        let headers = HeaderCache::new(0, &Metrics::default());
+        let headers = ObjectCache::none();
         let passed = Passed { ids: vec!["id107".to_owned()], waiting: Vec::new() };
         let bare = read_in_shard(&db, SHARD, &headers, &request, passed, Vec::new()).await.unwrap().events;
         let mut whole = look(&db, PROJECT, "id107", None, 100).await.unwrap().events;

@@ -1,8 +1,11 @@
-//! Decoded columns of segments, kept for the next question.
+//! Decoded columns, kept for the next question.
 //!
-//! A column is known by its object's random id, and objects never change, so what is here is right for
-//! as long as somebody lists the object. Columns of objects that are gone leave as others come. Runs
-//! are not kept: they are small, mixed, and soon replaced.
+//! A column is known by its object's random id and its project, and objects never change, so what is here is
+//! right for as long as somebody lists the object. Columns of objects that are gone leave as others come.
+//!
+//! Of a run, the columns of one project are always in the order of persons and times, whatever was read
+//! first. So when anything is missing, all that is asked for is read again: they are few rows. A project
+//! with many rows in a run is read in part, and that is not kept.
 
 use std::sync::Arc;
 
@@ -11,10 +14,9 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::ListedObject;
-use crate::eventstore::format::RowRanges;
 use crate::eventstore::weighted;
 use crate::eventstore::{Dictionary, PropertyColumn, Quarters, RowBlock, RowColumns};
-use crate::model::{Millis, ObjectId, PersonNo};
+use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::telemetry::Metrics;
 
 pub struct ColumnCache {
@@ -22,7 +24,7 @@ pub struct ColumnCache {
     metrics: ColumnMetrics,
 }
 
-type Key = (ObjectId, ColumnName);
+type Key = (ObjectId, ProjectId, ColumnName);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum ColumnName {
@@ -47,6 +49,8 @@ struct MemoryBytes;
 
 impl Weighter<Key, Column> for MemoryBytes {
     fn weight(&self, _: &Key, column: &Column) -> u64 {
+        // Columns of runs are so small that their places in the table count.
+        const ENTRY: usize = 100;
         let bytes = match column {
             Column::Persons(persons) => size_of_val(&**persons),
             Column::Times(times) => size_of_val(&**times),
@@ -54,7 +58,7 @@ impl Weighter<Key, Column> for MemoryBytes {
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
         };
-        bytes as u64
+        (ENTRY + bytes) as u64
     }
 }
 
@@ -88,6 +92,12 @@ impl<T> Asked<T> {
         matches!(self, Self::Missing)
     }
 
+    fn forget(&mut self) {
+        if let Self::Known(_) = self {
+            *self = Self::Missing;
+        }
+    }
+
     /// What is known, or else what was read.
     fn or(self, read: T) -> T {
         match self {
@@ -103,7 +113,7 @@ impl ColumnCache {
         let metrics = ColumnMetrics {
             columns: metrics.counters(
                 "weir_scan_columns_total",
-                "Columns of segments that questions needed, by whether they had to be read and decoded.",
+                "Columns of runs and segments that questions needed, by whether they had to be read and decoded.",
                 &["outcome"],
             ),
             bytes: metrics.gauge("weir_scan_columns_bytes", "Memory that kept columns take."),
@@ -111,10 +121,16 @@ impl ColumnCache {
         Self { columns, metrics }
     }
 
-    pub fn find(&self, object: &ListedObject, with: RowColumns, properties: &[String]) -> Known {
-        let columns = self.columns.as_ref().filter(|_| is_kept(object));
-        let find = |name| columns.and_then(|columns| columns.get(&(object.object_id, name)));
-        let known = Known {
+    pub fn find(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        with: RowColumns,
+        properties: &[String],
+    ) -> Known {
+        let columns = self.columns.as_ref().filter(|_| object.is_whole);
+        let find = |name| columns.and_then(|columns| columns.get(&(object.object_id, project_id, name)));
+        let mut known = Known {
             persons: match with.persons.then(|| find(ColumnName::Persons)) {
                 None => Asked::Not,
                 Some(Some(Column::Persons(persons))) => Asked::Known(persons),
@@ -142,6 +158,9 @@ impl ColumnCache {
                 })
                 .collect(),
         };
+        if object.is_run() && !known.is_complete() {
+            known.forget();
+        }
         let missing = known.count_missing();
         let of_rows = [with.persons, with.times, with.quarters];
         let all = of_rows.into_iter().filter(|is_asked| *is_asked).count() + 1 + properties.len();
@@ -159,9 +178,15 @@ impl ColumnCache {
     }
 
     /// Keeps what was read of an object, whole, with these properties.
-    pub fn keep(&self, object: &ListedObject, properties: &[String], block: &RowBlock) {
-        let Some(columns) = self.columns.as_ref().filter(|_| is_kept(object)) else { return };
-        let keep = |name, column| columns.insert((object.object_id, name), column);
+    pub fn keep(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        properties: &[String],
+        block: &RowBlock,
+    ) {
+        let Some(columns) = self.columns.as_ref().filter(|_| object.is_whole) else { return };
+        let keep = |name, column| columns.insert((object.object_id, project_id, name), column);
         if !block.person_no.is_empty() {
             keep(ColumnName::Persons, Column::Persons(block.person_no.clone()));
         }
@@ -179,11 +204,6 @@ impl ColumnCache {
     }
 }
 
-/// Segments are read whole, and runs in part.
-fn is_kept(object: &ListedObject) -> bool {
-    object.rows == RowRanges::All
-}
-
 impl Known {
     fn count_missing(&self) -> usize {
         let rows = [
@@ -194,6 +214,15 @@ impl Known {
         ];
         let properties = self.properties.iter().map(Asked::is_missing);
         rows.into_iter().chain(properties).filter(|is_missing| *is_missing).count()
+    }
+
+    /// As if nothing of what was asked for were known.
+    fn forget(&mut self) {
+        self.persons.forget();
+        self.times.forget();
+        self.quarters.forget();
+        self.events.forget();
+        self.properties.iter_mut().for_each(Asked::forget);
     }
 
     pub fn is_complete(&self) -> bool {
@@ -235,11 +264,15 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eventstore::format::RowRanges;
 
     fn object(n: u8, rows: RowRanges) -> ListedObject {
         let object_id = ObjectId([n; 16]);
-        ListedObject { object_id, events: 100, bytes: 1, min_at: 0, max_at: 1, created_at: 0, rows }
+        let is_whole = true;
+        ListedObject { object_id, events: 100, bytes: 1, min_at: 0, max_at: 1, created_at: 0, rows, is_whole }
     }
+
+    const PROJECT: ProjectId = ProjectId(1);
 
     fn block(rows: usize, properties: usize) -> RowBlock {
         let codes = Dictionary::new(std::iter::repeat_n(0, rows), vec![Arc::from("e")]);
@@ -262,11 +295,11 @@ mod tests {
     fn only_what_is_missing_is_asked_for_and_the_order_is_that_of_the_question() {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
-        let find = |object, asked: &[String]| cache.find(object, RowColumns::ALL, asked);
+        let find = |object, asked: &[String]| cache.find(object, PROJECT, RowColumns::ALL, asked);
         assert_eq!(find(&segment, &names(&["a"])).missing(&names(&["a"])), (RowColumns::ALL, names(&["a"])));
         let mut read = block(10, 2);
         read.properties[1] = Arc::default();
-        cache.keep(&segment, &names(&["a", "b"]), &read);
+        cache.keep(&segment, PROJECT, &names(&["a", "b"]), &read);
 
         let asked = names(&["b", "c", "a"]);
         let known = find(&segment, &asked);
@@ -289,33 +322,47 @@ mod tests {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
         let without_persons = RowBlock { person_no: Default::default(), ..block(10, 0) };
-        cache.keep(&segment, &[], &without_persons);
+        cache.keep(&segment, PROJECT, &[], &without_persons);
         let kept = RowColumns { persons: false, times: true, quarters: true };
-        assert!(cache.find(&segment, kept, &[]).is_complete());
+        assert!(cache.find(&segment, PROJECT, kept, &[]).is_complete());
         let everything = RowColumns { persons: true, times: true, quarters: true };
-        let known = cache.find(&segment, everything, &[]);
+        let known = cache.find(&segment, PROJECT, everything, &[]);
         assert_eq!(known.missing(&[]), (RowColumns { persons: true, ..RowColumns::default() }, vec![]));
-        let events_only = cache.find(&segment, RowColumns::default(), &[]).complete_with(RowBlock::default());
+        let events_only =
+            cache.find(&segment, PROJECT, RowColumns::default(), &[]).complete_with(RowBlock::default());
         assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
     }
 
     #[test]
-    fn memory_stays_below_its_limit_and_nothing_of_runs_is_kept() {
+    fn of_a_run_a_project_has_all_columns_or_none_and_what_is_read_in_part_is_not_kept() {
+        let cache = ColumnCache::new(1 << 20, &Metrics::default());
+        let run = object(1, RowRanges::one(20..30));
+        cache.keep(&run, PROJECT, &names(&["a"]), &block(10, 1));
+        let find = |project, asked: &[String]| cache.find(&run, project, RowColumns::ALL, asked);
+        assert!(find(PROJECT, &[]).is_complete() && find(PROJECT, &names(&["a"])).is_complete());
+        assert!(!find(ProjectId(2), &[]).is_complete(), "rows of another project");
+        let asked = names(&["a", "b"]);
+        let known = find(PROJECT, &asked);
+        assert_eq!(known.missing(&asked), (RowColumns::ALL, asked), "all of them in the same order");
+
+        let in_part = ListedObject { is_whole: false, ..object(2, RowRanges::one(0..10)) };
+        cache.keep(&in_part, PROJECT, &[], &block(10, 0));
+        assert!(!cache.find(&in_part, PROJECT, RowColumns::ALL, &[]).is_complete());
+    }
+
+    #[test]
+    fn memory_stays_below_its_limit() {
         let limit = 100_000;
         let cache = ColumnCache::new(limit, &Metrics::default());
         for n in 0..200 {
-            cache.keep(&object(n, RowRanges::All), &names(&["a"]), &block(500, 1));
+            cache.keep(&object(n, RowRanges::All), PROJECT, &names(&["a"]), &block(500, 1));
             let weight = cache.columns.as_ref().unwrap().weight();
             assert!(weight <= limit as u64, "{weight} bytes");
         }
         let weight = cache.columns.as_ref().unwrap().weight();
         assert!(weight > limit as u64 / 2, "{weight} bytes are kept");
-        let run = object(201, RowRanges::one(0..500));
-        cache.keep(&run, &[], &block(500, 0));
-        assert!(!cache.find(&run, RowColumns::ALL, &[]).is_complete());
-
         let off = ColumnCache::new(0, &Metrics::default());
-        off.keep(&object(1, RowRanges::All), &[], &block(1, 0));
-        assert!(!off.find(&object(1, RowRanges::All), RowColumns::default(), &[]).is_complete());
+        off.keep(&object(1, RowRanges::All), PROJECT, &[], &block(1, 0));
+        assert!(!off.find(&object(1, RowRanges::All), PROJECT, RowColumns::default(), &[]).is_complete());
     }
 }

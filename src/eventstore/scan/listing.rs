@@ -1,16 +1,23 @@
 //! What a shard holds of a project, at one point in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::{ScanError, ScanRequest};
-use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges};
-use crate::model::{Millis, ObjectId, PersonNo, ShardNo, utc_day};
+use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges, SliceFacts};
+use crate::eventstore::object_cache::{ObjectCache, ShardList, Slice};
+use crate::model::{DAY_MS, Millis, ObjectId, PersonNo, ProjectId, ShardNo, utc_day};
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
-use crate::storage::server::persons::ProjectCounters;
 use crate::storage::server::{journal, links, masks, persons};
-use crate::storage::{Db, SHARDS_PER_STATEMENT, StorageError};
+use crate::storage::{Db, Reads, SHARDS_PER_STATEMENT, StorageError};
+
+/// A project with so many rows in a run at most is read whole from it, so that what was decoded can be kept
+/// for whatever is asked next.
+const RUN_ROWS_WHOLE_MAX: u64 = 8_192;
 
 /// A run or segment that has rows for a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +32,9 @@ pub struct ListedObject {
     pub created_at: Millis,
     /// Those that may be asked for.
     pub rows: RowRanges,
+    /// They are all that the project has in it.
+    #[serde(default)]
+    pub is_whole: bool,
 }
 
 /// Everything that has to be of the same moment.
@@ -45,45 +55,59 @@ pub struct Listing {
     pub pruned: u64,
 }
 
-/// What some shards of one server hold, by shard.
+/// How often a server is asked for its lists when what they name is deleted faster than it is looked at.
+const ATTEMPTS: u32 = 5;
+
+/// What some shards of one server hold.
 struct Snapshot {
-    counters: BTreeMap<ShardNo, ProjectCounters>,
+    /// The database's clock just before.
+    now: Millis,
     waiting: BTreeMap<ShardNo, Millis>,
-    masked: Vec<(ShardNo, PersonNo)>,
-    moving: Vec<(ShardNo, u64)>,
-    objects: Vec<FoundObject>,
+    /// In the order of the shards.
+    shards: Vec<Arc<ShardList>>,
 }
 
-struct FoundObject {
-    shard_no: ShardNo,
-    object_id: ObjectId,
-    listed: Result<Listed, FormatError>,
-}
-
-impl FoundObject {
-    /// What the catalogue says of it beyond that is not kept: it may be large.
-    fn new(row: ObjectRow, request: &ScanRequest) -> Self {
-        Self { shard_no: row.shard_no, object_id: row.object_id, listed: list(row, request) }
-    }
-}
+/// The facts that a list needs, by object.
+type Slices = HashMap<ObjectId, Slice>;
 
 impl Listing {
     /// Of one shard, without saying how fresh that is.
-    pub async fn read(db: &Db, shard_no: ShardNo, request: &ScanRequest) -> Result<Self, ScanError> {
-        let snapshot = Snapshot::read(db, vec![shard_no], request, false).await?;
-        let listed = snapshot.into_listings(&[shard_no], Millis::MIN)?;
+    pub async fn read(
+        db: &Db,
+        known: &ObjectCache,
+        shard_no: ShardNo,
+        request: &ScanRequest,
+    ) -> Result<Self, ScanError> {
+        let listed = Self::list(db, known, &[shard_no], request, false).await?;
         Ok(listed.into_iter().next().expect("there is a list for every shard"))
     }
 
     /// The lists of several shards of one server, of the same moment and in the order of the shards.
     pub async fn read_shards(
         db: &Db,
+        known: &ObjectCache,
         shards: &[ShardNo],
         request: &ScanRequest,
     ) -> Result<Vec<Self>, ScanError> {
-        // Before the snapshot: what is committed in between is neither in it nor claimed to be.
-        let now = journal::database_now(db).await?;
-        Snapshot::read(db, shards.to_vec(), request, true).await?.into_listings(shards, now)
+        Self::list(db, known, shards, request, true).await
+    }
+
+    /// `with_waiting`: whether anybody wants to know what waits.
+    async fn list(
+        db: &Db,
+        known: &ObjectCache,
+        shards: &[ShardNo],
+        request: &ScanRequest,
+        with_waiting: bool,
+    ) -> Result<Vec<Self>, ScanError> {
+        for _ in 0..ATTEMPTS {
+            let snapshot = Snapshot::read(db, known, shards, request, with_waiting).await?;
+            // Facts never change, so they need not be of the same moment.
+            if let Some(slices) = find_slices(db, known, snapshot.objects(request), request).await? {
+                return Ok(snapshot.into_listings(shards, slices, request));
+            }
+        }
+        Err(ScanError::Outrun)
     }
 
     /// Rows that will be decoded, which is what a scan costs.
@@ -92,84 +116,189 @@ impl Listing {
     }
 }
 
+/// The catalogue row of a segment says all that is needed otherwise.
+fn needs_facts(object: &ObjectRow, request: &ScanRequest) -> bool {
+    object.kind == ObjectKind::Run || request.is_selective()
+}
+
+/// The facts of objects that need them, those that are not known out of the catalogue; `None` when an object
+/// has been deleted since it was listed.
+async fn find_slices(
+    db: &Db,
+    known: &ObjectCache,
+    objects: impl Iterator<Item = &ObjectRow> + Clone,
+    request: &ScanRequest,
+) -> Result<Option<Slices>, ScanError> {
+    let project_id = request.project_id;
+    let mut slices = Slices::new();
+    for kind in [ObjectKind::Run, ObjectKind::Segment] {
+        let mut unknown = Vec::new();
+        for object in objects.clone().filter(|object| object.kind == kind && needs_facts(object, request)) {
+            match known.slice_of(object.object_id, project_id) {
+                Some(slice) => _ = slices.insert(object.object_id, slice),
+                None => unknown.push((object.shard_no, object.object_id)),
+            }
+        }
+        let found = objects::find_facts_of(db, kind, &unknown).await?;
+        if found.len() < unknown.len() {
+            return Ok(None);
+        }
+        for (object_id, facts) in found {
+            let unreadable = |source| ScanError::Format { object_id, source };
+            let slice = slice_in(&facts, project_id).map_err(unreadable)?;
+            known.keep_slice(object_id, project_id, slice.clone());
+            slices.insert(object_id, slice);
+        }
+    }
+    Ok(Some(slices))
+}
+
+fn slice_in(facts: &[u8], project_id: ProjectId) -> Result<Slice, FormatError> {
+    let mut facts = ObjectFacts::from_bytes(facts)?;
+    let found = facts.slices.binary_search_by_key(&project_id, |slice| slice.project_id);
+    Ok(found.ok().map(|index| Arc::new(facts.slices.swap_remove(index))))
+}
+
 impl Snapshot {
-    /// `with_waiting`: whether anybody wants to know what waits.
     async fn read(
         db: &Db,
-        shards: Vec<ShardNo>,
+        known: &ObjectCache,
+        shards: &[ShardNo],
         request: &ScanRequest,
         with_waiting: bool,
     ) -> Result<Self, StorageError> {
-        let request = request.clone();
-        let (project_id, from, to) = (request.project_id, request.from, request.to);
-        db.snapshot(move |tx| {
-            Box::pin(async move {
-                let waiting = if with_waiting { journal::list_waiting_in(tx).await? } else { Vec::new() };
-                let mut found = Self {
-                    counters: BTreeMap::new(),
-                    waiting: waiting.into_iter().collect(),
-                    masked: Vec::new(),
-                    moving: Vec::new(),
-                    objects: Vec::new(),
-                };
-                for shards in shards.chunks(SHARDS_PER_STATEMENT) {
-                    let counters = persons::list_counters_in(tx, shards, project_id).await?;
-                    if counters.values().any(|counters| counters.mask_version > 0) {
-                        found.masked.extend(masks::list_in(tx, shards, project_id).await?);
-                        found.moving.extend(links::count_moving_in(tx, shards, project_id).await?);
-                    }
-                    found.counters.extend(counters);
-                    let runs = objects::list_runs_in(tx, shards).await?;
-                    let of_days = runs.into_iter().filter(|run| run.max_at >= from && run.min_at < to);
-                    found.objects.extend(of_days.map(|run| FoundObject::new(run, &request)));
-                    let segments = objects::list_segments_in(tx, shards, project_id, from, to).await?;
-                    found
-                        .objects
-                        .extend(segments.into_iter().map(|segment| FoundObject::new(segment, &request)));
-                }
-                Ok(found)
-            })
-        })
-        .await
+        let (project_id, days) = (request.project_id, request.days());
+        let listed = shards.iter().map(|&shard_no| known.list_of(shard_no, project_id, &days));
+        if let Some(listed) = listed.collect::<Option<Vec<_>>>()
+            && let Some(unchanged) = Self::unchanged(db, shards, project_id, listed, with_waiting).await?
+        {
+            return Ok(unchanged);
+        }
+        let snapshot = Self::read_anew(db, shards, project_id, &days, with_waiting).await?;
+        for (&shard_no, list) in shards.iter().zip(&snapshot.shards) {
+            known.keep_list(shard_no, project_id, &days, list);
+        }
+        Ok(snapshot)
     }
 
-    /// In the order of the shards. Where nothing waits, a list is as fresh as `now`.
-    fn into_listings(self, shards: &[ShardNo], now: Millis) -> Result<Vec<Listing>, ScanError> {
-        let mut listings: BTreeMap<ShardNo, Listing> = BTreeMap::new();
-        for &shard_no in shards {
-            let counters = self.counters.get(&shard_no).copied().unwrap_or_default();
-            let listing = Listing {
-                shard_no,
-                objects: Vec::new(),
-                masked: Vec::new(),
-                mask_version: counters.mask_version,
-                data_version: counters.data_version,
-                as_of: self.waiting.get(&shard_no).copied().unwrap_or(now),
-                moving: 0,
-                pruned: 0,
-            };
-            listings.insert(shard_no, listing);
+    /// What was listed a moment ago, when all versions are still the same.
+    async fn unchanged(
+        db: &Db,
+        shards: &[ShardNo],
+        project_id: ProjectId,
+        listed: Vec<Arc<ShardList>>,
+        with_waiting: bool,
+    ) -> Result<Option<Self>, StorageError> {
+        let mut reads = Reads::default();
+        let waiting = with_waiting.then(|| reads.add(journal::read_waiting()));
+        let of_some = |shards: &[ShardNo]| reads.add(persons::read_counters(shards, project_id));
+        let counters: Vec<_> = shards.chunks(SHARDS_PER_STATEMENT).map(of_some).collect();
+        let read = db.read_together(reads).await?;
+        let mut now = BTreeMap::new();
+        for counters in counters {
+            now.extend(read.get(counters)?);
         }
-        let missing = "only shards that were asked for are found";
-        for (shard_no, person_no) in self.masked {
-            listings.get_mut(&shard_no).expect(missing).masked.push(person_no);
+        let is_as_listed = |(shard_no, list): (&ShardNo, &Arc<ShardList>)| {
+            now.get(shard_no).copied().unwrap_or_default() == list.counters
+        };
+        if !shards.iter().zip(&listed).all(is_as_listed) {
+            return Ok(None);
         }
-        for (shard_no, moving) in self.moving {
-            listings.get_mut(&shard_no).expect(missing).moving = moving;
+        let waiting = waiting.map(|waiting| read.get(waiting)).transpose()?;
+        let waiting = waiting.into_iter().flatten().collect();
+        Ok(Some(Self { now: read.now, waiting, shards: listed }))
+    }
+
+    async fn read_anew(
+        db: &Db,
+        shards: &[ShardNo],
+        project_id: ProjectId,
+        days: &Range<Millis>,
+        with_waiting: bool,
+    ) -> Result<Self, StorageError> {
+        let read_at = Instant::now();
+        let mut reads = Reads::default();
+        let waiting = with_waiting.then(|| reads.add(journal::read_waiting()));
+        let of_some = |shards: &[ShardNo]| {
+            (
+                reads.add(persons::read_counters(shards, project_id)),
+                reads.add(masks::read_masks(shards, project_id)),
+                reads.add(links::read_moving(shards, project_id)),
+                reads.add(objects::read_runs(shards, days.start, days.end)),
+                reads.add(objects::read_segments(shards, project_id, days.start, days.end)),
+            )
+        };
+        let places: Vec<_> = shards.chunks(SHARDS_PER_STATEMENT).map(of_some).collect();
+        let read = db.read_together(reads).await?;
+        let new = |&shard_no| (shard_no, ShardList::new(read_at));
+        let mut lists: BTreeMap<ShardNo, ShardList> = shards.iter().map(new).collect();
+        fn of(lists: &mut BTreeMap<ShardNo, ShardList>, shard_no: ShardNo) -> &mut ShardList {
+            lists.get_mut(&shard_no).expect("only shards that were asked for are found")
         }
-        for FoundObject { shard_no, object_id, listed } in self.objects {
-            let listing = listings.get_mut(&shard_no).expect(missing);
-            match listed.map_err(|source| ScanError::Format { object_id, source })? {
-                Listed::Read(object) => listing.objects.push(object),
-                Listed::Pruned => listing.pruned += 1,
-                Listed::Elsewhere => {}
+        for (counters, masked, moving, runs, segments) in places {
+            for (shard_no, counters) in read.get(counters)? {
+                of(&mut lists, shard_no).counters = counters;
+            }
+            for (shard_no, person_no) in read.get(masked)? {
+                of(&mut lists, shard_no).masked.push(person_no);
+            }
+            for (shard_no, moving) in read.get(moving)? {
+                of(&mut lists, shard_no).moving = moving;
+            }
+            for object in read.get(runs)?.into_iter().chain(read.get(segments)?) {
+                of(&mut lists, object.shard_no).objects.push(object);
             }
         }
-        // In order of time, so that a person's rows mostly come in that order too.
-        for listing in listings.values_mut() {
+        let waiting = waiting.map(|waiting| read.get(waiting)).transpose()?.into_iter().flatten().collect();
+        let shards = shards.iter().filter_map(|shard_no| lists.remove(shard_no)).map(Arc::new).collect();
+        Ok(Self { now: read.now, waiting, shards })
+    }
+
+    /// Those of the asked time.
+    fn objects<'a>(&'a self, request: &'a ScanRequest) -> impl Iterator<Item = &'a ObjectRow> + Clone {
+        self.shards.iter().flat_map(|list| &list.objects).filter(|object| request.overlaps(object))
+    }
+
+    /// In the order of the shards. Where nothing waits, a list is as fresh as the snapshot.
+    fn into_listings(self, shards: &[ShardNo], slices: Slices, request: &ScanRequest) -> Vec<Listing> {
+        let listings = shards.iter().zip(&self.shards).map(|(&shard_no, list)| {
+            let mut listing = Listing {
+                shard_no,
+                objects: Vec::new(),
+                masked: list.masked.clone(),
+                mask_version: list.counters.mask_version,
+                data_version: list.counters.data_version,
+                as_of: self.waiting.get(&shard_no).copied().unwrap_or(self.now),
+                moving: list.moving,
+                pruned: 0,
+            };
+            for object in list.objects.iter().filter(|object| request.overlaps(object)) {
+                let slice = needs_facts(object, request)
+                    .then(|| slices.get(&object.object_id).and_then(Option::as_ref));
+                match list_object(object, slice, request) {
+                    Listed::Read(object) => listing.objects.push(object),
+                    Listed::Pruned => listing.pruned += 1,
+                    Listed::Elsewhere => {}
+                }
+            }
+            // In order of time, so that a person's rows mostly come in that order too.
             listing.objects.sort_unstable_by_key(|object| (object.min_at, object.object_id));
-        }
-        Ok(shards.iter().filter_map(|shard_no| listings.remove(shard_no)).collect())
+            listing
+        });
+        listings.collect()
+    }
+}
+
+impl ScanRequest {
+    /// The asked time as whole days: questions about nearly the same time share a list.
+    fn days(&self) -> Range<Millis> {
+        let start = self.from.div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        let end = self.to.saturating_add(DAY_MS - 1).div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        start.min(self.from)..end.max(self.to)
+    }
+
+    fn overlaps(&self, object: &ObjectRow) -> bool {
+        object.max_at >= self.from && object.min_at < self.to
     }
 }
 
@@ -181,7 +310,8 @@ enum Listed {
     Elsewhere,
 }
 
-fn list(object: ObjectRow, request: &ScanRequest) -> Result<Listed, FormatError> {
+/// `slice`: the facts of the project's rows, when they are needed.
+fn list_object(object: &ObjectRow, slice: Option<Option<&Arc<SliceFacts>>>, request: &ScanRequest) -> Listed {
     let mut listed = ListedObject {
         object_id: object.object_id,
         events: object.events,
@@ -190,22 +320,25 @@ fn list(object: ObjectRow, request: &ScanRequest) -> Result<Listed, FormatError>
         max_at: object.max_at,
         created_at: object.created_at,
         rows: RowRanges::All,
+        is_whole: true,
     };
-    // The catalogue row of a segment says all that is needed otherwise.
-    if object.kind == ObjectKind::Segment && !request.is_selective() {
-        return Ok(Listed::Read(listed));
-    }
-    let facts = ObjectFacts::from_bytes(&object.facts)?;
-    let Some(slice) = facts.slice_of(request.project_id) else { return Ok(Listed::Elsewhere) };
+    let Some(slice) = slice else { return Listed::Read(listed) };
+    let Some(slice) = slice else { return Listed::Elsewhere };
     if object.kind == ObjectKind::Run {
-        // Within the slice, so that a request for all of time has days that are numbers of days.
-        let from = request.from.max(slice.occurred_min);
-        let last = request.to.saturating_sub(1).min(slice.occurred_max);
-        listed.rows = RowRanges::of_days(slice, utc_day(from), utc_day(last));
         (listed.min_at, listed.max_at) = (slice.occurred_min, slice.occurred_max);
-        if listed.rows == RowRanges::Some(Vec::new()) {
-            return Ok(Listed::Elsewhere);
+        let of_days = rows_of_days(slice, request);
+        if of_days.is_empty() {
+            return Listed::Elsewhere;
         }
+        listed.is_whole = slice.rows <= RUN_ROWS_WHOLE_MAX;
+        listed.rows = if listed.is_whole { RowRanges::of_slice(slice) } else { of_days };
     }
-    Ok(if request.may_match(slice) { Listed::Read(listed) } else { Listed::Pruned })
+    if request.may_match(slice) { Listed::Read(listed) } else { Listed::Pruned }
+}
+
+fn rows_of_days(slice: &SliceFacts, request: &ScanRequest) -> RowRanges {
+    // Within the slice, so that a request for all of time has days that are numbers of days.
+    let from = request.from.max(slice.occurred_min);
+    let last = request.to.saturating_sub(1).min(slice.occurred_max);
+    RowRanges::of_days(slice, utc_day(from), utc_day(last))
 }

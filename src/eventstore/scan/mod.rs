@@ -16,14 +16,16 @@ mod prune;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use columns::{ColumnCache, Known};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
-use super::format::{Columns, FormatError, HEADER_PART, ObjectReader, PartSet, RowRanges, Want};
+use super::format::{Columns, FormatError, PartSet, RowRanges, Want};
+use super::object_cache::{ObjectCache, OpenObject};
 use super::{RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::storage::server::objects;
@@ -37,6 +39,8 @@ pub use prune::Need;
 
 /// Objects that are fetched at the same time; their parts lie in memory until they are decoded.
 const FETCHES_AT_ONCE: usize = 4;
+/// So many rows are looked through sooner than another thread has begun to.
+const ROWS_AT_ONCE_MAX: u64 = 20_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -100,6 +104,7 @@ impl ShardRows {
 /// Reads for the whole process. Cheap to clone.
 #[derive(Clone)]
 pub struct Scanner {
+    objects: ObjectCache,
     decoders: Arc<Semaphore>,
     columns: Arc<ColumnCache>,
     metrics: ScanMetrics,
@@ -132,8 +137,9 @@ impl ScanMetrics {
 impl Scanner {
     /// `decoders`: how many objects are decoded at the same time; the number of cores is right.
     /// `columns_bytes_max`: memory for columns that are kept.
-    pub fn new(decoders: usize, columns_bytes_max: usize, metrics: &Metrics) -> Self {
+    pub fn new(objects: ObjectCache, decoders: usize, columns_bytes_max: usize, metrics: &Metrics) -> Self {
         Self {
+            objects,
             decoders: Arc::new(Semaphore::new(decoders.max(1))),
             columns: Arc::new(ColumnCache::new(columns_bytes_max, metrics)),
             metrics: ScanMetrics::new(metrics),
@@ -145,10 +151,16 @@ impl Scanner {
         self.metrics.question_bytes.observe(bytes as f64);
     }
 
-    /// Forgets the columns that are kept, after an erasure: objects that are gone would leave only as
-    /// others come.
-    pub fn forget_columns(&self) {
+    /// What is known of objects, for lists.
+    pub fn objects(&self) -> &ObjectCache {
+        &self.objects
+    }
+
+    /// Forgets what is kept of rows, after an erasure: objects that are gone would leave only as others
+    /// come.
+    pub fn forget_rows(&self) {
         self.columns.clear();
+        self.objects.forget_facts();
     }
 
     /// What a list says; `None` when an object of it is gone.
@@ -160,26 +172,41 @@ impl Scanner {
     ) -> Result<Option<ShardRows>, ScanError> {
         let wanted = listing.objects.into_iter().map(|object| {
             let with = request.columns_of(&object, !listing.masked.is_empty());
-            let known = self.columns.find(&object, with, &request.properties);
+            let known = self.columns.find(&object, request.project_id, with, &request.properties);
             (object, known)
         });
         let wanted: Vec<(ListedObject, Known)> = wanted.collect();
         let to_read = wanted.iter().filter(|(_, known)| !known.is_complete());
         let ids: Vec<ObjectId> = to_read.map(|(object, _)| object.object_id).collect();
-        let headers = objects::find_headers(db, &ids).await?;
-        if headers.len() < ids.len() {
+        let opened = self.objects.open(db, &ids).await?;
+        if opened.len() < ids.len() {
             return Ok(None);
         }
-        let mut headers: std::collections::HashMap<ObjectId, Bytes> = headers.into_iter().collect();
+        let mut opened: HashMap<ObjectId, OpenObject> =
+            opened.into_iter().map(|opened| (opened.object_id, opened)).collect();
         let masked = Arc::new(listing.masked);
-        let reads = wanted.into_iter().map(|(object, known)| {
-            let header = headers.remove(&object.object_id);
-            self.read_object(db, request, object, known, header, masked.clone())
-        });
-        // In the order of the list, so that the same objects always give the same blocks.
-        let found: Vec<Option<(RowBlock, u64)>> =
-            stream::iter(reads).buffered(FETCHES_AT_ONCE).try_collect().await?;
-        let Some(read) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let mut read: Vec<(RowBlock, u64)> = vec![Default::default(); wanted.len()];
+        let mut reads = Vec::new();
+        for (place, (object, known)) in wanted.into_iter().enumerate() {
+            let narrow = request.narrow(&object, &masked);
+            if known.is_complete() && (!narrow.leaves_out() || object.rows_to_read() <= ROWS_AT_ONCE_MAX) {
+                let mut block = known.complete_with(RowBlock::default());
+                narrow.apply(&mut block);
+                read[place].0 = block;
+                continue;
+            }
+            let opened = opened.remove(&object.object_id);
+            // In a box: what waits for several of them moves them about.
+            let reading = Box::pin(self.read_object(db, request, object, known, opened, narrow));
+            reads.push(async move { Ok::<_, ScanError>((place, reading.await?)) });
+        }
+        let mut reads = stream::iter(reads).buffer_unordered(FETCHES_AT_ONCE);
+        while let Some((place, found)) = reads.try_next().await? {
+            let Some(found) = found else { return Ok(None) };
+            // In the order of the list, so that the same objects always give the same blocks.
+            read[place] = found;
+        }
+        drop(reads);
         let bytes = read.iter().map(|(_, bytes)| bytes).sum();
         self.metrics.bytes.inc_by(bytes);
         self.metrics.objects.with_label_values(&["read"]).inc_by(read.len() as u64);
@@ -195,34 +222,20 @@ impl Scanner {
         request: &ScanRequest,
         object: ListedObject,
         known: Known,
-        header: Option<Bytes>,
-        masked: Arc<Vec<PersonNo>>,
+        opened: Option<OpenObject>,
+        narrow: Narrow,
     ) -> Result<Option<(RowBlock, u64)>, ScanError> {
         let object_id = object.object_id;
-        let (from, to) = (request.from, request.to);
-        let reaches_beyond = request.reaches_beyond(&object);
-        let is_narrow = reaches_beyond || !masked.is_empty();
-        let narrow = move |block: &mut RowBlock| {
-            if reaches_beyond {
-                block.count_within(from, to);
-            }
-            block.leave_out(&masked);
-        };
         if known.is_complete() {
-            let mut block = known.complete_with(RowBlock::default());
-            if is_narrow {
-                block = self
-                    .decode(object_id, move || {
-                        narrow(&mut block);
-                        Ok(block)
-                    })
-                    .await?;
-            }
-            return Ok(Some((block, 0)));
+            let block = self.decode(object_id, move || {
+                let mut block = known.complete_with(RowBlock::default());
+                narrow.apply(&mut block);
+                Ok(block)
+            });
+            return Ok(Some((block.await?, 0)));
         }
         let unreadable = |source| ScanError::Format { object_id, source };
-        let Some(header) = header else { return Ok(None) };
-        let reader = ObjectReader::open(&header).map_err(unreadable)?;
+        let Some(OpenObject { reader, bytes_read: header_bytes, .. }) = opened else { return Ok(None) };
         let (with, missing) = known.missing(&request.properties);
         let columns = Columns::Block { with, properties: missing.clone() };
         let want = Want { columns, rows: object.rows.clone() };
@@ -230,16 +243,15 @@ impl Scanner {
         let Some(parts) = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await? else {
             return Ok(None);
         };
-        let mut parts: PartSet = parts.into_iter().collect();
-        parts.insert(HEADER_PART, header);
-        let bytes = parts.bytes() as u64;
+        let parts: PartSet = parts.into_iter().collect();
+        let bytes = header_bytes + parts.bytes() as u64;
 
-        let columns = self.columns.clone();
+        let (columns, project_id) = (self.columns.clone(), request.project_id);
         let block = self.decode(object_id, move || {
             let read = reader.read_block(&want, &parts)?;
-            columns.keep(&object, &missing, &read);
+            columns.keep(&object, project_id, &missing, &read);
             let mut block = known.complete_with(read);
-            narrow(&mut block);
+            narrow.apply(&mut block);
             Ok(block)
         });
         Ok(Some((block.await?, bytes)))
@@ -261,7 +273,33 @@ impl Scanner {
     }
 }
 
+/// Which rows of a block do not count.
+struct Narrow {
+    /// Those outside.
+    range: Option<Range<Millis>>,
+    /// Those of these persons.
+    masked: Arc<Vec<PersonNo>>,
+}
+
+impl Narrow {
+    /// Whether there may be such rows.
+    fn leaves_out(&self) -> bool {
+        self.range.is_some() || !self.masked.is_empty()
+    }
+
+    fn apply(&self, block: &mut RowBlock) {
+        if let Some(range) = &self.range {
+            block.count_within(range.start, range.end);
+        }
+        block.leave_out(&self.masked);
+    }
+}
+
 impl ScanRequest {
+    fn narrow(&self, object: &ListedObject, masked: &Arc<Vec<PersonNo>>) -> Narrow {
+        Narrow { range: self.reaches_beyond(object).then_some(self.from..self.to), masked: masked.clone() }
+    }
+
     /// Whether an object has rows of other times too.
     fn reaches_beyond(&self, object: &ListedObject) -> bool {
         self.from > object.min_at || object.max_at >= self.to
@@ -269,18 +307,23 @@ impl ScanRequest {
 
     /// The columns of an object that are needed: those asked for, and those that tell which rows count.
     fn columns_of(&self, object: &ListedObject, has_masked: bool) -> RowColumns {
-        let persons = self.with.persons || has_masked;
-        // Rows of a run are in order of persons only when they are put in it, by persons and times.
-        let is_run = object.rows != RowRanges::All;
+        // Rows of a run are in order of persons only when they are put in it, by persons and times; and what
+        // is kept of it has to have one order.
+        let is_run = object.is_run();
+        let persons = self.with.persons || has_masked || is_run;
         let tells_range = begins_a_quarter(self.from) && begins_a_quarter(self.to);
         let reaches_beyond = self.reaches_beyond(object);
-        let times = self.with.times || (reaches_beyond && !tells_range) || (persons && is_run);
+        let times = self.with.times || (reaches_beyond && !tells_range) || is_run;
         let quarters = self.with.quarters || (reaches_beyond && !times);
         RowColumns { persons, times, quarters }
     }
 }
 
 impl ListedObject {
+    fn is_run(&self) -> bool {
+        self.rows != RowRanges::All
+    }
+
     /// How many of its rows will be decoded.
     pub fn rows_to_read(&self) -> u64 {
         match &self.rows {

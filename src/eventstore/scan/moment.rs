@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::{Listing, ScanError, ScanRequest};
+use crate::eventstore::object_cache::ObjectCache;
 use crate::model::{ServerId, ShardNo};
 use crate::storage::Shards;
 
@@ -23,6 +24,7 @@ const ATTEMPTS: u32 = 5;
 /// and nothing is looked at.
 pub async fn list_shards(
     shards: &Shards,
+    known: &ObjectCache,
     of: &[ShardNo],
     request: &ScanRequest,
     settle: Duration,
@@ -30,7 +32,7 @@ pub async fn list_shards(
     let mut of = of.to_vec();
     let mut before: Option<Vec<Listing>> = None;
     for _ in 0..ATTEMPTS {
-        let servers = list_servers(shards, &of, request).await?;
+        let servers = list_servers(shards, known, &of, request).await?;
         let took = time_between(&servers);
         let mut listed: Vec<Listing> = servers.into_iter().flat_map(|server| server.listings).collect();
         listed.sort_by_key(|listing| listing.shard_no);
@@ -71,6 +73,7 @@ fn mask_versions(listings: &[Listing]) -> Vec<(ShardNo, i64)> {
 /// Those that answer.
 async fn list_servers(
     shards: &Shards,
+    known: &ObjectCache,
     of: &[ShardNo],
     request: &ScanRequest,
 ) -> Result<Vec<ListedServer>, ScanError> {
@@ -78,19 +81,20 @@ async fn list_servers(
     for &shard_no in of {
         by_server.entry(shards.server_of(shard_no).server_id).or_default().push(shard_no);
     }
-    let servers: Vec<_> = by_server.values().map(|of| list_server(shards, of, request)).collect();
+    let servers: Vec<_> = by_server.values().map(|of| list_server(shards, known, of, request)).collect();
     join_all(servers).await.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// Precondition: at least one shard, all of one server.
 async fn list_server(
     shards: &Shards,
+    known: &ObjectCache,
     of: &[ShardNo],
     request: &ScanRequest,
 ) -> Result<Option<ListedServer>, ScanError> {
     let began = Instant::now();
     let listed = match shards.db_of(of[0]) {
-        Ok(db) => Listing::read_shards(db, of, request).await,
+        Ok(db) => Listing::read_shards(db, known, of, request).await,
         Err(error) => Err(error.into()),
     };
     match listed {

@@ -56,7 +56,7 @@ on_both! {
             .unwrap();
         let (from, to) = (2 * DAY_MS + 3_600_000, 9 * DAY_MS);
         let request = ScanRequest { from, to, ..ScanRequest::everything(PROJECT) };
-        let scanned = scan(&Scanner::new(1, 0, &Metrics::default()), &db, SHARD, &request).await;
+        let scanned = scan(&Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()), &db, SHARD, &request).await;
         let there = |row: &&StoredRow| (from..to).contains(&row.occurred_at) && row.person_no != 7;
         assert_eq!(scanned.rows(), all.iter().filter(there).count() as u64);
         assert!(scanned.rows() > 100);
@@ -64,7 +64,7 @@ on_both! {
             let keys: Vec<_> = block.person_no.iter().zip(&*block.occurred_at).collect();
             assert!(keys.is_sorted());
         }
-        let listing = Listing::read(&db, SHARD, &request).await.unwrap();
+        let listing = Listing::read(&db, &ObjectCache::none(), SHARD, &request).await.unwrap();
         assert_eq!((listing.objects.len(), listing.masked), (2, vec![7]));
         assert_eq!(listing.data_version, 2, "raised by the pass and by the mask");
     }
@@ -75,8 +75,8 @@ on_both! {
         let random = SeededRandom::new(1);
         let gone = store_segment(&db, &random, rows(PROJECT, 0..200)).await;
         let request = ScanRequest::everything(PROJECT);
-        let scanner = Scanner::new(1, 0, &Metrics::default());
-        let stale = Listing::read(&db, SHARD, &request).await.unwrap();
+        let scanner = Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default());
+        let stale = Listing::read(&db, &ObjectCache::none(), SHARD, &request).await.unwrap();
         // It is replaced and deleted after it was listed.
         store_segment(&db, &random, rows(PROJECT, 0..200)).await;
         let retired: Result<bool, StorageError> = db
@@ -104,7 +104,7 @@ on_both! {
             .await;
         masked.unwrap();
         let of: Vec<ShardNo> = (0..70).map(ShardNo).collect();
-        let listed = Listing::read_shards(&db, &of, &ScanRequest::everything(PROJECT)).await.unwrap();
+        let listed = Listing::read_shards(&db, &ObjectCache::none(), &of, &ScanRequest::everything(PROJECT)).await.unwrap();
         assert_eq!(listed.iter().map(|listing| listing.shard_no).collect::<Vec<_>>(), of);
         let (here, others): (Vec<_>, Vec<_>) = listed.iter().partition(|listing| listing.shard_no == SHARD);
         assert_eq!(here[0].objects.iter().map(|object| object.object_id).collect::<Vec<_>>(), [segment]);
@@ -126,7 +126,7 @@ async fn lists_that_took_long_count_when_nobody_was_masked_meanwhile() {
     // Nothing is as quick as the shortest of them.
     for settle in [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(60)] {
         let request = ScanRequest::everything(PROJECT);
-        let listed = list_shards(&storage.shards, &of, &request, settle).await.unwrap();
+        let listed = list_shards(&storage.shards, &ObjectCache::none(), &of, &request, settle).await.unwrap();
         let objects: Vec<usize> = listed.iter().map(|listing| listing.objects.len()).collect();
         assert_eq!(objects, [0, 0, 0, 1], "{settle:?}");
     }
@@ -143,7 +143,7 @@ on_both! {
         store_segment(&db, &random, of(200, 400, true)).await;
         store_run(&db, &random, of(1_000, 1_100, true)).await;
         let metrics = Metrics::default();
-        let scanner = Scanner::new(1, 0, &metrics);
+        let scanner = Scanner::new(ObjectCache::none(), 1, 0, &metrics);
         let value = |low: f64, high: f64| vec![Need { property: "value".into(), range: Some((low, high)) }];
         let set = |name: &str| vec![Need { property: name.into(), range: None }];
         let everything = ScanRequest::everything(PROJECT);
@@ -183,7 +183,7 @@ on_both! {
     async fn what_was_decoded_is_not_read_again(db: Db) {
         let random = SeededRandom::new(1);
         store_segment(&db, &random, rows(PROJECT, 0..400)).await;
-        let scanner = Scanner::new(1, 1 << 20, &Metrics::default());
+        let scanner = Scanner::new(ObjectCache::none(), 1, 1 << 20, &Metrics::default());
         let ask = |properties: &[&str], to| {
             let properties = properties.iter().map(|name| (*name).to_owned()).collect();
             ScanRequest { properties, to, ..ScanRequest::everything(PROJECT) }
@@ -198,7 +198,7 @@ on_both! {
         // Another property is read, and the order is that of the question.
         let both = ask(&["plan", "value"], 3 * DAY_MS);
         let more = scan(&scanner, &db, SHARD, &both).await;
-        let uncached = scan(&Scanner::new(1, 0, &Metrics::default()), &db, SHARD, &both).await;
+        let uncached = scan(&Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()), &db, SHARD, &both).await;
         assert!(more.bytes > 0 && more.rows() > 0);
         assert_eq!(shown(&more), shown(&uncached));
 
@@ -206,5 +206,44 @@ on_both! {
         assert_eq!(shown(&scan(&scanner, &db, SHARD, &ask(&["value"], everything)).await), shown(&first));
         store_segment(&db, &random, rows(PROJECT, 400..500)).await;
         assert_eq!(scan(&scanner, &db, SHARD, &ask(&["value"], everything)).await.rows(), 500);
+    }
+}
+
+on_both! {
+    async fn what_was_decoded_of_a_run_is_not_read_again_and_has_one_order(db: Db) {
+        let random = SeededRandom::new(1);
+        let other = ProjectId(2);
+        let mut mixed = rows(PROJECT, 0..300);
+        mixed.extend(rows(other, 0..40));
+        store_run(&db, &random, mixed).await;
+        let objects = || ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
+        let scanner = Scanner::new(objects(), 1, 1 << 20, &Metrics::default());
+        let nothing = RowColumns::default();
+        let ask = |project, with, properties: &[&str], days: std::ops::Range<i64>| ScanRequest {
+            with,
+            properties: properties.iter().map(|name| (*name).to_owned()).collect(),
+            from: days.start * DAY_MS,
+            to: days.end * DAY_MS,
+            ..ScanRequest::everything(project)
+        };
+        let shown = |rows: &ShardRows| format!("{:?}", rows.blocks);
+        let asked = [
+            ask(PROJECT, nothing, &[], 0..30),
+            ask(PROJECT, nothing, &["plan"], 2..9),
+            ask(other, RowColumns::ALL, &["value"], 0..30),
+            ask(PROJECT, RowColumns { quarters: true, ..nothing }, &["value", "plan"], 3..4),
+            ask(PROJECT, RowColumns { persons: true, ..nothing }, &[], 0..9),
+            ask(ProjectId(3), RowColumns::ALL, &[], 0..30),
+        ];
+        for request in &asked {
+            let first = scan(&scanner, &db, SHARD, request).await;
+            let uncached = Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default());
+            assert_eq!(shown(&first), shown(&scan(&uncached, &db, SHARD, request).await));
+        }
+        for request in &asked {
+            assert_eq!(scan(&scanner, &db, SHARD, request).await.bytes, 0, "{request:?}");
+        }
+        scanner.forget_rows();
+        assert!(scan(&scanner, &db, SHARD, &asked[0]).await.bytes > 0);
     }
 }

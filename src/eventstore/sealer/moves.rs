@@ -14,6 +14,7 @@ use super::{SealContext, SealError};
 use crate::eventstore::format::{
     Columns, HEADER_PART, ObjectKind, ObjectReader, PartSet, RowRanges, StoredRow, Want,
 };
+use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use crate::model::{BatchId, Event, EventId, Millis, PersonNo, ProjectId, ShardNo};
 use crate::storage::batch::{BatchEncoder, encode_event};
@@ -168,7 +169,8 @@ async fn read_chunk(
     project_id: ProjectId,
     moves: &[Move],
 ) -> Result<Chunk, SealError> {
-    let listing = Listing::read(db, shard_no, &ScanRequest::everything(project_id)).await.map_err(failed)?;
+    let everything = ScanRequest::everything(project_id);
+    let listing = Listing::read(db, &ObjectCache::none(), shard_no, &everything).await.map_err(failed)?;
     let after = moves.iter().map(|of| (of.person_no, of.after)).collect();
     let mut chunk = Chunk { limits, after, rows: Vec::new(), raw_bytes: 0, is_cut: false };
     for object in &listing.objects {

@@ -57,7 +57,7 @@ pub async fn get_catalogue(caller: Caller, state: web::Data<HttpState>) -> Resul
     let project_id = caller.project_id();
     let menu = state.menus.get(&state.storage, project_id, state.clock.now_ms()).await?;
     let any = RecentFilter::default();
-    let recent = list_recent(&state.storage.shards, &state.headers, project_id, EVENTS_LOOKED_AT, &any);
+    let recent = list_recent(&state.storage.shards, &state.objects, project_id, EVENTS_LOOKED_AT, &any);
     let recent = recent.await.map_err(live::failed)?;
     let mut examples = examples_of(&recent.events);
     let mut events: Vec<EventView> = menu

@@ -153,7 +153,7 @@ async fn read(
     let limit = limit as usize;
     let request =
         PersonRequest { project_id, span, distinct_id, after, kept_from, limit, with_properties, bytes_max };
-    let found = read_person(&state.storage.shards, &state.headers, &request).await.map_err(live::failed)?;
+    let found = read_person(&state.storage.shards, &state.objects, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     Ok(found)
 }

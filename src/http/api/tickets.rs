@@ -71,16 +71,11 @@ pub async fn submit_ticket(
         created_by: caller.id.to_string(),
     };
     let submitted = tickets.submit(submit).await.map_err(|error| submit_error(kind, error))?;
-    let mut ticket = submitted.ticket;
+    let estimate = submitted.estimate;
     let wait = preferred_wait(request.headers());
-    if !ticket.state.is_final() && !wait.is_zero() {
-        ticket = tickets
-            .wait(caller.project_id(), ticket.ticket_id, WaitFor::End, wait)
-            .await
-            .map_err(ticket_error)?;
-    }
+    let ticket = tickets.wait_for_end(submitted, wait).await.map_err(ticket_error)?;
     let status = if ticket.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    answer(status, &ticket, &tickets, submitted.estimate).await
+    answer(status, &ticket, &tickets, estimate).await
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use crate::analysis::{QuestionKind, QuestionLimits, QuestionParts};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::eventstore::fixture::seal_context;
+use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{Homes, SealContext, Sealer};
 use crate::http::HttpState;
@@ -48,7 +49,7 @@ fn tickets(state: &HttpState) -> Tickets {
     let kind = QuestionKind::new(QuestionParts {
         control: control.clone(),
         shards: state.storage.shards.clone(),
-        scanner: Scanner::new(2, 1 << 20, &Metrics::default()),
+        scanner: Scanner::new(ObjectCache::none(), 2, 1 << 20, &Metrics::default()),
         clock: state.clock.clone(),
         limits: QuestionLimits { persons_max: PERSONS_MAX as usize, ..QuestionLimits::default() },
         cores: 2,

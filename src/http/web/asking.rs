@@ -55,7 +55,14 @@ impl Asking<'_> {
     pub async fn ask(&self, question: &Question, earlier: Option<TicketId>) -> Result<Outcome, ApiError> {
         let body = question.asked();
         if let Some(ticket) = self.find_earlier(earlier, question).await? {
-            return self.read(ticket).await;
+            if ticket.state.is_final() {
+                return self.read(ticket).await;
+            }
+            let (project_id, ticket_id) = (ticket.project_id, ticket.ticket_id);
+            return match self.tickets.wait(project_id, ticket_id, WaitFor::End, self.wait).await {
+                Ok(ticket) => self.read(ticket).await,
+                Err(error) => failed(Some(ticket), error),
+            };
         }
         let account = self.project.session.account_id;
         let submit = Submit {
@@ -66,7 +73,13 @@ impl Asking<'_> {
             created_by: format!("{}:{account}", self.page),
         };
         match self.tickets.submit(submit).await {
-            Ok(submitted) => self.read(submitted.ticket).await,
+            Ok(submitted) => {
+                let ticket = submitted.ticket.clone();
+                match self.tickets.wait_for_end(submitted, self.wait).await {
+                    Ok(ticket) => self.read(ticket).await,
+                    Err(error) => failed(Some(ticket), error),
+                }
+            }
             Err(SubmitError::Storage(error)) => Err(error.into()),
             Err(SubmitError::Invalid(invalid)) => {
                 let first = invalid.errors.first().map(|(_, detail)| detail.clone());
@@ -108,14 +121,7 @@ impl Asking<'_> {
         }
     }
 
-    async fn read(&self, mut ticket: Ticket) -> Result<Outcome, ApiError> {
-        if !ticket.state.is_final() && !self.wait.is_zero() {
-            let (project_id, ticket_id) = (ticket.project_id, ticket.ticket_id);
-            match self.tickets.wait(project_id, ticket_id, WaitFor::End, self.wait).await {
-                Ok(later) => ticket = later,
-                Err(error) => return failed(Some(ticket), error),
-            }
-        }
+    async fn read(&self, ticket: Ticket) -> Result<Outcome, ApiError> {
         match ticket.state {
             TicketState::Queued | TicketState::Running | TicketState::Cancelling => {
                 Ok(Outcome::Waiting(ticket))

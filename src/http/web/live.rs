@@ -31,7 +31,7 @@ pub async fn show(
     let LiveQuery { event, distinct_id } = query.into_inner();
     let filter = RecentFilter { event, distinct_id };
     let shards = &state.storage.shards;
-    let recent = list_recent(shards, &state.headers, project.project_id(), ROWS_MAX, &filter);
+    let recent = list_recent(shards, &state.objects, project.project_id(), ROWS_MAX, &filter);
     let recent = recent.await.map_err(failed)?;
     let mut event_names: Vec<String> = recent.events.iter().map(|event| event.event.to_string()).collect();
     event_names.sort_unstable();

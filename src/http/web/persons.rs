@@ -40,7 +40,7 @@ pub async fn show(
     if id.is_empty() {
         let any = RecentFilter::default();
         let recent =
-            list_recent(shards, &state.headers, project_id, RECENT_MAX, &any).await.map_err(live::failed)?;
+            list_recent(shards, &state.objects, project_id, RECENT_MAX, &any).await.map_err(live::failed)?;
         let notes = live::missing(&recent, shards).into_iter().map(Note::warning).collect();
         let mut persons: Vec<LiveRow> = Vec::new();
         for event in recent.events {
@@ -65,7 +65,7 @@ pub async fn show(
         with_properties: true,
         bytes_max,
     };
-    let found = read_person(shards, &state.headers, &request).await.map_err(live::failed)?;
+    let found = read_person(shards, &state.objects, &request).await.map_err(live::failed)?;
     state.http_metrics.person_read_bytes.observe(found.bytes_read as f64);
     let status = if found.is_unknown() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     let profile = profile(&found);

@@ -19,11 +19,11 @@ pub async fn show(state: web::Data<HttpState>, project: ProjectPage) -> Result<H
     let keys = state.access.list_keys(project.project_id()).await?;
     let shards = &state.storage.shards;
     let any = RecentFilter::default();
-    let recent = list_recent(shards, &state.headers, project.project_id(), 1, &any);
+    let recent = list_recent(shards, &state.objects, project.project_id(), 1, &any);
     let recent = recent.await.map_err(live::failed)?;
     let last_event_at = recent.events.first().map(|event| event.received_at);
     let filter = RecentFilter { event: FIRST_EVENT.to_owned(), distinct_id: String::new() };
-    let firsts = list_recent(shards, &state.headers, project.project_id(), FIRST_EVENTS_MAX, &filter);
+    let firsts = list_recent(shards, &state.objects, project.project_id(), FIRST_EVENTS_MAX, &filter);
     let firsts = firsts.await.map_err(live::failed)?.events;
     let senders = Sender::ALL.map(|sender| SenderState {
         sender,

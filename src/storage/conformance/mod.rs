@@ -23,7 +23,7 @@ mod schema;
 
 use std::time::Duration;
 
-use super::{Db, Dsn, PoolOptions};
+use super::{Db, Dsn, PoolOptions, Read, Reads};
 use crate::model::{Random, SystemRandom};
 
 pub const POOL: PoolOptions = PoolOptions {
@@ -67,6 +67,13 @@ impl TestDatabase {
         super::schema::apply(&db, super::schema::Schema::Server).await.expect("the server schema applies");
         db
     }
+}
+
+/// What one read finds by itself.
+async fn read_one<T>(db: &Db, read: Read<T>) -> T {
+    let mut reads = Reads::default();
+    let place = reads.add(read);
+    db.read_together(reads).await.unwrap().get(place).unwrap()
 }
 
 /// Runs an async test with a migrated database on both back ends.

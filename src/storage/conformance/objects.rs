@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::on_both;
+use super::{on_both, read_one};
 use crate::model::{ObjectId, ProjectId, ShardNo};
 use crate::storage::server::objects::{self, NewObject, ObjectKind};
 use crate::storage::server::persons;
@@ -202,10 +202,7 @@ on_both! {
         mask(4, PROJECT).await;
         mask(4, PROJECT).await;
         mask(5, ProjectId(8)).await;
-        let listed = db
-            .snapshot(|tx| Box::pin(async move { masks::list_in(tx, &[SHARD, ShardNo(99)], PROJECT).await }))
-            .await
-            .unwrap();
+        let listed = read_one(&db, masks::read_masks(&[SHARD, ShardNo(99)], PROJECT)).await;
         assert_eq!(listed, [(SHARD, 4), (SHARD, 9)]);
     }
 }

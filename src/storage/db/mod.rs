@@ -9,7 +9,7 @@
 //!   or whose packets are lost would otherwise hold its callers for as long as TCP likes.
 //! * [`Db::transaction`] begins (IMMEDIATE on SQLite, READ COMMITTED on MySQL), runs the closure,
 //!   commits, and runs it again after a deadlock; any error rolls back. [`Db::snapshot`] gives
-//!   several reads one point in time.
+//!   several reads one point in time, [`Db::read_together`] does with one message.
 
 mod connect;
 mod deadline;
@@ -18,6 +18,7 @@ mod heard;
 mod ran;
 mod row;
 mod statement;
+mod together;
 mod transaction;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use connect::{Dsn, PoolOptions};
 pub use row::{Row, Value};
 pub(crate) use statement::statement;
 pub use statement::{OfShards, SHARDS_PER_STATEMENT, Sql, Statement};
+pub use together::{Read, Reads};
 pub use transaction::Tx;
 
 use futures_util::future::BoxFuture;
@@ -200,24 +202,11 @@ impl Db {
         E: From<StorageError> + AsStorageError + Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
     {
-        let db = self.clone();
-        let done = self.in_task(async move {
-            let mut attempt = 1;
-            loop {
-                let error = match transaction::attempt(&db.pools, first.as_ref(), &work).await {
-                    Ok(done) => return Ok(done),
-                    Err(error) => error,
-                };
-                let again = error.as_storage_error().is_some_and(is_retry);
-                if !again || attempt == TRANSACTION_ATTEMPTS {
-                    return Err(error);
-                }
-                // Two transactions that met once would meet again without jitter.
-                let jitter_ms = rand::Rng::random_range(&mut jitter(), 1..=20 * u64::from(attempt));
-                tokio::time::sleep(Duration::from_millis(jitter_ms)).await;
-                attempt += 1;
-            }
-        });
+        let (db, work) = (self.clone(), std::sync::Arc::new(work));
+        let done = self.in_task(again_after_deadlock(move || {
+            let (db, first, work) = (db.clone(), first.clone(), work.clone());
+            async move { transaction::attempt(&db.pools, first.as_ref(), &*work).await }
+        }));
         self.heard.noted(done.await)
     }
 
@@ -265,6 +254,29 @@ impl Db {
                 write.close().await;
             }
         }
+    }
+}
+
+/// Does `attempt` again when it met a deadlock: so it must not change anything outside.
+async fn again_after_deadlock<T, E, A>(attempt: impl Fn() -> A) -> Result<T, E>
+where
+    E: AsStorageError,
+    A: Future<Output = Result<T, E>>,
+{
+    let mut attempts = 1;
+    loop {
+        let error = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let again = error.as_storage_error().is_some_and(is_retry);
+        if !again || attempts == TRANSACTION_ATTEMPTS {
+            return Err(error);
+        }
+        // Two transactions that met once would meet again without jitter.
+        let jitter_ms = rand::Rng::random_range(&mut jitter(), 1..=20 * u64::from(attempts));
+        tokio::time::sleep(Duration::from_millis(jitter_ms)).await;
+        attempts += 1;
     }
 }
 

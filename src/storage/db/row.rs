@@ -271,6 +271,13 @@ impl MySqlStatement {
     }
 }
 
+/// A statement with its values written into it, whatever its size.
+pub(super) fn written_text(sql: &Sql, values: &[Value]) -> String {
+    let (text, _) = sql.text(Dialect::MySql);
+    debug_assert_eq!(text.as_str().matches('?').count(), values.len(), "{}", sql.name);
+    write_into(text.as_str(), values)
+}
+
 /// The statement with each `?` replaced by its value: numbers as they are, all else in hexadecimal, so that
 /// nothing in a value can end it. Precondition: there are as many values as places.
 fn write_into(sql: &str, values: &[Value]) -> String {

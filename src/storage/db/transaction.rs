@@ -10,6 +10,9 @@ use super::{Done, Pools, Row, Sql, Statement, Value, deadline, row};
 use crate::storage::StorageError;
 use crate::telemetry::queries::timed;
 
+/// IMMEDIATE: a transaction of SQLite that reads first and writes later would get BUSY at once.
+pub(super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
 /// An open transaction. Ends with its closure; it cannot be kept.
 pub struct Tx {
     inner: Inner,
@@ -163,8 +166,7 @@ impl Tx {
                     let query = row::sqlite_query(&Sql::from(*statement), values.clone());
                     query.execute(&mut *connection).await.map_err(failed)?;
                 }
-                // IMMEDIATE: a transaction that reads first and writes later would get BUSY at once.
-                let begin = sqlx::SqlStr::from_static("BEGIN IMMEDIATE");
+                let begin = sqlx::SqlStr::from_static(BEGIN_WRITE);
                 Inner::Sqlite(sqlx::Transaction::begin(connection, Some(begin)).await.map_err(failed)?)
             }
         };

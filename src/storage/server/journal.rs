@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::model::{BatchId, Millis, ShardNo};
 use crate::storage::batch::EncodedBatch;
 use crate::storage::db::statement;
-use crate::storage::{Db, Row, Sql, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Read, Row, Sql, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Rows of one [`insert`]: each count is a prepared statement of its own, and these few fit beside
@@ -268,9 +268,9 @@ pub async fn list_waiting(db: &Db) -> Result<Vec<(ShardNo, Millis)>, StorageErro
     waiting(&db.fetch_all(&LIST_WAITING, vec![]).await?)
 }
 
-/// The same within a snapshot.
-pub async fn list_waiting_in(tx: &mut Tx) -> Result<Vec<(ShardNo, Millis)>, StorageError> {
-    waiting(&tx.fetch_all(&LIST_WAITING, vec![]).await?)
+/// The same together with other reads.
+pub fn read_waiting() -> Read<Vec<(ShardNo, Millis)>> {
+    Read::new(&LIST_WAITING, vec![], waiting)
 }
 
 fn waiting(rows: &[Row]) -> Result<Vec<(ShardNo, Millis)>, StorageError> {

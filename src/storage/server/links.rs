@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::model::{EventId, Millis, PersonNo, ProjectId, ShardNo};
 use crate::storage::db::{OfShards, statement};
-use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Read, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Ids of one look-up.
@@ -301,15 +301,12 @@ static COUNT_MOVING: LazyLock<OfShards> = LazyLock::new(|| {
 /// snapshot that lists their objects.
 ///
 /// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
-pub async fn count_moving_in(
-    tx: &mut Tx,
-    shards: &[ShardNo],
-    project_id: ProjectId,
-) -> Result<Vec<(ShardNo, u64)>, StorageError> {
+pub fn read_moving(shards: &[ShardNo], project_id: ProjectId) -> Read<Vec<(ShardNo, u64)>> {
     let (statement, mut binds) = COUNT_MOVING.with(shards);
     binds.push(project_id.into());
-    let rows = tx.fetch_all(statement, binds).await?;
-    rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u64(1)?))).collect()
+    Read::new(statement, binds, |rows| {
+        rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u64(1)?))).collect()
+    })
 }
 
 static LIST_SHARDS: Statement =

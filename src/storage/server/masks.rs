@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use crate::model::{FastSet, Millis, PersonNo, ProjectId, ShardNo};
 use crate::storage::db::{OfShards, statement};
-use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Read, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// The reason of a person who was erased; any other is that of one who moved.
@@ -33,19 +33,17 @@ static LIST: LazyLock<OfShards> = LazyLock::new(|| {
 /// The masked persons of a project in several shards, by shard and number.
 ///
 /// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
-pub async fn list_in(
-    tx: &mut Tx,
-    shards: &[ShardNo],
-    project_id: ProjectId,
-) -> Result<Vec<(ShardNo, PersonNo)>, StorageError> {
+pub fn read_masks(shards: &[ShardNo], project_id: ProjectId) -> Read<Vec<(ShardNo, PersonNo)>> {
     let (statement, mut binds) = LIST.with(shards);
     let masks_max = MASKS_MAX * shards.len();
     binds.extend(values![project_id, masks_max]);
-    let rows = tx.fetch_all(statement, binds).await?;
-    if rows.len() >= masks_max {
-        return Err(StorageError::corrupt("masks", "person_no", "more masks than compaction ever leaves"));
-    }
-    rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u32(1)?))).collect()
+    Read::new(statement, binds, move |rows| {
+        if rows.len() >= masks_max {
+            let detail = "more masks than compaction ever leaves";
+            return Err(StorageError::corrupt("masks", "person_no", detail));
+        }
+        rows.iter().map(|row| Ok((ShardNo(row.u16(0)?), row.u32(1)?))).collect()
+    })
 }
 
 // Versions are the shard's, so that they say of a run, which has rows of many projects, whether it

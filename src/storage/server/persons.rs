@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::model::{IdNo, Millis, PersonNo, ProjectId, ShardNo};
 use crate::storage::db::{OfShards, statement};
-use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Read, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// Rows of one insert: at most six binds each, below 10,000 placeholders.
@@ -54,18 +54,15 @@ static LIST_COUNTERS: LazyLock<OfShards> = LazyLock::new(|| {
     )
 });
 
-/// Those of several shards, within a snapshot; a shard that has nothing of the project is not there.
+/// Those of several shards; a shard that has nothing of the project is not there.
 ///
 /// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
-pub async fn list_counters_in(
-    tx: &mut Tx,
-    shards: &[ShardNo],
-    project_id: ProjectId,
-) -> Result<BTreeMap<ShardNo, ProjectCounters>, StorageError> {
+pub fn read_counters(shards: &[ShardNo], project_id: ProjectId) -> Read<BTreeMap<ShardNo, ProjectCounters>> {
     let (statement, mut binds) = LIST_COUNTERS.with(shards);
     binds.push(project_id.into());
-    let rows = tx.fetch_all(statement, binds).await?;
-    rows.iter().map(|row| Ok((ShardNo(row.u16(4)?), counters(row)?))).collect()
+    Read::new(statement, binds, |rows| {
+        rows.iter().map(|row| Ok((ShardNo(row.u16(4)?), counters(row)?))).collect()
+    })
 }
 
 fn counters(row: &Row) -> Result<ProjectCounters, StorageError> {

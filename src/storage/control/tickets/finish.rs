@@ -6,12 +6,15 @@ use bytes::Bytes;
 use super::row::{read, select};
 use super::{TicketRow, TicketState, TicketStore};
 use crate::model::{Millis, ProjectId, TicketId};
-use crate::storage::StorageError;
 use crate::storage::db::{Statement, Tx, statement};
+use crate::storage::{Read, Sql, StorageError};
 use crate::values;
 
 /// Far below max_allowed_packet (16 MiB), and small enough to be read one at a time.
 pub const PART_BYTES_MAX: usize = 1 << 20;
+
+/// Sent as text with the statement that publishes it, which doubles it.
+const SENT_ALONG_BYTES_MAX: usize = 64 << 10;
 
 /// The width of `error_detail`, in characters.
 const DETAIL_CHARS_MAX: usize = 1_000;
@@ -34,6 +37,14 @@ static PUBLISH: Statement = statement!(
 static INSERT_PART: Statement = statement!(
     "tickets.insert_part",
     "INSERT INTO ticket_results (ticket_id, fence, part_no, body) VALUES (?, ?, ?, ?)"
+);
+// In one message with the publishing, which says by what it changed whether it was ours to publish; not
+// again when that was done before.
+static INSERT_PUBLISHED: Statement = statement!(
+    "tickets.insert_published",
+    "INSERT INTO ticket_results (ticket_id, fence, part_no, body) SELECT ticket_id, fence, 0, ? FROM tickets \
+     WHERE ticket_id = ? AND fence = ? AND leased_by = ? AND state = 'succeeded' AND NOT EXISTS \
+     (SELECT 1 FROM ticket_results WHERE ticket_id = ? AND fence = ? AND part_no = 0)"
 );
 static ANSWER: Statement = statement!(
     "tickets.answer",
@@ -119,9 +130,10 @@ impl TicketStore {
         expires_at: Millis,
     ) -> Result<Finished, StorageError> {
         let parts: Vec<Bytes> = split(&result.body);
-        // One part goes with the closing transaction; more are uploaded first, so that it stays short.
-        let uploaded = if parts.len() > 1 { parts.len() } else { 0 };
-        for (part_no, part) in parts[..uploaded].iter().enumerate() {
+        // A small result goes with the publishing; a larger one is there before it.
+        let is_small = result.body.len() <= SENT_ALONG_BYTES_MAX;
+        let uploaded = if is_small { &[][..] } else { &parts[..] };
+        for (part_no, part) in uploaded.iter().enumerate() {
             let binds = values![ticket.ticket_id, ticket.fence, part_no, part.clone()];
             match self.db.execute(&INSERT_PART, binds).await {
                 // Only this run writes under this fence: the part is there from an earlier call.
@@ -146,24 +158,20 @@ impl TicketStore {
             ticket.fence,
             ticket.leased_by,
         ];
-        let (ticket_id, fence) = (ticket.ticket_id, ticket.fence);
-        let settled: Option<Vec<TicketId>> = self
-            .db
-            .transaction(move |tx| {
-                let (publish, parts) = (publish.clone(), parts.clone());
-                Box::pin(async move {
-                    if tx.execute(&PUBLISH, publish).await? == 0 {
-                        return Ok::<_, StorageError>(None);
-                    }
-                    if uploaded == 0 {
-                        for (part_no, part) in parts.into_iter().enumerate() {
-                            tx.execute(&INSERT_PART, values![ticket_id, fence, part_no, part]).await?;
-                        }
-                    }
-                    settle(tx, ticket_id, now).await.map(Some)
-                })
-            })
-            .await?;
+        let (ticket_id, fence, leased_by) = (ticket.ticket_id, ticket.fence, ticket.leased_by);
+        let mut statements = vec![(Sql::from(&PUBLISH), publish)];
+        if is_small {
+            let binds = values![result.body.clone(), ticket_id, fence, leased_by, ticket_id, fence];
+            statements.push((Sql::from(&INSERT_PUBLISHED), binds));
+        }
+        let followers = Read::new(&FOLLOWERS, values![ticket_id, 1], |rows| Ok(rows.len()));
+        let (changed, followers) = self.db.change_together(statements, followers).await?;
+        let settled = match (changed[0] > 0, followers > 0) {
+            (false, _) => None,
+            (true, false) => Some(Vec::new()),
+            // Were this to be left undone, they would find the result on their own, later.
+            (true, true) => Some(self.settle_followers_of(ticket_id, now).await?),
+        };
         self.finished(ticket, TicketState::Succeeded, settled).await
     }
 

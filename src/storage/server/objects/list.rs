@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::{ObjectKind, ObjectRow, Pair};
 use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::db::{OfShards, statement};
-use crate::storage::{Db, Row, Statement, StorageError, Tx, Value};
+use crate::storage::{Db, Read, Row, Statement, StorageError, Tx, Value};
 use crate::values;
 
 /// More live objects than this in one shard is a broken compaction, not a catalogue. Lists that
@@ -31,7 +31,7 @@ fn runs_of(shards: &[ShardNo]) -> (&'static Statement, Vec<Value>) {
 /// The live runs of a shard, of all projects.
 pub async fn list_runs(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, StorageError> {
     let (statement, binds) = runs_of(&[shard_no]);
-    all_objects(ObjectKind::Run, &[shard_no], &db.fetch_all(statement, binds).await?)
+    all_objects(ObjectKind::Run, &[shard_no], &db.fetch_all(statement, binds).await?, Facts::Listed)
 }
 
 /// The same of several shards, within a snapshot; in the order of their numbers.
@@ -39,7 +39,7 @@ pub async fn list_runs(db: &Db, shard_no: ShardNo) -> Result<Vec<ObjectRow>, Sto
 /// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
 pub async fn list_runs_in(tx: &mut Tx, shards: &[ShardNo]) -> Result<Vec<ObjectRow>, StorageError> {
     let (statement, binds) = runs_of(shards);
-    all_objects(ObjectKind::Run, shards, &tx.fetch_all(statement, binds).await?)
+    all_objects(ObjectKind::Run, shards, &tx.fetch_all(statement, binds).await?, Facts::Listed)
 }
 
 static LIST_SEGMENTS: LazyLock<OfShards> = LazyLock::new(|| {
@@ -71,7 +71,7 @@ pub async fn list_segments(
     to: Millis,
 ) -> Result<Vec<ObjectRow>, StorageError> {
     let (statement, binds) = segments_of(&[shard_no], project_id, from, to);
-    all_objects(ObjectKind::Segment, &[shard_no], &db.fetch_all(statement, binds).await?)
+    all_objects(ObjectKind::Segment, &[shard_no], &db.fetch_all(statement, binds).await?, Facts::Listed)
 }
 
 /// The same of several shards, within a snapshot; in the order of their numbers.
@@ -85,7 +85,50 @@ pub async fn list_segments_in(
     to: Millis,
 ) -> Result<Vec<ObjectRow>, StorageError> {
     let (statement, binds) = segments_of(shards, project_id, from, to);
-    all_objects(ObjectKind::Segment, shards, &tx.fetch_all(statement, binds).await?)
+    all_objects(ObjectKind::Segment, shards, &tx.fetch_all(statement, binds).await?, Facts::Listed)
+}
+
+static LIST_RUNS_BARE: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "runs.list_live_bare_of",
+        "SELECT run_id, 0, events, bytes, parts, min_at, max_at, 0, mask_version, created_at, shard_no \
+         FROM runs WHERE shard_no IN ({shards}) AND state = 'live' AND max_at >= ? AND min_at < ? \
+         ORDER BY shard_no, run_id LIMIT ?",
+    )
+});
+
+static LIST_SEGMENTS_BARE: LazyLock<OfShards> = LazyLock::new(|| {
+    OfShards::new(
+        "segments.list_live_bare_of",
+        "SELECT segment_id, project_id, events, bytes, parts, min_at, max_at, tier, mask_version, \
+         created_at, shard_no FROM segments WHERE shard_no IN ({shards}) AND project_id = ? \
+         AND state = 'live' AND max_at >= ? AND min_at < ? ORDER BY shard_no, segment_id LIMIT ?",
+    )
+});
+
+/// The live runs of any project with rows in `[from, to)`, without their directories.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
+pub fn read_runs(shards: &[ShardNo], from: Millis, to: Millis) -> Read<Vec<ObjectRow>> {
+    let (statement, mut binds) = LIST_RUNS_BARE.with(shards);
+    binds.extend(values![from, to, OBJECTS_MAX * shards.len()]);
+    let shards = shards.to_vec();
+    Read::new(statement, binds, move |rows| all_objects(ObjectKind::Run, &shards, rows, Facts::LeftOut))
+}
+
+/// The live segments of a project with rows in `[from, to)`, without their facts.
+///
+/// Precondition: 1 to [`SHARDS_PER_STATEMENT`](crate::storage::db::SHARDS_PER_STATEMENT) shards.
+pub fn read_segments(
+    shards: &[ShardNo],
+    project_id: ProjectId,
+    from: Millis,
+    to: Millis,
+) -> Read<Vec<ObjectRow>> {
+    let (statement, mut binds) = LIST_SEGMENTS_BARE.with(shards);
+    binds.extend(values![project_id, from, to, OBJECTS_MAX * shards.len()]);
+    let shards = shards.to_vec();
+    Read::new(statement, binds, move |rows| all_objects(ObjectKind::Segment, &shards, rows, Facts::LeftOut))
 }
 
 static LIST_BARE: Pair = Pair {
@@ -174,8 +217,51 @@ pub async fn find_facts(
     row.map(|row| row.bytes(0)).transpose()
 }
 
-/// Of lists with facts and the number of the shard behind them.
-fn all_objects(kind: ObjectKind, shards: &[ShardNo], rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
+static FACTS_OF: Pair = Pair {
+    run: statement!("runs.directories", "SELECT run_id, directory FROM runs WHERE {rows}"),
+    segment: statement!("segments.facts_of", "SELECT segment_id, facts FROM segments WHERE {rows}"),
+};
+const THIS_RUN: &str = "(shard_no = ? AND run_id = ?)";
+const THIS_SEGMENT: &str = "(shard_no = ? AND segment_id = ?)";
+
+/// Facts may be large where many projects share a run.
+const FACTS_PER_READ: usize = 64;
+
+/// The same of several objects in any order, without those that have been deleted.
+pub async fn find_facts_of(
+    db: &Db,
+    kind: ObjectKind,
+    objects: &[(ShardNo, ObjectId)],
+) -> Result<Vec<(ObjectId, Vec<u8>)>, StorageError> {
+    let this = match kind {
+        ObjectKind::Run => THIS_RUN,
+        ObjectKind::Segment => THIS_SEGMENT,
+    };
+    let mut found = Vec::with_capacity(objects.len());
+    for wanted in objects.chunks(FACTS_PER_READ) {
+        let binds = wanted.iter().flat_map(|&(shard_no, object_id)| values![shard_no, object_id]).collect();
+        let sql = FACTS_OF.of(kind).with_joined_rows(this, " OR ", wanted.len());
+        for row in db.fetch_all(sql, binds).await? {
+            found.push((ObjectId(row.array(0)?), row.bytes(1)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a list has the facts of its objects.
+#[derive(Clone, Copy, PartialEq)]
+enum Facts {
+    Listed,
+    LeftOut,
+}
+
+/// Of lists that end with the number of the shard.
+fn all_objects(
+    kind: ObjectKind,
+    shards: &[ShardNo],
+    rows: &[Row],
+    facts: Facts,
+) -> Result<Vec<ObjectRow>, StorageError> {
     if rows.len() >= OBJECTS_MAX * shards.len() {
         let (table, column) = match kind {
             ObjectKind::Run => ("runs", "run_id"),
@@ -185,14 +271,23 @@ fn all_objects(kind: ObjectKind, shards: &[ShardNo], rows: &[Row]) -> Result<Vec
             format!("the shards {shards:?} have {} or more: compaction is not keeping up", rows.len());
         return Err(StorageError::corrupt(table, column, detail));
     }
-    rows.iter().map(|row| object(kind, ShardNo(row.u16(11)?), row)).collect()
+    let (facts, shard_no) = match facts {
+        Facts::Listed => (true, 11),
+        Facts::LeftOut => (false, 10),
+    };
+    rows.iter().map(|row| object(kind, ShardNo(row.u16(shard_no)?), row, facts)).collect()
 }
 
 fn objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
-    rows.iter().map(|row| object(kind, shard_no, row)).collect()
+    rows.iter().map(|row| object(kind, shard_no, row, row.columns() > 10)).collect()
 }
 
-fn object(kind: ObjectKind, shard_no: ShardNo, row: &Row) -> Result<ObjectRow, StorageError> {
+fn object(
+    kind: ObjectKind,
+    shard_no: ShardNo,
+    row: &Row,
+    with_facts: bool,
+) -> Result<ObjectRow, StorageError> {
     let project_id = match kind {
         ObjectKind::Run => None,
         ObjectKind::Segment => Some(ProjectId(row.u32(1)?)),
@@ -210,6 +305,6 @@ fn object(kind: ObjectKind, shard_no: ShardNo, row: &Row) -> Result<ObjectRow, S
         tier: row.u32(7)?,
         mask_version: row.i64(8)?,
         created_at: row.i64(9)?,
-        facts: if row.columns() > 10 { row.bytes(10)? } else { Vec::new() },
+        facts: if with_facts { row.bytes(10)? } else { Vec::new() },
     })
 }

@@ -17,8 +17,8 @@ use crate::model::{Millis, ObjectId, ProjectId, ShardNo};
 use crate::storage::Statement;
 
 pub use list::{
-    ObjectInState, find_facts, list_all_segments, list_below, list_runs, list_runs_bare, list_runs_in,
-    list_segments, list_segments_in,
+    ObjectInState, find_facts, find_facts_of, list_all_segments, list_below, list_runs, list_runs_bare,
+    list_runs_in, list_segments, list_segments_in, read_runs, read_segments,
 };
 pub use parts::{Slice, find_headers, find_parts, find_parts_of, find_slices};
 pub use states::{
