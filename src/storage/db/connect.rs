@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::runtime::Handle;
 
 use super::heard::Heard;
@@ -91,6 +91,10 @@ impl Db {
     }
 }
 
+/// For so long an idle connection is taken for one that works. When its server has ended meanwhile, the
+/// statement fails as it would have a moment later.
+const IDLE_TRUSTED: Duration = Duration::from_secs(1);
+
 fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
     let connect = MySqlConnectOptions::from_str(url)
         .map_err(|error| StorageError::Refused(format!("the database URL cannot be read: {error}")))?
@@ -104,6 +108,17 @@ fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
         .acquire_timeout(options.acquire_timeout)
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(Duration::from_secs(1800))
+        // It has just answered a ping when it came back: another before each statement would be a third way
+        // there and back.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > IDLE_TRUSTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move {
                 // READ COMMITTED: an empty claim must not lock the gap that producers insert into.
