@@ -61,11 +61,15 @@ pub struct PropertyColumn {
     pub json: Option<Dictionary>,
 }
 
+/// Of rows that have one. Most properties belong to few events: what a row without one takes is a bit.
 #[derive(Clone, Debug)]
 pub struct Numbers<T> {
-    pub values: Vec<T>,
-    /// One bit a row; a row whose bit is not set has no value here.
-    pub present: Bits,
+    /// In the order of the rows.
+    values: Vec<T>,
+    /// A row whose bit is not set has no value here.
+    present: Bits,
+    /// For each word of `present` how many values come before it; empty when every row has one.
+    ranks: Vec<u32>,
 }
 
 /// One bit a row.
@@ -133,19 +137,46 @@ pub enum ValueRef<'a> {
 }
 
 impl<T: Copy> Numbers<T> {
+    /// Precondition: there are as many values as bits are set.
+    pub fn new(values: Vec<T>, present: Bits) -> Self {
+        let mut ranks = Vec::new();
+        if values.len() < present.len() {
+            let counts = present.words.iter().map(|word| word.count_ones());
+            ranks.extend(counts.scan(0, |before, count| {
+                let rank = *before;
+                *before += count;
+                Some(rank)
+            }));
+        }
+        Self { values, present, ranks }
+    }
+
     fn gather(&self, rows: &[u32]) -> Self {
-        let values = rows.iter().map(|&row| self.values[row as usize]).collect();
+        let mut values = Vec::new();
         let mut present = Bits::zeros(rows.len());
         for (to, &from) in rows.iter().enumerate() {
-            if self.present.get(from as usize) {
+            if let Some(value) = self.get(from as usize) {
+                values.push(value);
                 present.set(to);
             }
         }
-        Self { values, present }
+        Self::new(values, present)
     }
 
     pub fn get(&self, row: usize) -> Option<T> {
-        self.present.get(row).then(|| self.values[row])
+        if self.ranks.is_empty() {
+            return self.values.get(row).copied();
+        }
+        let (word, bit) = (self.present.words[row / 64], 1 << (row % 64));
+        if word & bit == 0 {
+            return None;
+        }
+        let before = self.ranks[row / 64] + (word & (bit - 1)).count_ones();
+        Some(self.values[before as usize])
+    }
+
+    fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.values) + size_of_val(&*self.present.words) + size_of_val(&*self.ranks)
     }
 }
 
@@ -178,8 +209,8 @@ impl PropertyColumn {
 
     /// About, with what its values take.
     pub fn memory_bytes(&self) -> usize {
-        fn numbers<T>(column: &Option<Numbers<T>>) -> usize {
-            column.as_ref().map_or(0, |column| size_of_val(&*column.values) + column.values.len() / 8)
+        fn numbers<T: Copy>(column: &Option<Numbers<T>>) -> usize {
+            column.as_ref().map_or(0, Numbers::memory_bytes)
         }
         let texts = |column: &Option<Dictionary>| column.as_ref().map_or(0, Dictionary::memory_bytes);
         size_of::<Self>()
@@ -291,6 +322,25 @@ mod tests {
         assert_eq!(block.rows().collect::<Vec<_>>(), [2, 4, 5]);
         block.leave_out(&[2, 3, 9]);
         assert_eq!(block.rows().collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
+    fn every_row_has_its_own_number_or_none_however_many_have_one() {
+        for every in [1, 2, 3, 64, 65, 1_000] {
+            for rows in [0, 1, 63, 64, 65, 500] {
+                let expected: Vec<Option<i64>> =
+                    (0..rows).map(|row| (row % every == 0).then_some(row as i64)).collect();
+                let mut present = Bits::zeros(rows);
+                (0..rows).step_by(every).for_each(|row| present.set(row));
+                let numbers = Numbers::new(expected.iter().flatten().copied().collect(), present);
+                let found: Vec<_> = (0..rows).map(|row| numbers.get(row)).collect();
+                assert_eq!(found, expected, "{every} {rows}");
+                let some: Vec<u32> = (0..rows as u32).rev().step_by(3).collect();
+                let gathered = numbers.gather(&some);
+                let found = (0..some.len()).map(|row| gathered.get(row));
+                assert!(found.eq(some.iter().map(|row| expected[*row as usize])), "{every} {rows}");
+            }
+        }
     }
 
     #[test]

@@ -91,10 +91,10 @@ fn column(values: &[Option<PropertyValue>], sparse: bool) -> PropertyColumn {
     ) -> Vec<Option<T>> {
         values.iter().map(|value| value.as_ref().and_then(of)).collect()
     }
-    fn numbers<T: Copy + Default>(values: &[Option<T>]) -> Numbers<T> {
+    fn numbers<T: Copy>(values: &[Option<T>]) -> Numbers<T> {
         let mut present = Bits::zeros(values.len());
         values.iter().enumerate().filter(|(_, value)| value.is_some()).for_each(|(row, _)| present.set(row));
-        Numbers { values: values.iter().map(|value| value.unwrap_or_default()).collect(), present }
+        Numbers::new(values.iter().flatten().copied().collect(), present)
     }
     fn kept<T>(values: &[Option<T>], sparse: bool) -> bool {
         !sparse || values.iter().any(Option::is_some)

@@ -107,8 +107,8 @@ impl<'a> BlockBuilder<'a> {
                 }
                 Values::Booleans(numbers) => {
                     let array = array.as_boolean();
-                    numbers.values.extend(array.values().iter());
-                    numbers.present.append(array);
+                    let flags: Vec<bool> = array.values().iter().collect();
+                    numbers.append(&flags, array);
                 }
             }
         }
@@ -151,8 +151,16 @@ impl<'a> BlockBuilder<'a> {
 
 struct Texts {
     builder: DictionaryBuilder,
-    /// The texts of the last batch, and their codes here: most columns have one list for all batches.
-    last: Option<(StringArray, Vec<u32>)>,
+    last: Option<LastTexts>,
+}
+
+/// The texts of the last batch: most columns have one list for all batches.
+struct LastTexts {
+    texts: StringArray,
+    /// What each has here.
+    codes: Vec<u32>,
+    /// They are 0, 1, 2 and so on, as in every column with one list.
+    are_keys: bool,
 }
 
 impl Texts {
@@ -166,31 +174,45 @@ impl Texts {
             .values()
             .as_string_opt::<i32>()
             .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
-        let codes = match self.last.take() {
+        let last = match self.last.take() {
             // The last one is held, so nothing else can have come to lie where it lies.
-            Some((last, codes)) if is_same(&last, texts) => codes,
-            _ => (0..texts.len()).map(|n| self.builder.code_of(texts.value(n))).collect(),
+            Some(last) if is_same(&last.texts, texts) => last,
+            _ => {
+                let codes: Vec<u32> =
+                    (0..texts.len()).map(|n| self.builder.code_of(texts.value(n))).collect();
+                let are_keys = codes.iter().copied().eq(0..codes.len() as u32);
+                LastTexts { texts: texts.clone(), codes, are_keys }
+            }
         };
-        let keys = array.keys().values().iter();
-        match array.nulls() {
+        let codes = &last.codes;
+        let keys = array.keys().values();
+        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None if last.are_keys && greatest(keys) < codes.len() as u32 => {
+                self.builder.extend(keys.iter().map(|&key| key as u32));
+            }
             None => {
-                let found = keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT));
-                self.builder.extend(found);
+                let keys = keys.iter();
+                self.builder.extend(keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT)));
             }
             Some(nulls) => {
-                let found = keys.zip(nulls.iter()).map(|(&key, is_there)| {
+                let found = keys.iter().zip(nulls.iter()).map(|(&key, is_there)| {
                     codes.get(key as usize).copied().filter(|_| is_there).unwrap_or(ABSENT)
                 });
                 self.builder.extend(found);
             }
         }
-        self.last = Some((texts.clone(), codes));
+        self.last = Some(last);
         Ok(())
     }
 
     fn finish(self) -> Dictionary {
         self.builder.finish()
     }
+}
+
+/// A negative one is greater than all.
+fn greatest(keys: &[i32]) -> u32 {
+    keys.iter().fold(0, |greatest, &key| greatest.max(key as u32))
 }
 
 /// Whether two arrays are the same memory.
@@ -200,6 +222,7 @@ fn is_same(a: &StringArray, b: &StringArray) -> bool {
 }
 
 struct NumbersBuilder<T> {
+    rows: usize,
     values: Vec<T>,
     present: PresentBuilder,
 }
@@ -207,17 +230,21 @@ struct NumbersBuilder<T> {
 impl<T: Copy> NumbersBuilder<T> {
     fn new(rows: usize) -> Self {
         let present = PresentBuilder(BooleanBufferBuilder::new(rows));
-        Self { values: Vec::with_capacity(rows), present }
+        Self { rows: 0, values: Vec::with_capacity(rows), present }
     }
 
     fn append(&mut self, values: &[T], array: &dyn Array) {
-        self.values.extend_from_slice(values);
+        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => self.values.extend_from_slice(values),
+            Some(nulls) => self.values.extend(nulls.valid_indices().map(|row| values[row])),
+        }
         self.present.append(array);
+        self.rows += array.len();
     }
 
-    fn finish(self) -> Numbers<T> {
-        let rows = self.values.len();
-        Numbers { values: self.values, present: self.present.finish(rows) }
+    fn finish(mut self) -> Numbers<T> {
+        self.values.shrink_to_fit();
+        Numbers::new(self.values, self.present.finish(self.rows))
     }
 }
 
@@ -282,8 +309,9 @@ pub(super) fn add_rest(
 struct RestColumn {
     strings: RestTexts,
     json: RestTexts,
-    /// Without texts.
-    numbers: PropertyColumn,
+    integers: RestNumbers<i64>,
+    floats: RestNumbers<f64>,
+    booleans: RestNumbers<bool>,
 }
 
 /// Texts of a column as they are found.
@@ -309,24 +337,45 @@ impl RestTexts {
 
 impl RestColumn {
     fn column(&self) -> PropertyColumn {
-        let (strings, json) = (self.strings.dictionary(), self.json.dictionary());
-        PropertyColumn { strings, json, ..self.numbers.clone() }
+        PropertyColumn {
+            strings: self.strings.dictionary(),
+            json: self.json.dictionary(),
+            integers: self.integers.numbers(),
+            floats: self.floats.numbers(),
+            booleans: self.booleans.numbers(),
+        }
     }
 
     fn set(&mut self, row: usize, rows: usize, value: PropertyValue) {
         match value {
             PropertyValue::String(text) => self.strings.set(row, rows, &text),
             PropertyValue::Json(text) => self.json.set(row, rows, &text),
-            PropertyValue::Integer(number) => set_number(&mut self.numbers.integers, row, rows, number),
-            PropertyValue::Float(number) => set_number(&mut self.numbers.floats, row, rows, number),
-            PropertyValue::Bool(flag) => set_number(&mut self.numbers.booleans, row, rows, flag),
+            PropertyValue::Integer(number) => self.integers.set(row, rows, number),
+            PropertyValue::Float(number) => self.floats.set(row, rows, number),
+            PropertyValue::Bool(flag) => self.booleans.set(row, rows, flag),
         }
     }
 }
 
-fn set_number<T: Copy + Default>(column: &mut Option<Numbers<T>>, row: usize, rows: usize, value: T) {
-    let column = column
-        .get_or_insert_with(|| Numbers { values: vec![T::default(); rows], present: Bits::zeros(rows) });
-    column.values[row] = value;
-    column.present.set(row);
+/// Numbers of a column as they are found, row by row.
+#[derive(Default)]
+struct RestNumbers<T> {
+    values: Vec<T>,
+    /// None before the first number.
+    present: Bits,
+}
+
+impl<T: Copy> RestNumbers<T> {
+    /// Precondition: rows ascend.
+    fn set(&mut self, row: usize, rows: usize, value: T) {
+        if self.present.is_empty() {
+            self.present = Bits::zeros(rows);
+        }
+        self.present.set(row);
+        self.values.push(value);
+    }
+
+    fn numbers(&self) -> Option<Numbers<T>> {
+        (!self.values.is_empty()).then(|| Numbers::new(self.values.clone(), self.present.clone()))
+    }
 }
