@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::ProjectSettings;
 use crate::model::ProjectId;
 use crate::storage::control::projects::Project;
@@ -11,8 +13,8 @@ use crate::storage::control::projects::Project;
 #[derive(Default)]
 pub(super) struct JustPrepared(Mutex<HashMap<Key, Kept>>);
 
-/// The project and the body of its question.
-type Key = (ProjectId, Vec<u8>);
+/// The project and a hash of its question, which may name somebody.
+type Key = (ProjectId, [u8; 32]);
 type Kept = (Instant, Project, ProjectSettings);
 
 impl JustPrepared {
@@ -22,17 +24,18 @@ impl JustPrepared {
 
     pub(super) fn keep(&self, body: &[u8], project: Project, settings: ProjectSettings) {
         let mut kept = self.0.lock().expect("no holder of this lock can panic");
-        if kept.len() >= Self::KEPT_MAX {
-            kept.retain(|_, (at, ..)| at.elapsed() < Self::AGE_MAX);
-        }
+        kept.retain(|_, (at, ..)| at.elapsed() < Self::AGE_MAX);
         if kept.len() < Self::KEPT_MAX {
-            kept.insert((project.project_id, body.to_vec()), (Instant::now(), project, settings));
+            kept.insert(
+                (project.project_id, Sha256::digest(body).into()),
+                (Instant::now(), project, settings),
+            );
         }
     }
 
     pub(super) fn take(&self, project_id: ProjectId, body: &[u8]) -> Option<(Project, ProjectSettings)> {
         let mut kept = self.0.lock().expect("no holder of this lock can panic");
-        let (at, project, settings) = kept.remove(&(project_id, body.to_vec()))?;
+        let (at, project, settings) = kept.remove(&(project_id, Sha256::digest(body).into()))?;
         (at.elapsed() < Self::AGE_MAX).then_some((project, settings))
     }
 }

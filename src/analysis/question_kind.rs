@@ -47,7 +47,7 @@ const ATTEMPTS: u32 = 5;
 /// Shards of one question that are read at the same time.
 const SHARDS_AT_ONCE: usize = 4;
 /// So many rows are passed over, whatever is asked of them, sooner than another thread has begun to.
-const ROWS_AT_ONCE_MAX: usize = 20_000;
+const SMALL_ROWS_MAX: usize = 20_000;
 /// How long a question that asks for fresh data waits for the sealer.
 const FRESH_WAIT_MAX: Duration = Duration::from_secs(10);
 const FRESH_LOOK_FIRST: Duration = Duration::from_millis(20);
@@ -62,7 +62,7 @@ pub struct QuestionKind {
     pub(super) heard: Mutex<Heard>,
     prepared: JustPrepared,
     pub(super) clock: Arc<dyn Clock>,
-    /// Kernels at the same time, in all questions of this process.
+    /// Kernels over many rows at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
     move_settle: Duration,
 }
@@ -335,7 +335,7 @@ impl QuestionKind {
         if partials.is_empty() {
             return Err(retry("no server of this project can be reached"));
         }
-        let is_small = rows <= ROWS_AT_ONCE_MAX as u64;
+        let is_small = rows <= SMALL_ROWS_MAX as u64;
         let answer = loop {
             match self.merge(plan, &round, std::mem::take(&mut partials), is_small).await? {
                 Next::Done(answer) => break answer,
@@ -374,7 +374,7 @@ impl QuestionKind {
     ) -> Result<Partial, RunError> {
         let rows: usize = blocks.iter().map(|block| block.rows().len()).sum();
         let (plan, round, cancel) = (plan.clone(), round.clone(), cancel.clone());
-        self.compute(rows <= ROWS_AT_ONCE_MAX, move || plan.run(&round, &blocks, &cancel)).await
+        self.compute(rows <= SMALL_ROWS_MAX, move || plan.run(&round, &blocks, &cancel)).await
     }
 
     /// On a thread of its own, as many at a time as there are cores; what is small at once.

@@ -5,7 +5,7 @@
 //! every run, only to learn which rows are the project's.
 //!
 //! Both are known by their object's random id, and objects never change. They have names of events and
-//! properties, numbers of persons, and of numeric properties the least and the greatest value: the facts are
+//! properties, numbers of persons, and of numeric properties the least and the greatest value: all of it is
 //! forgotten after an erasure.
 
 use std::ops::Range;
@@ -28,7 +28,7 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct ObjectCache {
     readers: Option<Arc<Cache<ObjectId, ObjectReader, MemoryBytes>>>,
-    slices: Option<Arc<Cache<SliceKey, Slice, MemoryBytes>>>,
+    slices: Option<Arc<Cache<SliceKey, ProjectSlice, MemoryBytes>>>,
     lists: Option<Arc<Cache<ListKey, Arc<ShardList>, MemoryBytes>>>,
     headers_bytes: prometheus::IntGauge,
     facts_bytes: prometheus::IntGauge,
@@ -37,7 +37,7 @@ pub struct ObjectCache {
 type SliceKey = (ObjectId, ProjectId);
 
 /// The facts of a project's rows in an object; `None`: it has none.
-pub type Slice = Option<Arc<SliceFacts>>;
+pub type ProjectSlice = Option<Arc<SliceFacts>>;
 
 /// And the time that was listed.
 type ListKey = (ShardNo, ProjectId, Range<Millis>);
@@ -55,9 +55,10 @@ pub struct ShardList {
     pub objects: Vec<ObjectRow>,
 }
 
-/// Far below the time for which replaced objects stay, and long enough for all that a page asks.
-const LIST_AGE_MAX: Duration = Duration::from_secs(1);
-/// Their lists are used for a second.
+/// Half of the shortest time for which replaced objects can be told to stay, and long enough for all that a
+/// page asks.
+const LIST_AGE_MAX: Duration = Duration::from_millis(500);
+/// Lists are used for so short a time.
 const LISTS_BYTES_MAX: usize = 8 << 20;
 
 impl ShardList {
@@ -84,8 +85,8 @@ impl Weighter<ObjectId, ObjectReader> for MemoryBytes {
     }
 }
 
-impl Weighter<SliceKey, Slice> for MemoryBytes {
-    fn weight(&self, _: &SliceKey, slice: &Slice) -> u64 {
+impl Weighter<SliceKey, ProjectSlice> for MemoryBytes {
+    fn weight(&self, _: &SliceKey, slice: &ProjectSlice) -> u64 {
         const ENTRY: usize = 100;
         (ENTRY + slice.as_ref().map_or(0, |slice| slice.memory_bytes())) as u64
     }
@@ -140,11 +141,11 @@ impl ObjectCache {
     }
 
     /// `None` when the object's facts are not known.
-    pub fn slice_of(&self, object_id: ObjectId, project_id: ProjectId) -> Option<Slice> {
+    pub fn slice_of(&self, object_id: ObjectId, project_id: ProjectId) -> Option<ProjectSlice> {
         self.slices.as_ref()?.get(&(object_id, project_id))
     }
 
-    pub fn keep_slice(&self, object_id: ObjectId, project_id: ProjectId, slice: Slice) {
+    pub fn keep_slice(&self, object_id: ObjectId, project_id: ProjectId, slice: ProjectSlice) {
         if let Some(slices) = &self.slices {
             slices.insert((object_id, project_id), slice);
             self.facts_bytes.set(slices.weight() as i64);
@@ -174,9 +175,18 @@ impl ObjectCache {
         }
     }
 
-    pub fn forget_facts(&self) {
+    /// An object of a list is gone: it has been replaced by others.
+    pub fn forget_lists(&self) {
         if let Some(lists) = &self.lists {
             lists.clear();
+        }
+    }
+
+    pub fn forget(&self) {
+        self.forget_lists();
+        if let Some(readers) = &self.readers {
+            readers.clear();
+            self.headers_bytes.set(0);
         }
         if let Some(slices) = &self.slices {
             slices.clear();
@@ -253,7 +263,7 @@ mod tests {
             assert!((1..=limit as i64).contains(&cache.facts_bytes.get()));
         }
         assert!(cache.facts_bytes.get() > limit as i64 / 2);
-        cache.forget_facts();
+        cache.forget();
         assert!(known(1, ProjectId(2)).is_none() && cache.facts_bytes.get() == 0);
     }
 }

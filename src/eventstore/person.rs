@@ -3,7 +3,7 @@
 //!
 //! Objects are looked at newest first, a few at a time, until older ones cannot matter. Of each, first
 //! the identities are read, which say where the person's rows lie, and then only those rows that are
-//! shown: one person may have a handful of rows in a page of 8,192, or a million in a segment.
+//! shown: one person may have a handful of rows in a page of 4,096, or a million in a segment.
 //!
 //! What waits in the journal has no number yet; it belongs to the person by its distinct id.
 
@@ -25,7 +25,7 @@ use crate::model::{
 use crate::storage::server::links::{self, Link, LinkState};
 use crate::storage::server::persons;
 use crate::storage::server::profiles::{self, Days};
-use crate::storage::{Db, Shards};
+use crate::storage::{Db, Reads, Shards};
 
 /// Rows of an object that are read first; then twice as many each time.
 const ROWS_AT_FIRST: usize = 32;
@@ -101,17 +101,44 @@ pub async fn read_person(
     let mut passed = Passed { ids: vec![distinct_id.to_owned()], waiting: Vec::new() };
     loop {
         let db = shards.db_of(shard_no)?;
-        // The journal before anything else of the shard: what is sealed in between is seen twice, never
-        // not at all.
-        let journal = recent::waiting(db, shard_no, project_id).await?;
-        let Some(link) = find_pointer(db, shard_no, project_id, &passed).await? else {
-            return read_in_shard(db, shard_no, cache, request, passed, journal).await;
+        let last = passed.ids.last().expect("at least the id that was asked for");
+        let found = FoundId::read(db, shard_no, project_id, last).await?;
+        let Some(link) = found.link.as_ref().filter(|link| passed.leads_on(link)) else {
+            return read_in_shard(db, shard_no, cache, request, passed, found).await;
         };
-        passed
-            .waiting
-            .extend(journal.into_iter().filter(|event| passed.ids.iter().any(|id| event.distinct_id == *id)));
         shard_no = link.target_shard.unwrap_or(shard_no);
-        passed.ids.push(link.target_id);
+        let waiting = found.journal.into_iter();
+        passed.waiting.extend(waiting.filter(|event| passed.ids.iter().any(|id| event.distinct_id == *id)));
+        passed.ids.push(link.target_id.clone());
+    }
+}
+
+/// What a shard says of an id, at one moment: what is sealed after the journal was read is seen twice, never
+/// not at all.
+struct FoundId {
+    /// What of the project waits in the journal.
+    journal: Vec<Event>,
+    link: Option<Link>,
+    person_no: Option<PersonNo>,
+}
+
+impl FoundId {
+    async fn read(
+        db: &Db,
+        shard_no: ShardNo,
+        project_id: ProjectId,
+        distinct_id: &str,
+    ) -> Result<Self, ScanError> {
+        let mut reads = Reads::default();
+        let waiting = reads.add(recent::read_waiting(shard_no));
+        let link = reads.add(links::read_link(shard_no, project_id, distinct_id));
+        let known = reads.add(persons::read_id(shard_no, project_id, distinct_id));
+        let read = db.read_together(reads).await?;
+        Ok(Self {
+            journal: recent::events_of(read.get(waiting)?, project_id).await?,
+            link: read.get(link)?,
+            person_no: read.get(known)?.map(|known| known.person_no),
+        })
     }
 }
 
@@ -126,37 +153,28 @@ struct Passed {
 /// ends here at the latest.
 const PASSED_MAX: usize = 256;
 
-async fn find_pointer(
-    db: &Db,
-    shard_no: ShardNo,
-    project_id: ProjectId,
-    passed: &Passed,
-) -> Result<Option<Link>, ScanError> {
-    let last = passed.ids.last().expect("at least the id that was asked for").clone();
-    let found = links::find_links(db, shard_no, project_id, &[last]).await?;
-    let leads_on = |link: &Link| {
-        link.state == LinkState::Linked
-            && passed.ids.len() < PASSED_MAX
-            && !passed.ids.contains(&link.target_id)
-    };
-    Ok(found.into_iter().find(leads_on))
+impl Passed {
+    fn leads_on(&self, link: &Link) -> bool {
+        link.state == LinkState::Linked && self.ids.len() < PASSED_MAX && !self.ids.contains(&link.target_id)
+    }
 }
 
+/// `last`: what is found of the last id on the way.
 async fn read_in_shard(
     db: &Db,
     shard_no: ShardNo,
     cache: &ObjectCache,
     request: &PersonRequest<'_>,
     passed: Passed,
-    mut journal: Vec<Event>,
+    last: FoundId,
 ) -> Result<PersonEvents, ScanError> {
     let &PersonRequest { project_id, after, kept_from, limit, with_properties, bytes_max, .. } = request;
     let mut events = Vec::new();
     let Passed { ids: passed, waiting } = passed;
-    let known = persons::find_ids(db, shard_no, project_id, &passed[passed.len() - 1..]).await?;
+    let FoundId { mut journal, person_no, .. } = last;
     let mut found = PersonEvents::default();
     let mut floor = None;
-    if let Some(person_no) = known.first().map(|known| known.person_no) {
+    if let Some(person_no) = person_no {
         let mut kept = ScanRequest::everything(project_id);
         kept.from = kept_from.unwrap_or(kept.from);
         let listing = Listing::read(db, cache, shard_no, &kept).await?;

@@ -15,8 +15,9 @@ use super::scan::{ListedObject, Listing, ScanError, ScanRequest};
 use super::sealer::LINK_EVENT;
 use crate::model::{Event, IdNo, Millis, ProjectId, ShardNo};
 use crate::storage::batch::BatchDecoder;
-use crate::storage::server::{journal, persons};
-use crate::storage::{Db, Server, Shards, StorageError};
+use crate::storage::server::journal::{self, JournalBatch};
+use crate::storage::server::persons;
+use crate::storage::{Db, Read, Server, Shards, StorageError};
 
 /// The newest batches of each shard's journal that are looked into.
 const BATCHES_MAX: usize = 8;
@@ -154,7 +155,19 @@ pub(super) async fn waiting(
     shard_no: ShardNo,
     project_id: ProjectId,
 ) -> Result<Vec<Event>, ScanError> {
-    let batches = journal::list_latest(db, shard_no, BATCHES_MAX).await?;
+    events_of(journal::list_latest(db, shard_no, BATCHES_MAX).await?, project_id).await
+}
+
+/// The batches that are looked at for it, together with other reads.
+pub(super) fn read_waiting(shard_no: ShardNo) -> Read<Vec<JournalBatch>> {
+    journal::read_latest(shard_no, BATCHES_MAX)
+}
+
+/// The project's events in batches.
+pub(super) async fn events_of(
+    batches: Vec<JournalBatch>,
+    project_id: ProjectId,
+) -> Result<Vec<Event>, ScanError> {
     if batches.is_empty() {
         return Ok(Vec::new());
     }

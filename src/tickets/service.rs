@@ -1,6 +1,7 @@
 //! The interface of tickets: what handlers and commands call.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub(super) struct Inner {
     /// Random per start: a name used twice would let a new process keep a dead one's leases.
     pub(super) replica: ReplicaId,
     pub(super) slots: Arc<Semaphore>,
+    /// The last look into the queue found a ticket.
+    pub(super) has_backlog: AtomicBool,
     /// Where runs live: a ticket is often submitted from one of HTTP's threads, which end before the
     /// ticket is given back at a stop, and which must answer others while it runs.
     pub(super) runtime: Handle,
@@ -165,6 +168,7 @@ impl Tickets {
             replica: ReplicaId::random(parts.random.as_ref()),
             random: parts.random,
             slots: Arc::new(Semaphore::new(parts.settings.slots)),
+            has_backlog: AtomicBool::new(false),
             runtime: Handle::current(),
             settings: parts.settings,
             metrics: TicketMetrics::new(&parts.metrics, &kind_names),
@@ -346,13 +350,15 @@ impl Inner {
                 slot = slot.filter(|_| shared.is_none());
             }
         }
+        let leased_at = Instant::now();
+        let lease = self.lease(self.clock.now_ms());
         let (r#as, way) = match (&shared, &slot) {
             (Some(Shared::AnswerOf(by)), _) => (InsertAs::Answered { by }, "answered"),
             (Some(Shared::Behind(leader)), _) => {
                 let run_after = now + WAITS_AT_MOST.as_millis() as Millis;
                 (InsertAs::Waiting { waits_for: leader.ticket_id, run_after }, "behind")
             }
-            (None, Some(_)) => (InsertAs::Leased(self.lease(now)), "at_once"),
+            (None, Some(_)) => (InsertAs::Leased(lease), "at_once"),
             (None, None) => (InsertAs::Queued, "queued"),
         };
         if matches!(r#as, InsertAs::Queued | InsertAs::Waiting { .. }) {
@@ -361,7 +367,6 @@ impl Inner {
                 return Err(SubmitError::TooManyQueued { queued_max });
             }
         }
-        let leased_at = Instant::now();
         let row = match self.store.insert(&ticket, r#as).await? {
             Inserted::Ticket(row) => row,
             Inserted::Earlier(earlier) if earlier.request_hash == ticket.request_hash => return Ok(earlier),
@@ -403,6 +408,10 @@ impl Inner {
         }
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             return (Some(slot), false);
+        }
+        // Nobody overtakes those who queue already.
+        if self.has_backlog.load(Ordering::Relaxed) {
+            return (None, false);
         }
         let soon = tokio::time::timeout(SLOT_WAIT_MAX, self.slots.clone().acquire_owned()).await;
         let slot = soon.ok().and_then(Result::ok).filter(|_| !*self.closing.borrow());

@@ -2,6 +2,7 @@
 //! table in order.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -88,7 +89,9 @@ impl Inner {
             // Not cut off half-way when the process stops: a leased ticket must be given back.
             let inner = self.clone();
             let leasing = tokio::spawn(async move {
-                if let Some(ticket) = inner.store.lease_next(lease, &inner.kind_names).await? {
+                let ticket = inner.store.lease_next(lease, &inner.kind_names).await?;
+                inner.has_backlog.store(ticket.is_some(), Ordering::Relaxed);
+                if let Some(ticket) = ticket {
                     tokio::spawn(inner.run_or_share(ticket, leased_at, slot));
                     return Ok::<_, StorageError>(true);
                 }

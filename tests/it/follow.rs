@@ -46,8 +46,10 @@ impl Slow {
         for _ in 0..3 {
             servers.push(server.create_database().await);
         }
-        let installation =
-            Installation::mysql(&servers, SHARDS as u16).with("WEIR__STORAGE__STATEMENT_SECS_MAX", "300");
+        // Nothing is remembered of the parts, so that every question has to come through the gate.
+        let installation = Installation::mysql(&servers, SHARDS as u16)
+            .with("WEIR__STORAGE__STATEMENT_SECS_MAX", "300")
+            .with("WEIR__CACHE__COLUMNS_BYTES_MAX", "0");
         let project = installation.create_project("slow");
         let weir = installation.serve().await;
         let event = |n: u64| {

@@ -82,7 +82,7 @@ pub(super) fn cut(chunks: &[Vec<u64>]) -> Vec<u64> {
                 ends.push(page_start);
                 part_start = page_start;
             }
-            // A page that is too big by itself (8,192 long random texts) is cut where it must be: a
+            // A page that is too big by itself (4,096 long random texts) is cut where it must be: a
             // packet that the server refuses would stop the shard for ever.
             while page_end - part_start > PART_BYTES_MAX as u64 {
                 part_start += PART_BYTES_MAX as u64;

@@ -33,9 +33,8 @@ pub struct WriteOptions {
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        // 8,192 rows of a column are some 10 to 100 KB: enough to compress well, little to read for
-        // one person.
-        Self { page_rows: 8_192, columns_max: 500, names_max: 2_000, zstd_level: 3 }
+        // 4,096 rows of a column are some 5 to 50 KB: enough to compress well, little to read for one person.
+        Self { page_rows: 4_096, columns_max: 500, names_max: 2_000, zstd_level: 3 }
     }
 }
 

@@ -56,9 +56,9 @@ async fn look_at_kept(
         bytes_max,
     };
     let passed = Passed { ids: vec![request.distinct_id.to_owned()], waiting: Vec::new() };
-    let headers = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
-    let journal = recent::waiting(db, SHARD, project_id).await?;
-    read_in_shard(db, SHARD, &headers, &request, passed, journal).await
+    let cache = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
+    let found = FoundId::read(db, SHARD, project_id, distinct_id).await?;
+    read_in_shard(db, SHARD, &cache, &request, passed, found).await
 }
 
 fn waiting_event(distinct_id: &str, n: u8, at: Millis) -> Event {
@@ -255,7 +255,7 @@ on_both! {
         for n in 0..3 {
             segments.push(store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await);
         }
-        let headers = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
+        let cache = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
         let objects = Listing::read(&db, &ObjectCache::none(), SHARD, &ScanRequest::everything(PROJECT)).await.unwrap().objects;
         let wanted = Wanted {
             project_id: PROJECT,
@@ -265,7 +265,7 @@ on_both! {
             with_properties: true,
             bytes_max: 1 << 20,
         };
-        let read = async || read_objects(&db, &headers, objects.clone(), wanted).await.unwrap().rows;
+        let read = async || read_objects(&db, &cache, objects.clone(), wanted).await.unwrap().rows;
         let mut own: Vec<StoredRow> =
             rows(PROJECT, 0..300).into_iter().filter(|row| row.person_no == 7).collect();
         own.sort_by_key(|row| std::cmp::Reverse(place_of(row)));
@@ -304,9 +304,10 @@ on_both! {
             with_properties: false,
             bytes_max: 1 << 20,
         };
-        let headers = ObjectCache::none();
+        let cache = ObjectCache::none();
         let passed = Passed { ids: vec!["id107".to_owned()], waiting: Vec::new() };
-        let bare = read_in_shard(&db, SHARD, &headers, &request, passed, Vec::new()).await.unwrap().events;
+        let found = FoundId::read(&db, SHARD, PROJECT, "id107").await.unwrap();
+        let bare = read_in_shard(&db, SHARD, &cache, &request, passed, found).await.unwrap().events;
         let mut whole = look(&db, PROJECT, "id107", None, 100).await.unwrap().events;
         assert!(whole.len() > 5 && whole.iter().all(|event| !event.properties.is_empty()));
         whole.iter_mut().for_each(|event| event.properties = Properties::default());

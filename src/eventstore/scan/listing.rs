@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ScanError, ScanRequest};
 use crate::eventstore::format::{FormatError, ObjectFacts, RowRanges, SliceFacts};
-use crate::eventstore::object_cache::{ObjectCache, ShardList, Slice};
+use crate::eventstore::object_cache::{ObjectCache, ProjectSlice, ShardList};
 use crate::model::{DAY_MS, Millis, ObjectId, PersonNo, ProjectId, ShardNo, utc_day};
 use crate::storage::server::objects::{self, ObjectKind, ObjectRow};
 use crate::storage::server::{journal, links, masks, persons};
@@ -68,7 +68,7 @@ struct Snapshot {
 }
 
 /// The facts that a list needs, by object.
-type Slices = HashMap<ObjectId, Slice>;
+type Slices = HashMap<ObjectId, ProjectSlice>;
 
 impl Listing {
     /// Of one shard, without saying how fresh that is.
@@ -106,6 +106,7 @@ impl Listing {
             if let Some(slices) = find_slices(db, known, snapshot.objects(request), request).await? {
                 return Ok(snapshot.into_listings(shards, slices, request));
             }
+            known.forget_lists();
         }
         Err(ScanError::Outrun)
     }
@@ -153,7 +154,7 @@ async fn find_slices(
     Ok(Some(slices))
 }
 
-fn slice_in(facts: &[u8], project_id: ProjectId) -> Result<Slice, FormatError> {
+fn slice_in(facts: &[u8], project_id: ProjectId) -> Result<ProjectSlice, FormatError> {
     let mut facts = ObjectFacts::from_bytes(facts)?;
     let found = facts.slices.binary_search_by_key(&project_id, |slice| slice.project_id);
     Ok(found.ok().map(|index| Arc::new(facts.slices.swap_remove(index))))

@@ -160,7 +160,7 @@ impl Scanner {
     /// come.
     pub fn forget_rows(&self) {
         self.columns.clear();
-        self.objects.forget_facts();
+        self.objects.forget();
     }
 
     /// What a list says; `None` when an object of it is gone.
@@ -180,6 +180,7 @@ impl Scanner {
         let ids: Vec<ObjectId> = to_read.map(|(object, _)| object.object_id).collect();
         let opened = self.objects.open(db, &ids).await?;
         if opened.len() < ids.len() {
+            self.objects.forget_lists();
             return Ok(None);
         }
         let mut opened: HashMap<ObjectId, OpenObject> =
@@ -202,7 +203,10 @@ impl Scanner {
         }
         let mut reads = stream::iter(reads).buffer_unordered(FETCHES_AT_ONCE);
         while let Some((place, found)) = reads.try_next().await? {
-            let Some(found) = found else { return Ok(None) };
+            let Some(found) = found else {
+                self.objects.forget_lists();
+                return Ok(None);
+            };
             // In the order of the list, so that the same objects always give the same blocks.
             read[place] = found;
         }

@@ -42,7 +42,7 @@ pub struct Found {
 }
 
 /// What one statement did.
-struct Answer {
+struct Done {
     /// On MySQL: matched.
     changed: u64,
     rows: Vec<Row>,
@@ -71,7 +71,7 @@ impl Found {
     }
 
     /// The first statement was [`NOW`].
-    fn new(answers: Vec<Answer>) -> Result<Self, StorageError> {
+    fn new(answers: Vec<Done>) -> Result<Self, StorageError> {
         let mut rows = answers.into_iter().map(|answer| answer.rows);
         let clock = rows.next().unwrap_or_default();
         let now = clock.first().ok_or_else(|| StorageError::corrupt("clock", "now", "no row"))?.i64(0)?;
@@ -90,26 +90,27 @@ impl Db {
         let mut statements = vec![(Sql::from(&NOW), Vec::new())];
         statements.extend(reads.0);
         let found = self.in_task(async move {
-            let failed = |error| StorageError::from_sqlx("snapshot.read", error);
+            let name = "snapshot.read";
+            let failed = |error| StorageError::from_sqlx(name, error);
             let answers = match &pools {
                 Pools::MySql { pool, statement_max } => {
                     let connection = pool.acquire().await.map_err(failed)?;
                     // The clock is read before the snapshot is taken.
                     let (clock, reads) = statements.split_at(1);
-                    let parts = [
-                        Part::Statements(clock),
-                        Part::Text(BEGIN_SNAPSHOT, 2),
-                        Part::Statements(reads),
-                        Part::Text("ROLLBACK", 1),
+                    let pieces = [
+                        Piece::Statements(clock),
+                        Piece::Text(BEGIN_SNAPSHOT, 2),
+                        Piece::Statements(reads),
+                        Piece::Text("ROLLBACK", 1),
                     ];
-                    send(connection, *statement_max, &parts, failed).await?
+                    send(connection, *statement_max, &pieces, name).await?
                 }
                 Pools::Sqlite { read, .. } => {
                     // The point in time is that of the first read of a table.
                     let mut tx = read.begin().await.map_err(failed)?;
                     let mut answers = Vec::with_capacity(statements.len());
                     for (sql, values) in statements {
-                        answers.push(Answer { changed: 0, rows: fetch_sqlite(&mut tx, &sql, values).await? });
+                        answers.push(Done { changed: 0, rows: fetch_sqlite(&mut tx, &sql, values).await? });
                     }
                     answers
                 }
@@ -138,12 +139,12 @@ impl Db {
                 match &pools {
                     Pools::MySql { pool, statement_max } => {
                         let connection = pool.acquire().await.map_err(failed)?;
-                        let parts = [
-                            Part::Text("START TRANSACTION", 1),
-                            Part::Statements(&statements),
-                            Part::Text("COMMIT", 1),
+                        let pieces = [
+                            Piece::Text("START TRANSACTION", 1),
+                            Piece::Statements(&statements),
+                            Piece::Text("COMMIT", 1),
                         ];
-                        send(connection, *statement_max, &parts, failed).await
+                        send(connection, *statement_max, &pieces, name).await
                     }
                     Pools::Sqlite { write, .. } => {
                         let begin = sqlx::SqlStr::from_static(BEGIN_WRITE);
@@ -153,10 +154,10 @@ impl Db {
                         for (sql, values) in changes {
                             let done = timed(row::sqlite_query(sql, values.clone()).execute(&mut *tx)).await;
                             let done = done.map_err(|error| StorageError::from_sqlx(sql.name, error))?;
-                            answers.push(Answer { changed: done.rows_affected(), rows: Vec::new() });
+                            answers.push(Done { changed: done.rows_affected(), rows: Vec::new() });
                         }
                         let rows = fetch_sqlite(&mut tx, &read.0, read.1.clone()).await?;
-                        answers.push(Answer { changed: 0, rows });
+                        answers.push(Done { changed: 0, rows });
                         timed(tx.commit()).await.map_err(failed)?;
                         Ok(answers)
                     }
@@ -171,46 +172,49 @@ impl Db {
 }
 
 /// Of what is sent.
-enum Part<'a> {
+enum Piece<'a> {
     Statements(&'a [(Sql, Vec<Value>)]),
     /// So many statements whose answers nobody wants.
     Text(&'static str, usize),
 }
 
-/// The answers of all [`Part::Statements`], in their order.
+/// The answers of all [`Piece::Statements`], in their order. An error that no statement of these has made is
+/// called `name`.
 async fn send(
     mut connection: PoolConnection<sqlx::MySql>,
     statement_max: std::time::Duration,
-    parts: &[Part<'_>],
-    failed: impl Fn(sqlx::Error) -> StorageError,
-) -> Result<Vec<Answer>, StorageError> {
+    pieces: &[Piece<'_>],
+    name: &'static str,
+) -> Result<Vec<Done>, StorageError> {
     let mut texts = Vec::new();
     // Of the answers that somebody wants.
     let mut names: Vec<Option<&'static str>> = Vec::new();
-    for part in parts {
-        match part {
-            Part::Text(text, count) => {
+    for piece in pieces {
+        match piece {
+            Piece::Text(text, count) => {
                 texts.push((*text).to_owned());
                 names.extend(std::iter::repeat_n(None, *count));
             }
-            Part::Statements(statements) => {
+            Piece::Statements(statements) => {
                 texts.extend(statements.iter().map(|(sql, values)| row::written_text(sql, values)));
                 names.extend(statements.iter().map(|(sql, _)| Some(sql.name)));
             }
         }
     }
     let text = sqlx::AssertSqlSafe(texts.join(";\n"));
-    let ended = timed(tokio::time::timeout(statement_max, answers(&mut connection, text))).await;
+    let mut answers = Vec::with_capacity(names.len());
+    let work = tokio::time::timeout(statement_max, fetch(&mut connection, text, &mut answers));
+    let ended = timed(work).await;
     match ended.unwrap_or_else(|_| Err(deadline::too_slow())) {
-        Ok(answers) if answers.len() == names.len() => {
+        Ok(()) if answers.len() == names.len() => {
             let wanted = names.into_iter().zip(answers).filter_map(|(name, (rows, done))| {
                 let name = name?;
                 let rows = rows.into_iter().map(|row| Row::mysql(name, row)).collect();
-                Some(Answer { changed: done.rows_affected(), rows })
+                Some(Done { changed: done.rows_affected(), rows })
             });
             Ok(wanted.collect())
         }
-        Ok(answers) => {
+        Ok(()) => {
             drop(connection.detach());
             let detail = format!("{} answers to {} statements", answers.len(), names.len());
             Err(StorageError::corrupt("transaction", "answers", detail))
@@ -218,7 +222,8 @@ async fn send(
         Err(error) => {
             // Its transaction may be open. Without its pool the connection is closed at once.
             drop(connection.detach());
-            Err(failed(error))
+            let name = names.get(answers.len()).copied().flatten().unwrap_or(name);
+            Err(StorageError::from_sqlx(name, error))
         }
     }
 }
@@ -226,20 +231,20 @@ async fn send(
 type MySqlAnswer = (Vec<MySqlRow>, MySqlQueryResult);
 
 /// The rows of each statement, also of those that have none, and what it did.
-async fn answers(
+async fn fetch(
     connection: &mut sqlx::MySqlConnection,
     text: sqlx::AssertSqlSafe<String>,
-) -> Result<Vec<MySqlAnswer>, sqlx::Error> {
-    let mut ended = Vec::new();
+    answers: &mut Vec<MySqlAnswer>,
+) -> Result<(), sqlx::Error> {
     let mut rows = Vec::new();
     let mut stream = sqlx::raw_sql(text).fetch_many(connection);
     while let Some(next) = stream.try_next().await? {
         match next {
-            Either::Left(done) => ended.push((std::mem::take(&mut rows), done)),
+            Either::Left(done) => answers.push((std::mem::take(&mut rows), done)),
             Either::Right(row) => rows.push(row),
         }
     }
-    Ok(ended)
+    Ok(())
 }
 
 async fn fetch_sqlite(
@@ -319,7 +324,7 @@ mod tests {
         let mut reads = Reads::default();
         reads.add(Read::new(&WRONG, vec![], |_| Ok(())));
         let failure = db.read_together(reads).await.err().expect("there is no such column");
-        assert!(failure.to_string().contains("snapshot.read"), "{failure}");
+        assert!(failure.to_string().contains("test.wrong"), "{failure}");
         for _ in 0..2 {
             let row = db.fetch_optional(&IN_TRANSACTION, vec![]).await.unwrap().unwrap();
             assert_eq!(row.i64(0).unwrap(), 0);

@@ -209,6 +209,11 @@ pub async fn list_latest(
     rows.iter().map(batch).collect()
 }
 
+/// The same together with other reads.
+pub fn read_latest(shard_no: ShardNo, limit: usize) -> Read<Vec<JournalBatch>> {
+    Read::new(&LIST_LATEST, values![shard_no, limit], |rows| rows.iter().map(batch).collect())
+}
+
 static READ: Statement = statement!(
     "journal.read",
     "SELECT batch_id, events, bytes, inserted_at, body FROM journal \

@@ -74,15 +74,25 @@ pub async fn find_links(
         let mut binds = values![shard_no, project_id];
         binds.extend(ids.iter().map(|id| Value::from(id.as_str())));
         for row in db.fetch_all(FIND.with_rows("?", ids.len()), binds).await? {
-            links.push(Link {
-                distinct_id: row.text(0)?,
-                target_id: row.text(1)?,
-                target_shard: opt_shard(&row, 2)?,
-                state: LinkState::from_name(&row.text(3)?)?,
-            });
+            links.push(link(&row)?);
         }
     }
     Ok(links)
+}
+
+/// The link of an id, if it has one, together with other reads.
+pub fn read_link(shard_no: ShardNo, project_id: ProjectId, distinct_id: &str) -> Read<Option<Link>> {
+    let binds = values![shard_no, project_id, distinct_id];
+    Read::new(FIND.with_rows("?", 1), binds, |rows| rows.first().map(link).transpose())
+}
+
+fn link(row: &Row) -> Result<Link, StorageError> {
+    Ok(Link {
+        distinct_id: row.text(0)?,
+        target_id: row.text(1)?,
+        target_shard: opt_shard(row, 2)?,
+        state: LinkState::from_name(&row.text(3)?)?,
+    })
 }
 
 static PUT: Statement = statement!(

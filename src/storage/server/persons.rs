@@ -110,9 +110,7 @@ pub async fn find_ids_of_persons(
     let mut binds = values![shard_no, project_id];
     binds.extend(person_nos.iter().map(|&person_no| Value::from(person_no)));
     let rows = db.fetch_all(FIND_IDS_OF_PERSONS.with_rows("?", person_nos.len()), binds).await?;
-    rows.iter()
-        .map(|row| Ok(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? }))
-        .collect()
+    rows.iter().map(known_id).collect()
 }
 
 static FIND_NAMES: Statement = statement!(
@@ -156,7 +154,7 @@ pub async fn find_ids_by_no(
         let mut binds = values![shard_no, project_id];
         binds.extend(id_nos.iter().map(|&id_no| Value::from(id_no)));
         for row in db.fetch_all(FIND_IDS_BY_NO.with_rows("?", id_nos.len()), binds).await? {
-            known.push(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? });
+            known.push(known_id(&row)?);
         }
     }
     Ok(known)
@@ -174,10 +172,20 @@ pub async fn find_ids(
         let mut binds = values![shard_no, project_id];
         binds.extend(ids.iter().map(|id| Value::from(id.as_str())));
         for row in db.fetch_all(FIND_IDS.with_rows("?", ids.len()), binds).await? {
-            known.push(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? });
+            known.push(known_id(&row)?);
         }
     }
     Ok(known)
+}
+
+/// The numbers of an id, if it has some, together with other reads.
+pub fn read_id(shard_no: ShardNo, project_id: ProjectId, distinct_id: &str) -> Read<Option<KnownId>> {
+    let binds = values![shard_no, project_id, distinct_id];
+    Read::new(FIND_IDS.with_rows("?", 1), binds, |rows| rows.first().map(known_id).transpose())
+}
+
+fn known_id(row: &Row) -> Result<KnownId, StorageError> {
+    Ok(KnownId { distinct_id: row.text(0)?, id_no: row.u32(1)?, person_no: row.u32(2)? })
 }
 
 static INSERT_IDS: Statement = statement!(

@@ -14,7 +14,7 @@ use crate::values;
 pub const PART_BYTES_MAX: usize = 1 << 20;
 
 /// Sent as text with the statement that publishes it, which doubles it.
-const SENT_ALONG_BYTES_MAX: usize = 64 << 10;
+pub(super) const SENT_ALONG_BYTES_MAX: usize = 64 << 10;
 
 /// The width of `error_detail`, in characters.
 const DETAIL_CHARS_MAX: usize = 1_000;
@@ -34,17 +34,19 @@ static PUBLISH: Statement = statement!(
      shards_total = ?, rows_done = ?, rows_total = ? \
      WHERE ticket_id = ? AND fence = ? AND leased_by = ? AND state = 'running'"
 );
+// Only while it runs under this fence: whoever erases somebody deletes results, and none may come after.
 static INSERT_PART: Statement = statement!(
     "tickets.insert_part",
-    "INSERT INTO ticket_results (ticket_id, fence, part_no, body) VALUES (?, ?, ?, ?)"
+    "INSERT INTO ticket_results (ticket_id, fence, part_no, body) SELECT ticket_id, fence, ?, ? FROM tickets \
+     WHERE ticket_id = ? AND fence = ? AND leased_by = ? AND state = 'running'"
 );
-// In one message with the publishing, which says by what it changed whether it was ours to publish; not
-// again when that was done before.
+// In one message with the publishing, and only after this very one: a result that was published before and
+// has been erased since has another time to expire.
 static INSERT_PUBLISHED: Statement = statement!(
     "tickets.insert_published",
     "INSERT INTO ticket_results (ticket_id, fence, part_no, body) SELECT ticket_id, fence, 0, ? FROM tickets \
-     WHERE ticket_id = ? AND fence = ? AND leased_by = ? AND state = 'succeeded' AND NOT EXISTS \
-     (SELECT 1 FROM ticket_results WHERE ticket_id = ? AND fence = ? AND part_no = 0)"
+     WHERE ticket_id = ? AND fence = ? AND leased_by = ? AND state = 'succeeded' AND expires_at = ? \
+     AND NOT EXISTS (SELECT 1 FROM ticket_results WHERE ticket_id = ? AND fence = ? AND part_no = 0)"
 );
 static ANSWER: Statement = statement!(
     "tickets.answer",
@@ -69,9 +71,13 @@ static CANCELLING: Statement = statement!(
     "tickets.cancelling",
     "UPDATE tickets SET state = 'cancelling' WHERE ticket_id = ? AND fence = ? AND state = 'running'"
 );
+// As with equal tickets, any other index may be the whole table.
 static FOLLOWERS: Statement = statement!(
     "tickets.followers",
-    "SELECT ticket_id, fence FROM tickets WHERE waits_for = ? AND state = 'queued' ORDER BY ticket_id LIMIT ?"
+    mysql: "SELECT ticket_id, fence FROM tickets FORCE INDEX (tickets_waiting) WHERE waits_for = ? \
+            AND state = 'queued' ORDER BY ticket_id LIMIT ?",
+    sqlite: "SELECT ticket_id, fence FROM tickets INDEXED BY tickets_waiting WHERE waits_for = ? \
+             AND state = 'queued' ORDER BY ticket_id LIMIT ?",
 );
 static RELEASE: Statement = statement!(
     "tickets.release",
@@ -134,7 +140,7 @@ impl TicketStore {
         let is_small = result.body.len() <= SENT_ALONG_BYTES_MAX;
         let uploaded = if is_small { &[][..] } else { &parts[..] };
         for (part_no, part) in uploaded.iter().enumerate() {
-            let binds = values![ticket.ticket_id, ticket.fence, part_no, part.clone()];
+            let binds = values![part_no, part.clone(), ticket.ticket_id, ticket.fence, ticket.leased_by];
             match self.db.execute(&INSERT_PART, binds).await {
                 // Only this run writes under this fence: the part is there from an earlier call.
                 Ok(_) | Err(StorageError::Conflict { .. }) => {}
@@ -161,18 +167,24 @@ impl TicketStore {
         let (ticket_id, fence, leased_by) = (ticket.ticket_id, ticket.fence, ticket.leased_by);
         let mut statements = vec![(Sql::from(&PUBLISH), publish)];
         if is_small {
-            let binds = values![result.body.clone(), ticket_id, fence, leased_by, ticket_id, fence];
+            let binds =
+                values![result.body.clone(), ticket_id, fence, leased_by, expires_at, ticket_id, fence];
             statements.push((Sql::from(&INSERT_PUBLISHED), binds));
         }
         let followers = Read::new(&FOLLOWERS, values![ticket_id, 1], |rows| Ok(rows.len()));
         let (changed, followers) = self.db.change_together(statements, followers).await?;
-        let settled = match (changed[0] > 0, followers > 0) {
-            (false, _) => None,
-            (true, false) => Some(Vec::new()),
-            // Were this to be left undone, they would find the result on their own, later.
-            (true, true) => Some(self.settle_followers_of(ticket_id, now).await?),
-        };
-        self.finished(ticket, TicketState::Succeeded, settled).await
+        let published = (changed[0] > 0).then(Vec::new);
+        let finished = self.finished(ticket, TicketState::Succeeded, published).await?;
+        if !matches!(finished, Finished::Yes { .. }) || followers == 0 {
+            return Ok(finished);
+        }
+        // It is published, whatever becomes of this: they would find the result on their own, later.
+        let settled = self.settle_followers_of(ticket_id, now).await.unwrap_or_else(|error| {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, ticket.id = %ticket_id, "equal tickets were not answered at once");
+            Vec::new()
+        });
+        Ok(Finished::Yes { settled })
     }
 
     /// Answers a ticket that runs under our lease with the result of an equal one.

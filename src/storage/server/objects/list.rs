@@ -271,23 +271,19 @@ fn all_objects(
             format!("the shards {shards:?} have {} or more: compaction is not keeping up", rows.len());
         return Err(StorageError::corrupt(table, column, detail));
     }
-    let (facts, shard_no) = match facts {
-        Facts::Listed => (true, 11),
-        Facts::LeftOut => (false, 10),
+    let shard_no = match facts {
+        Facts::Listed => 11,
+        Facts::LeftOut => 10,
     };
     rows.iter().map(|row| object(kind, ShardNo(row.u16(shard_no)?), row, facts)).collect()
 }
 
 fn objects(kind: ObjectKind, shard_no: ShardNo, rows: &[Row]) -> Result<Vec<ObjectRow>, StorageError> {
-    rows.iter().map(|row| object(kind, shard_no, row, row.columns() > 10)).collect()
+    let facts = |row: &Row| if row.columns() > 10 { Facts::Listed } else { Facts::LeftOut };
+    rows.iter().map(|row| object(kind, shard_no, row, facts(row))).collect()
 }
 
-fn object(
-    kind: ObjectKind,
-    shard_no: ShardNo,
-    row: &Row,
-    with_facts: bool,
-) -> Result<ObjectRow, StorageError> {
+fn object(kind: ObjectKind, shard_no: ShardNo, row: &Row, facts: Facts) -> Result<ObjectRow, StorageError> {
     let project_id = match kind {
         ObjectKind::Run => None,
         ObjectKind::Segment => Some(ProjectId(row.u32(1)?)),
@@ -305,6 +301,6 @@ fn object(
         tier: row.u32(7)?,
         mask_version: row.i64(8)?,
         created_at: row.i64(9)?,
-        facts: if with_facts { row.bytes(10)? } else { Vec::new() },
+        facts: if facts == Facts::Listed { row.bytes(10)? } else { Vec::new() },
     })
 }

@@ -1,5 +1,6 @@
 //! Ways out of `running`, and what becomes of equal tickets.
 
+use super::super::finish::SENT_ALONG_BYTES_MAX;
 use super::*;
 
 on_both! {
@@ -23,7 +24,8 @@ on_both! {
 on_both! {
     async fn a_result_is_published_once_and_read_whole(db: Db) {
         let store = TicketStore::new(db);
-        for (n, bytes) in [(1_u8, 0_usize), (2, 1), (3, PART_BYTES_MAX), (4, 2 * PART_BYTES_MAX + 1)] {
+        let sizes = [0, 1, SENT_ALONG_BYTES_MAX, SENT_ALONG_BYTES_MAX + 1, PART_BYTES_MAX, 2 * PART_BYTES_MAX + 1];
+        for (n, bytes) in (1_u8..).zip(sizes) {
             let row = put(&store, &ticket(n), InsertAs::Leased(lease(US, NOW))).await;
             let body: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
             let finished = store.publish(&row, &result(&body), NOW + 9, NOW + 99).await.unwrap();
@@ -38,6 +40,21 @@ on_both! {
             // The answer to the first call was lost: the second changes nothing and says the same.
             assert_eq!(store.publish(&row, &result(&body), NOW + 10, NOW + 99).await.unwrap(), ended());
             assert_eq!(get(&store, n).await, after);
+        }
+    }
+}
+
+on_both! {
+    async fn what_was_erased_after_its_publishing_does_not_come_back_when_that_is_repeated(db: Db) {
+        let store = TicketStore::new(db);
+        for (n, bytes) in [(1, 10), (2, SENT_ALONG_BYTES_MAX + 1)] {
+            let row = put(&store, &ticket(n), InsertAs::Leased(lease(US, NOW))).await;
+            let body = result(&vec![b'x'; bytes]);
+            assert_eq!(store.publish(&row, &body, NOW + 9, NOW + 99).await.unwrap(), ended());
+            let stored = get(&store, n).await.result.unwrap();
+            store.expire(id(n), NOW + 10, 1_000).await.unwrap();
+            assert_eq!(store.publish(&row, &body, NOW + 20, NOW + 120).await.unwrap(), ended());
+            assert_eq!(store.read_result(&stored).await.unwrap(), None, "{bytes}");
         }
     }
 }
