@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::service::{GONE_FOR_MS, ResultKey};
+use super::result_key::ResultKey;
+use super::service::GONE_FOR_MS;
 use super::{Failure, TicketState};
 use crate::cache::{Cache, Wakeup};
 use crate::model::{Millis, ProjectId, TicketId};

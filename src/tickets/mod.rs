@@ -38,6 +38,7 @@
 mod erase;
 mod kind;
 mod metrics;
+mod result_key;
 mod runner;
 mod service;
 mod sharing;

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use super::kind::{PrepareError, StopHandle};
 use super::metrics::TicketMetrics;
+use super::result_key::ResultKey;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
 use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
-use crate::cache::{Cache, CacheKey, Wakeup};
+use crate::cache::{Cache, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
 use crate::storage::control::tickets::{
     ATTEMPTS_UNLIMITED, InsertAs, Inserted, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef,
@@ -492,23 +493,4 @@ pub(super) async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: T
 
 pub(super) fn hash_of(kind: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(kind).chain_update([0]).chain_update(body).finalize().into()
-}
-
-/// A result never changes, and its fence says which run's it is.
-pub(super) struct ResultKey(pub(super) ResultRef);
-
-impl CacheKey for ResultKey {
-    type Value = Bytes;
-    const NAME: &'static str = "ticket-result-1";
-    const TTL: Duration = Duration::from_secs(3_600);
-
-    fn id(&self) -> String {
-        format!("{}-{}", self.0.ticket_id, self.0.fence)
-    }
-    fn encode(value: &Bytes) -> Bytes {
-        value.clone()
-    }
-    fn decode(bytes: Bytes) -> Option<Bytes> {
-        Some(bytes)
-    }
 }

@@ -29,6 +29,18 @@ async fn raise_version(db: &Db) {
         .unwrap();
 }
 
+/// It is replaced, and may be deleted a second later.
+async fn retire(db: &Db, segment: ObjectId) {
+    let retired: Result<bool, StorageError> = db
+        .transaction(move |tx| {
+            Box::pin(
+                async move { objects::retire(tx, objects::ObjectKind::Segment, SHARD, segment, 5_000).await },
+            )
+        })
+        .await;
+    assert!(retired.unwrap());
+}
+
 on_both! {
     async fn a_scan_shows_every_row_of_the_project_and_no_other(db: Db) {
         let random = SeededRandom::new(1);
@@ -79,14 +91,7 @@ on_both! {
         let stale = Listing::read(&db, &ObjectCache::none(), SHARD, &request).await.unwrap();
         // It is replaced and deleted after it was listed.
         store_segment(&db, &random, rows(PROJECT, 0..200)).await;
-        let retired: Result<bool, StorageError> = db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    objects::retire(tx, objects::ObjectKind::Segment, SHARD, gone, 5_000).await
-                })
-            })
-            .await;
-        assert!(retired.unwrap());
+        retire(&db, gone).await;
         assert_eq!(scanner.read(&db, &request, stale.clone()).await.unwrap().unwrap().rows(), 200);
         assert_eq!(objects::delete_retired(&db, SHARD, 6_000).await.unwrap(), 1);
         assert!(scanner.read(&db, &request, stale).await.unwrap().is_none());
@@ -272,14 +277,7 @@ on_both! {
         let without_columns = Scanner::new(scanner.objects().clone(), 1, 0, &Metrics::default());
         let stale = Listing::read(&db, scanner.objects(), SHARD, &request).await.unwrap();
         store_segment(&db, &random, rows(PROJECT, 100..300)).await;
-        let retired: Result<bool, StorageError> = db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    objects::retire(tx, objects::ObjectKind::Segment, SHARD, gone, 5_000).await
-                })
-            })
-            .await;
-        assert!(retired.unwrap());
+        retire(&db, gone).await;
         assert_eq!(objects::delete_retired(&db, SHARD, 6_000).await.unwrap(), 1);
         assert!(without_columns.read(&db, &request, stale).await.unwrap().is_none());
         assert_eq!(scan(&without_columns, &db, SHARD, &request).await.rows(), 300 - of_person);
