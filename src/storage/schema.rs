@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{Connection, MySqlPool, SqlitePool};
+use sqlx::{Connection, SqlitePool};
 
 use super::StorageError;
-use super::db::{Db, Pools};
+use super::db::{Db, MySqlPool, Pools};
 
 static MYSQL_CONTROL: Migrator = sqlx::migrate!("migrations/mysql/control");
 static MYSQL_SERVER: Migrator = sqlx::migrate!("migrations/mysql/server");
@@ -52,7 +52,7 @@ pub async fn apply(db: &Db, schema: Schema) -> Result<(), StorageError> {
                 Schema::Control => &MYSQL_CONTROL,
                 Schema::Server => &MYSQL_SERVER,
             };
-            apply_mysql(pool.clone(), schema, migrations).await
+            apply_mysql(pool, schema, migrations).await
         }
         Pools::Sqlite { write, .. } => {
             let migrations = match schema {
@@ -78,11 +78,11 @@ fn prepared(migrations: &'static Migrator, schema: Schema) -> Migrator {
 }
 
 async fn apply_mysql(
-    pool: MySqlPool,
+    pool: &MySqlPool,
     schema: Schema,
     migrations: &'static Migrator,
 ) -> Result<(), MigrateError> {
-    let mut connection = pool.acquire().await?.detach();
+    let mut connection = pool.connect().await?;
     let lock = "SELECT GET_LOCK(CONCAT('weir-migrations-', LEFT(DATABASE(), 40)), ?)";
     let locked: Option<i64> =
         sqlx::query_scalar(lock).bind(LOCK_WAIT_SECS).fetch_one(&mut connection).await?;

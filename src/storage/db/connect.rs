@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::ConnectOptions;
+use sqlx::mysql::MySqlConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Executor};
 use tokio::runtime::Handle;
 
 use super::heard::Heard;
+use super::pool::MySqlPool;
 use super::{Db, Pools};
 use crate::storage::StorageError;
 
@@ -91,10 +92,6 @@ impl Db {
     }
 }
 
-/// For so long an idle connection is taken for one that works. When its server has ended meanwhile, the
-/// statement fails as it would have a moment later.
-const IDLE_TRUSTED: Duration = Duration::from_secs(1);
-
 fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
     let connect = MySqlConnectOptions::from_str(url)
         .map_err(|error| StorageError::Refused(format!("the database URL cannot be read: {error}")))?
@@ -102,39 +99,7 @@ fn open_mysql(url: &str, options: PoolOptions) -> Result<Pools, StorageError> {
         // One that does not fit ends another, and what that costs is said at `mysql_statement`.
         .statement_cache_capacity(256)
         .disable_statement_logging();
-    let pool = MySqlPoolOptions::new()
-        .max_connections(options.connections_max)
-        .min_connections(0)
-        .acquire_timeout(options.acquire_timeout)
-        .idle_timeout(Duration::from_secs(300))
-        .max_lifetime(Duration::from_secs(1800))
-        // It has just answered a ping when it came back: another before each statement would be a third way
-        // there and back.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > IDLE_TRUSTED {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // READ COMMITTED: an empty claim must not lock the gap that producers insert into.
-                // In these words, since the variable's name differs between MySQL and MariaDB.
-                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-                // A lock wait of three seconds is an error that callers handle, fifty are an outage.
-                connection
-                    .execute(
-                        "SET SESSION innodb_lock_wait_timeout = 3, lock_wait_timeout = 5, \
-                         sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION'",
-                    )
-                    .await?;
-                Ok(())
-            })
-        })
-        .connect_lazy_with(connect);
+    let pool = MySqlPool::new(connect, options.connections_max, options.acquire_timeout);
     Ok(Pools::MySql { pool, statement_max: options.statement_max })
 }
 

@@ -4,23 +4,21 @@
 //! somebody else's conversation. So such a connection is closed, never given back to the pool. Whether
 //! the statement took effect is not known, as after any broken connection.
 
-use sqlx::MySql;
-use sqlx::pool::PoolConnection;
 use tokio::time::error::Elapsed;
+
+use super::pool::Borrowed;
 
 /// Gives the connection back when the statement ended, and closes it when time ran out.
 pub(super) fn keep_or_close<T>(
-    connection: PoolConnection<MySql>,
+    connection: Borrowed,
     ended: Result<Result<T, sqlx::Error>, Elapsed>,
 ) -> Result<T, sqlx::Error> {
-    match ended {
-        Ok(done) => done,
-        Err(_) => {
-            // Dropping it closes the socket at once; its own end would wait for the server.
-            drop(connection.detach());
-            Err(too_slow())
-        }
+    let done = ended.unwrap_or_else(|_| Err(too_slow()));
+    match &done {
+        Ok(_) => connection.give_back(),
+        Err(error) => connection.give_back_after(error),
     }
+    done
 }
 
 pub(super) fn too_slow() -> sqlx::Error {

@@ -14,6 +14,7 @@
 mod connect;
 mod deadline;
 mod heard;
+mod pool;
 #[cfg(test)]
 mod ran;
 mod row;
@@ -32,7 +33,8 @@ pub use transaction::Tx;
 
 use futures_util::future::BoxFuture;
 use heard::Heard;
-use sqlx::{MySqlPool, SqlitePool};
+pub(super) use pool::MySqlPool;
+use sqlx::SqlitePool;
 use tokio::runtime::Handle;
 
 use super::StorageError;
@@ -118,7 +120,7 @@ impl Db {
             match &pools {
                 Pools::MySql { pool, statement_max } => {
                     let mut connection =
-                        pool.acquire().await.map_err(|error| StorageError::from_sqlx(name, error))?;
+                        pool.borrow().await.map_err(|error| StorageError::from_sqlx(name, error))?;
                     let query = row::mysql_statement(&sql, values).execute(&mut connection);
                     let ended = tokio::time::timeout(*statement_max, query).await;
                     deadline::keep_or_close(connection, ended).map(Done::from)
@@ -140,7 +142,7 @@ impl Db {
             match &pools {
                 Pools::MySql { pool, statement_max } => {
                     let mut connection =
-                        pool.acquire().await.map_err(|error| StorageError::from_sqlx(name, error))?;
+                        pool.borrow().await.map_err(|error| StorageError::from_sqlx(name, error))?;
                     let query = row::mysql_statement(&sql, values).fetch_all(&mut connection);
                     let ended = tokio::time::timeout(*statement_max, query).await;
                     deadline::keep_or_close(connection, ended)

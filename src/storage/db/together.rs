@@ -7,8 +7,8 @@
 use futures_util::TryStreamExt;
 use sqlx::Either;
 use sqlx::mysql::{MySqlQueryResult, MySqlRow};
-use sqlx::pool::PoolConnection;
 
+use super::pool::Borrowed;
 use super::transaction::BEGIN_WRITE;
 use super::{Db, NOW, Pools, Row, Sql, Value, again_after_deadlock, deadline, row};
 use crate::model::Millis;
@@ -94,7 +94,7 @@ impl Db {
             let failed = |error| StorageError::from_sqlx(name, error);
             let answers = match &pools {
                 Pools::MySql { pool, statement_max } => {
-                    let connection = pool.acquire().await.map_err(failed)?;
+                    let connection = pool.borrow().await.map_err(failed)?;
                     // The clock is read before the snapshot is taken.
                     let (clock, reads) = statements.split_at(1);
                     let pieces = [
@@ -138,7 +138,7 @@ impl Db {
                 let failed = |error| StorageError::from_sqlx(name, error);
                 match &pools {
                     Pools::MySql { pool, statement_max } => {
-                        let connection = pool.acquire().await.map_err(failed)?;
+                        let connection = pool.borrow().await.map_err(failed)?;
                         let pieces = [
                             Piece::Text("START TRANSACTION", 1),
                             Piece::Statements(&statements),
@@ -181,7 +181,7 @@ enum Piece<'a> {
 /// The answers of all [`Piece::Statements`], in their order. An error that no statement of these has made is
 /// called `name`.
 async fn send(
-    mut connection: PoolConnection<sqlx::MySql>,
+    mut connection: Borrowed,
     statement_max: std::time::Duration,
     pieces: &[Piece<'_>],
     name: &'static str,
@@ -207,6 +207,7 @@ async fn send(
     let ended = timed(work).await;
     match ended.unwrap_or_else(|_| Err(deadline::too_slow())) {
         Ok(()) if answers.len() == names.len() => {
+            connection.give_back();
             let wanted = names.into_iter().zip(answers).filter_map(|(name, (rows, done))| {
                 let name = name?;
                 let rows = rows.into_iter().map(|row| Row::mysql(name, row)).collect();
@@ -215,16 +216,24 @@ async fn send(
             Ok(wanted.collect())
         }
         Ok(()) => {
-            drop(connection.detach());
             let detail = format!("{} answers to {} statements", answers.len(), names.len());
             Err(StorageError::corrupt("transaction", "answers", detail))
         }
         Err(error) => {
-            // Its transaction may be open. Without its pool the connection is closed at once.
-            drop(connection.detach());
+            if matches!(error, sqlx::Error::Database(_)) {
+                // What was sent after it was not done, nor was the end of the transaction.
+                give_up(connection, statement_max).await;
+            }
             let name = names.get(answers.len()).copied().flatten().unwrap_or(name);
             Err(StorageError::from_sqlx(name, error))
         }
+    }
+}
+
+async fn give_up(mut connection: Borrowed, statement_max: std::time::Duration) {
+    let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+    if let Ok(Ok(_)) = tokio::time::timeout(statement_max, rollback).await {
+        connection.give_back();
     }
 }
 

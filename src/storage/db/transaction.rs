@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::pool::PoolConnection;
-use sqlx::{MySql, Sqlite};
+use sqlx::Sqlite;
 
+use super::pool::{Borrowed, MySqlPool};
 use super::{Done, Pools, Row, Sql, Statement, Value, deadline, row};
 use crate::storage::StorageError;
 use crate::telemetry::queries::timed;
@@ -29,23 +29,15 @@ enum Inner {
 /// open, whoever borrows it next would write into it, and what they wrote would vanish with it. So one
 /// that ends in any other way (its closure panics, its end fails) is closed.
 struct MySqlTx {
-    /// There until it is given back.
-    connection: Option<PoolConnection<MySql>>,
+    connection: Borrowed,
     statement_max: Duration,
     /// A statement ran out of time: the connection is out of step with its server.
     is_lost: bool,
 }
 
-impl Drop for MySqlTx {
-    fn drop(&mut self) {
-        // Without its pool it closes the socket at once; its own end would wait for the server.
-        drop(self.connection.take().map(PoolConnection::detach));
-    }
-}
-
 impl MySqlTx {
     async fn begin(
-        pool: &sqlx::MySqlPool,
+        pool: &MySqlPool,
         statement_max: Duration,
         text: &'static str,
     ) -> Result<Self, sqlx::Error> {
@@ -55,17 +47,13 @@ impl MySqlTx {
     }
 
     /// Without a transaction yet.
-    async fn borrow(pool: &sqlx::MySqlPool, statement_max: Duration) -> Result<Self, sqlx::Error> {
-        Ok(Self { connection: Some(pool.acquire().await?), statement_max, is_lost: false })
-    }
-
-    fn connection(&mut self) -> &mut PoolConnection<MySql> {
-        self.connection.as_mut().expect("it is given back only at the end")
+    async fn borrow(pool: &MySqlPool, statement_max: Duration) -> Result<Self, sqlx::Error> {
+        Ok(Self { connection: pool.borrow().await?, statement_max, is_lost: false })
     }
 
     async fn control(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
         let statement_max = self.statement_max;
-        let statement = sqlx::raw_sql(text).execute(&mut **self.connection());
+        let statement = sqlx::raw_sql(text).execute(&mut *self.connection);
         let ended = tokio::time::timeout(statement_max, statement).await;
         self.note(ended).map(drop)
     }
@@ -85,7 +73,7 @@ impl MySqlTx {
             return Err(deadline::too_slow());
         }
         self.control(text).await?;
-        drop(self.connection.take());
+        self.connection.give_back();
         Ok(())
     }
 }
@@ -105,7 +93,7 @@ impl Tx {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
                 let statement_max = tx.statement_max;
-                let query = row::mysql_statement(&sql, values).execute(tx.connection());
+                let query = row::mysql_statement(&sql, values).execute(&mut tx.connection);
                 let ended = timed(tokio::time::timeout(statement_max, query)).await;
                 tx.note(ended).map(Done::from)
             }
@@ -127,7 +115,7 @@ impl Tx {
             Inner::MySql(tx) if tx.is_lost => Err(deadline::too_slow()),
             Inner::MySql(tx) => {
                 let statement_max = tx.statement_max;
-                let query = row::mysql_statement(&sql, values).fetch_all(tx.connection());
+                let query = row::mysql_statement(&sql, values).fetch_all(&mut tx.connection);
                 let ended = timed(tokio::time::timeout(statement_max, query)).await;
                 tx.note(ended).map(|rows| rows.into_iter().map(|row| Row::mysql(name, row)).collect())
             }
@@ -154,7 +142,7 @@ impl Tx {
                 let mut tx = MySqlTx::borrow(pool, *statement_max).await.map_err(failed)?;
                 if let Some((statement, values)) = first {
                     let query = row::mysql_statement(&Sql::from(*statement), values.clone());
-                    let ended = tokio::time::timeout(*statement_max, query.execute(tx.connection())).await;
+                    let ended = tokio::time::timeout(*statement_max, query.execute(&mut tx.connection)).await;
                     tx.note(ended).map_err(failed)?;
                 }
                 tx.control("START TRANSACTION").await.map_err(failed)?;
