@@ -1,7 +1,6 @@
 //! The interface of tickets: what handlers and commands call.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use super::kind::{PrepareError, StopHandle};
 use super::metrics::TicketMetrics;
 use super::result_key::ResultKey;
-use super::sharing::{self, Shared, WAITS_AT_MOST};
+use super::sharing::{self, Arrivals, Shared, WAITS_AT_MOST};
 use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
 use crate::cache::{Cache, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
@@ -94,8 +93,9 @@ pub(super) struct Inner {
     /// Random per start: a name used twice would let a new process keep a dead one's leases.
     pub(super) replica: ReplicaId,
     pub(super) slots: Arc<Semaphore>,
+    arrivals: Arrivals,
     /// The last look into the queue found a ticket.
-    pub(super) has_backlog: AtomicBool,
+    pub(super) has_backlog: watch::Sender<bool>,
     /// Where runs live: a ticket is often submitted from one of HTTP's threads, which end before the
     /// ticket is given back at a stop, and which must answer others while it runs.
     pub(super) runtime: Handle,
@@ -169,7 +169,8 @@ impl Tickets {
             replica: ReplicaId::random(parts.random.as_ref()),
             random: parts.random,
             slots: Arc::new(Semaphore::new(parts.settings.slots)),
-            has_backlog: AtomicBool::new(false),
+            arrivals: Arrivals::default(),
+            has_backlog: watch::channel(false).0,
             runtime: Handle::current(),
             settings: parts.settings,
             metrics: TicketMetrics::new(&parts.metrics, &kind_names),
@@ -338,14 +339,14 @@ impl Tickets {
 impl Inner {
     async fn take_in(self: Arc<Self>, ticket: NewTicket) -> Result<TicketRow, SubmitError> {
         let now = ticket.created_at;
+        let arrival = self.arrivals.enter(&ticket);
         let mut equal = self.list_equal(&ticket).await?;
         let mut shared = sharing::for_submission(&equal, now, self.kept_ms());
         let mut slot = None;
         if shared.is_none() {
             let (taken, has_waited) = self.take_slot().await;
             slot = taken;
-            if has_waited {
-                // An equal one may have come meanwhile.
+            if has_waited && arrival.has_met() {
                 equal = self.list_equal(&ticket).await?;
                 shared = sharing::for_submission(&equal, now, self.kept_ms());
                 slot = slot.filter(|_| shared.is_none());
@@ -407,14 +408,18 @@ impl Inner {
         if self.settings.slots == 0 || *self.closing.borrow() {
             return (None, false);
         }
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+        let has_backlog = *self.has_backlog.borrow();
+        if let Some(slot) = self.slots.clone().try_acquire_owned().ok().filter(|_| !has_backlog) {
             return (Some(slot), false);
         }
-        // Nobody overtakes those who queue already.
-        if self.has_backlog.load(Ordering::Relaxed) {
-            return (None, false);
-        }
-        let soon = tokio::time::timeout(SLOT_WAIT_MAX, self.slots.clone().acquire_owned()).await;
+        let soon = tokio::time::timeout(SLOT_WAIT_MAX, async {
+            // Nobody overtakes those who queue already: the worker takes what slots become free until it
+            // finds none of them.
+            let mut backlog = self.has_backlog.subscribe();
+            backlog.wait_for(|has_backlog| !*has_backlog).await.expect("its sender is in `self`");
+            self.slots.clone().acquire_owned().await
+        })
+        .await;
         let slot = soon.ok().and_then(Result::ok).filter(|_| !*self.closing.borrow());
         (slot, true)
     }

@@ -1,6 +1,8 @@
 //! Equal questions over equal data share one run: a new ticket is answered by the result of an
 //! equal one, or waits behind an equal one that is still open.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::model::Millis;
@@ -32,6 +34,55 @@ pub(super) fn equal_to(ticket: &TicketRow) -> Option<EqualTo> {
         body_hash: ticket.body_hash,
         data_version: ticket.data_version?,
     })
+}
+
+/// The tickets that this process is taking in. Who has waited for a slot looks for equal ones once more only
+/// when one has come meanwhile: under load all wait, and the look would be a message for each. Equal ones that
+/// two processes take in at the same time both run.
+#[derive(Default)]
+pub(super) struct Arrivals(Mutex<HashMap<[u8; 32], Arriving>>);
+
+#[derive(Default)]
+struct Arriving {
+    now: usize,
+    /// Two at least have been here at the same time.
+    met: bool,
+}
+
+/// One of them, until it is dropped.
+pub(super) struct Arrival<'a> {
+    arrivals: &'a Arrivals,
+    body_hash: [u8; 32],
+}
+
+impl Arrivals {
+    pub(super) fn enter(&self, ticket: &NewTicket) -> Arrival<'_> {
+        let mut arriving = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let equal = arriving.entry(ticket.body_hash).or_default();
+        equal.now += 1;
+        equal.met |= equal.now > 1;
+        Arrival { arrivals: self, body_hash: ticket.body_hash }
+    }
+}
+
+impl Arrival<'_> {
+    /// Whether an equal one has been on its way at any time since it entered.
+    pub(super) fn has_met(&self) -> bool {
+        let arriving = self.arrivals.0.lock().unwrap_or_else(PoisonError::into_inner);
+        arriving.get(&self.body_hash).is_some_and(|equal| equal.met)
+    }
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        let mut arriving = self.arrivals.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(equal) = arriving.get_mut(&self.body_hash) {
+            equal.now -= 1;
+            if equal.now == 0 {
+                arriving.remove(&self.body_hash);
+            }
+        }
+    }
 }
 
 /// What a new ticket can share. `kept_ms` is how long a result is kept.

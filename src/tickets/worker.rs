@@ -2,7 +2,6 @@
 //! table in order.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -90,7 +89,7 @@ impl Inner {
             let inner = self.clone();
             let leasing = tokio::spawn(async move {
                 let ticket = inner.store.lease_next(lease, &inner.kind_names).await?;
-                inner.has_backlog.store(ticket.is_some(), Ordering::Relaxed);
+                inner.has_backlog.send_replace(ticket.is_some());
                 if let Some(ticket) = ticket {
                     tokio::spawn(inner.run_or_share(ticket, leased_at, slot));
                     return Ok::<_, StorageError>(true);
