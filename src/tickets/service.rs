@@ -339,7 +339,7 @@ impl Tickets {
 impl Inner {
     async fn take_in(self: Arc<Self>, ticket: NewTicket) -> Result<TicketRow, SubmitError> {
         let now = ticket.created_at;
-        let arrival = self.arrivals.enter(&ticket);
+        let arrival = self.arrivals.enter(ticket.body_hash);
         let mut equal = self.list_equal(&ticket).await?;
         let mut shared = sharing::for_submission(&equal, now, self.kept_ms());
         let mut slot = None;

@@ -56,12 +56,12 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrivals {
-    pub(super) fn enter(&self, ticket: &NewTicket) -> Arrival<'_> {
+    pub(super) fn enter(&self, body_hash: [u8; 32]) -> Arrival<'_> {
         let mut arriving = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let equal = arriving.entry(ticket.body_hash).or_default();
+        let equal = arriving.entry(body_hash).or_default();
         equal.now += 1;
         equal.met |= equal.now > 1;
-        Arrival { arrivals: self, body_hash: ticket.body_hash }
+        Arrival { arrivals: self, body_hash }
     }
 }
 

@@ -46,6 +46,20 @@ on_both! {
 }
 
 #[test]
+fn who_arrives_while_an_equal_one_does_has_met_it() {
+    use crate::tickets::sharing::Arrivals;
+    let arrivals = Arrivals::default();
+    let (one, other) = (arrivals.enter([1; 32]), arrivals.enter([2; 32]));
+    assert!(!one.has_met() && !other.has_met());
+    let equal = arrivals.enter([1; 32]);
+    assert!(one.has_met() && equal.has_met() && !other.has_met());
+    drop(equal);
+    assert!(one.has_met(), "it may have become a ticket");
+    drop(one);
+    assert!(!arrivals.enter([1; 32]).has_met());
+}
+
+#[test]
 fn of_two_equal_runs_only_the_younger_waits() {
     use crate::storage::control::tickets::{ResultRef, TicketRow};
     use crate::tickets::sharing::{Shared, for_leased};

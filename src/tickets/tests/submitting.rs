@@ -35,6 +35,24 @@ on_both! {
 }
 
 on_both! {
+    async fn nobody_overtakes_those_who_queue(db: Db) {
+        let stage = Stage::new(db, settings(1));
+        let has_backlog = &stage.tickets.inner.has_backlog;
+        has_backlog.send_replace(true);
+        let patient = stage.submit(json!({"n": 1})).await;
+        assert_eq!(patient.state, TicketState::Queued, "although the slot is free");
+        let queue_ends = async { has_backlog.send_replace(false) };
+        let (lucky, _) = tokio::join!(stage.submit(json!({"n": 2})), queue_ends);
+        assert_eq!(stage.end(lucky.ticket_id).await.state, TicketState::Succeeded, "without a worker");
+        // Who looks into the queue tells.
+        stage.tickets.start();
+        assert_eq!(stage.end(patient.ticket_id).await.state, TicketState::Succeeded);
+        has_backlog.subscribe().wait_for(|has_backlog| !*has_backlog).await.unwrap();
+        stage.tickets.stop(WAIT_MAX).await;
+    }
+}
+
+on_both! {
     async fn a_worker_that_nobody_wakes_finds_it_by_polling(db: Db) {
         let stage = Stage::new(db, settings(0));
         let worker = stage.replica(settings(2));
