@@ -13,7 +13,7 @@ use futures_util::TryFutureExt;
 use futures_util::future::try_join_all;
 use tokio::try_join;
 
-use super::format::{Columns, ObjectKind, ObjectReader, RowRanges, StoredRow, Want};
+use super::format::{Columns, Located, ObjectKind, ObjectReader, RowRanges, StoredRow, Want};
 use super::object_cache::ObjectCache;
 use super::reading::{Reading, read_each};
 use super::recent;
@@ -276,6 +276,14 @@ struct Wanted {
     bytes_max: usize,
 }
 
+impl Wanted {
+    /// What is read of rows that occurred then.
+    fn columns(self, occurred_at: Vec<Millis>) -> Columns {
+        let Self { person_no, with_properties, .. } = self;
+        Columns::Located(Located { person_no, occurred_at, with_properties })
+    }
+}
+
 /// The person's newest rows: one more than are wanted at most.
 #[derive(Default)]
 struct Sealed {
@@ -366,10 +374,8 @@ async fn read_chunk(
     wanted: Wanted,
 ) -> Result<Sealed, ScanError> {
     let located = locate(db, &mut readings, candidates, wanted).await?;
-    let mut left: Vec<VecDeque<u64>> = located
-        .into_iter()
-        .map(|own| own.iter().rev().map(|(_, row)| *row).take(wanted.limit + 1).collect())
-        .collect();
+    let mut left: Vec<VecDeque<(Millis, u64)>> =
+        located.into_iter().map(|own| own.iter().rev().copied().take(wanted.limit + 1).collect()).collect();
 
     // A few first, since one event may have 256 KiB and most persons have no more in one object.
     let mut at_once = ROWS_AT_FIRST;
@@ -377,10 +383,10 @@ async fn read_chunk(
     let mut sealed = Sealed::default();
     while left.iter().any(|left| !left.is_empty()) {
         let wants = left.iter_mut().map(|left| {
-            let mut some: Vec<u64> = left.drain(..at_once.min(left.len())).collect();
-            some.sort_unstable();
-            let rows = RowRanges::of_numbers(some);
-            let columns = if wanted.with_properties { Columns::All } else { Columns::Fixed };
+            let mut some: Vec<(Millis, u64)> = left.drain(..at_once.min(left.len())).collect();
+            some.sort_unstable_by_key(|(_, row)| *row);
+            let rows = RowRanges::of_numbers(some.iter().map(|(_, row)| *row));
+            let columns = wanted.columns(some.into_iter().map(|(occurred_at, _)| occurred_at).collect());
             (!rows.is_empty()).then_some(Want { columns, rows })
         });
         let wants = wants.collect();
@@ -389,8 +395,7 @@ async fn read_chunk(
         for (((reading, left), rows), read) in readings.iter().zip(&mut left).zip(&mut rows).zip(read) {
             // The list says where a project's rows lie in a run; that another's are never shown rests on
             // more.
-            let is_own =
-                |row: &StoredRow| row.project_id == wanted.project_id && row.person_no == wanted.person_no;
+            let is_own = |row: &StoredRow| row.project_id == wanted.project_id;
             rows.extend(read.into_iter().flatten().filter(is_own));
             if reading.is_gone {
                 rows.clear();

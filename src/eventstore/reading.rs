@@ -1,7 +1,8 @@
-//! Few rows of several objects: one statement reads what is missing of all of them, and each is decoded
-//! on a thread of its own.
+//! Few rows of several objects: one statement reads what is missing of all of them, and they are decoded on
+//! as many threads as half of the cores are, since mostly two such reads are on their way: a thread for each
+//! object would cost more than it decodes.
 
-use futures_util::future::try_join_all;
+use std::sync::LazyLock;
 
 use super::format::{FormatError, ObjectReader, PartSet, Want};
 use super::object_cache::OpenObject;
@@ -11,6 +12,7 @@ use crate::storage::Db;
 use crate::storage::server::objects::{self, Slice};
 
 /// An object with what was read of it so far.
+#[derive(Clone)]
 pub struct Reading {
     object_id: ObjectId,
     reader: ObjectReader,
@@ -44,14 +46,35 @@ pub async fn read_each<T: Send + 'static>(
 ) -> Result<Vec<Option<T>>, ScanError> {
     debug_assert_eq!(readings.len(), wants.len());
     fetch(db, readings, &wants).await?;
-    let decoded = readings.iter().zip(wants).map(|(reading, want)| async move {
-        let Some(want) = want.filter(|_| !reading.is_gone) else { return Ok(None) };
-        let (reader, parts) = (reading.reader.clone(), reading.parts.clone());
-        let decoded = tokio::task::spawn_blocking(move || decode(&reader, &want, &parts)).await?;
-        decoded.map(Some).map_err(|error| reading.unreadable(error))
-    });
-    try_join_all(decoded).await
+    let mut wanted: Vec<(usize, Reading, Want)> = Vec::new();
+    for (place, (reading, want)) in readings.iter().zip(wants).enumerate() {
+        let want = want.filter(|_| !reading.is_gone);
+        wanted.extend(want.map(|want| (place, reading.clone(), want)));
+    }
+    let mut tasks = Vec::new();
+    let per_task = wanted.len().div_ceil(*THREADS).max(1);
+    while !wanted.is_empty() {
+        let some: Vec<_> = wanted.drain(..per_task.min(wanted.len())).collect();
+        tasks.push(tokio::task::spawn_blocking(move || {
+            let decoded = some.into_iter().map(|(place, reading, want)| {
+                let decoded = decode(&reading.reader, &want, &reading.parts);
+                decoded.map(|decoded| (place, decoded)).map_err(|error| reading.unreadable(error))
+            });
+            decoded.collect::<Result<Vec<_>, _>>()
+        }));
+    }
+    let mut decoded: Vec<Option<T>> = readings.iter().map(|_| None).collect();
+    for task in tasks {
+        for (place, of_object) in task.await?? {
+            decoded[place] = Some(of_object);
+        }
+    }
+    Ok(decoded)
 }
+
+/// Half of the cores.
+static THREADS: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)));
 
 /// Adds what of the parts is wanted and not yet there.
 async fn fetch(db: &Db, readings: &mut [Reading], wants: &[Option<Want>]) -> Result<(), ScanError> {

@@ -68,6 +68,11 @@ struct Description {
 }
 
 impl Header {
+    /// Whether any row may have a property without a column of its own.
+    pub fn has_rest(&self) -> bool {
+        self.layout.kind == ObjectKind::Run || self.rest.has_more || !self.rest.names.is_empty()
+    }
+
     /// Whether the JSON column may have values of this property.
     pub fn is_in_rest(&self, name: &str) -> bool {
         match self.layout.kind {

@@ -24,7 +24,9 @@
 //! The way in is [`write_segment`], [`write_run`] or, for rows that come one by one, [`SegmentWriter`];
 //! the way out is [`ObjectReader`], to blocks for a question or to rows for compaction.
 
+mod cells;
 mod columns;
+mod deltas;
 mod error;
 mod facts;
 mod filter;
@@ -53,7 +55,7 @@ pub use filter::{Filter, identity_hash};
 pub use header::ObjectKind;
 pub use join::{JoinInput, join_segments};
 pub use parts::{HEADER_PART, PartSet, PartSlice};
-pub use read::{Columns, IdentityBlock, ObjectReader, Want};
+pub use read::{Columns, IdentityBlock, Located, ObjectReader, Want};
 pub use read_rows::RowBatches;
 pub use row::StoredRow;
 pub use row_ranges::RowRanges;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use parquet::errors::ParquetError;
@@ -12,11 +13,11 @@ use super::FormatError;
 
 /// The number of the part to read first.
 pub const HEADER_PART: u32 = 0;
-/// No data or filter part is larger: a server reads a part whole, also for the few bytes of one person.
-pub(super) const PART_BYTES_MAX: usize = 256 << 10;
-/// Neighbouring column chunks share a part up to this size: a question that wants one of them then
-/// reads little for nothing, and an object of small columns is a few parts and not hundreds.
-const SHARED_PART_BYTES_MAX: u64 = 128 << 10;
+/// Every data and filter part but the last. A server reads a part whole, also for the few bytes of one person,
+/// so it is small; and it fills eight pages of InnoDB, which keeps a long value on pages of its own.
+pub(super) const PART_BYTES: usize = 8 * INNODB_VALUE_BYTES_A_PAGE;
+/// Of a page of 16 KiB.
+const INNODB_VALUE_BYTES_A_PAGE: usize = (16 << 10) - 54;
 
 /// Which part holds which bytes of the Parquet file.
 #[derive(Clone, Debug)]
@@ -64,38 +65,9 @@ impl PartTable {
     }
 }
 
-/// Cuts the data of a file. `chunks` are its column chunks in order, each as the ends of its pages
-/// (a dictionary page first); the last end of a chunk is the end of the chunk.
-pub(super) fn cut(chunks: &[Vec<u64>]) -> Vec<u64> {
-    let mut ends = Vec::new();
-    let mut part_start = 0;
-    let mut chunk_start = 0;
-    for pages in chunks {
-        let Some(&chunk_end) = pages.last() else { continue };
-        if chunk_end - part_start > SHARED_PART_BYTES_MAX && chunk_start > part_start {
-            ends.push(chunk_start);
-            part_start = chunk_start;
-        }
-        let mut page_start = chunk_start;
-        for &page_end in pages {
-            if page_end - part_start > PART_BYTES_MAX as u64 && page_start > part_start {
-                ends.push(page_start);
-                part_start = page_start;
-            }
-            // A page that is too big by itself (4,096 long random texts) is cut where it must be: a
-            // packet that the server refuses would stop the shard for ever.
-            while page_end - part_start > PART_BYTES_MAX as u64 {
-                part_start += PART_BYTES_MAX as u64;
-                ends.push(part_start);
-            }
-            page_start = page_end;
-        }
-        chunk_start = chunk_end;
-    }
-    if chunk_start > part_start {
-        ends.push(chunk_start);
-    }
-    ends
+/// Where data of this length is cut: anywhere, since a reader sees through to the next part.
+pub(super) fn cut(bytes: u64) -> Vec<u64> {
+    (1..=bytes.div_ceil(PART_BYTES as u64)).map(|part| (part * PART_BYTES as u64).min(bytes)).collect()
 }
 
 /// Some bytes of a part.
@@ -171,9 +143,11 @@ impl FromIterator<(u32, Bytes)> for PartSet {
     }
 }
 
-/// A Parquet file of which only some ranges are there.
+/// A Parquet file of which only some ranges are there. Cheap to clone, as Parquet's reader does for each page.
 #[derive(Clone)]
-pub(super) struct SparseFile {
+pub(super) struct SparseFile(Arc<Ranges>);
+
+struct Ranges {
     table: PartTable,
     parts: PartSet,
     tail_start: u64,
@@ -201,25 +175,27 @@ impl SparseFile {
                 )));
             }
         }
-        Ok(Self { tail_start: table.ends.last().copied().unwrap_or(0), table, parts, tail })
+        let tail_start = table.ends.last().copied().unwrap_or(0);
+        Ok(Self(Arc::new(Ranges { tail_start, table, parts, tail })))
     }
 
     /// What is there from this offset to the end of its part.
     fn piece(&self, offset: u64) -> Result<Bytes, ParquetError> {
-        if offset >= self.tail_start {
-            let start = (offset - self.tail_start).min(self.tail.len() as u64);
-            return Ok(self.tail.slice(start as usize..));
+        let ranges = &self.0;
+        if offset >= ranges.tail_start {
+            let start = (offset - ranges.tail_start).min(ranges.tail.len() as u64);
+            return Ok(ranges.tail.slice(start as usize..));
         }
-        let index = self.table.at(offset);
-        let part_no = self.table.first_data_part() + index as u32;
-        let found = self.parts.starting_at(part_no, offset - self.table.range(index).start);
+        let index = ranges.table.at(offset);
+        let part_no = ranges.table.first_data_part() + index as u32;
+        let found = ranges.parts.starting_at(part_no, offset - ranges.table.range(index).start);
         found.map_err(|error| ParquetError::External(Box::new(error)))
     }
 }
 
 impl Length for SparseFile {
     fn len(&self) -> u64 {
-        self.tail_start + self.tail.len() as u64
+        self.0.tail_start + self.0.tail.len() as u64
     }
 }
 
@@ -272,30 +248,14 @@ impl Read for SparseRead {
 mod tests {
     use super::*;
 
-    const KIB: u64 = 1 << 10;
-
     #[test]
-    fn cuts_at_chunks_and_inside_big_chunks_at_pages() {
-        type Case = (&'static str, &'static [&'static [u64]], &'static [u64]);
-        let cases: [Case; 5] = [
-            ("nothing", &[], &[]),
-            ("small ones share", &[&[10 * KIB], &[30 * KIB], &[100 * KIB]], &[100 * KIB]),
-            ("a shared part ends in time", &[&[100 * KIB], &[140 * KIB]], &[100 * KIB, 140 * KIB]),
-            (
-                "a big one is alone",
-                &[&[10 * KIB], &[200 * KIB], &[210 * KIB]],
-                &[10 * KIB, 200 * KIB, 210 * KIB],
-            ),
-            (
-                "a huge one is cut between pages, and a huge page inside",
-                &[&[10 * KIB], &[180 * KIB, 250 * KIB, 450 * KIB, 1_000 * KIB]],
-                &[10 * KIB, 250 * KIB, 450 * KIB, 706 * KIB, 962 * KIB, 1_000 * KIB],
-            ),
-        ];
-        for (name, chunks, expected) in cases {
-            let chunks: Vec<Vec<u64>> = chunks.iter().map(|pages| pages.to_vec()).collect();
-            assert_eq!(cut(&chunks), expected, "{name}");
-        }
+    fn all_parts_but_the_last_are_equal() {
+        let full = PART_BYTES as u64;
+        assert_eq!(cut(0), [0_u64; 0]);
+        assert_eq!(cut(1), [1]);
+        assert_eq!(cut(full), [full]);
+        assert_eq!(cut(full + 1), [full, full + 1]);
+        assert_eq!(cut(3 * full - 1), [full, 2 * full, 3 * full - 1]);
     }
 
     #[test]

@@ -12,15 +12,20 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelection, RowSelectionPolicy,
 };
+use parquet::basic::Encoding;
+use parquet::column::page::{Page as ParquetPage, PageReader};
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::serialized_reader::SerializedPageReader;
 
+use super::cells::Chunk;
 use super::columns::{Access, Fixed};
+use super::deltas;
 use super::filter::Filter;
 use super::header::{Header, ObjectKind};
 use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
 use super::read_columns;
-use super::read_rows::RowBatches;
+use super::read_rows::{Page, RowBatches};
 use super::{FormatError, RowRanges, StoredRow};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
@@ -39,9 +44,19 @@ pub enum Columns {
     PersonsAndTimes,
     /// For duplicates: persons, times and event ids.
     Identity,
-    /// Rows without their properties.
-    Fixed,
+    /// What rows have beside what is known of them.
+    Located(Located),
     All,
+}
+
+/// Rows of one person that were found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Located {
+    pub person_no: PersonNo,
+    /// Of each row that is asked for.
+    pub occurred_at: Vec<Millis>,
+    /// Whether anybody wants to know their properties.
+    pub with_properties: bool,
 }
 
 /// What somebody wants to read.
@@ -250,11 +265,28 @@ impl ObjectReader {
         let mut block = RowBlock::default();
         let expected = self.rows_of(&want.rows);
         if expected > 0 {
-            let indices = self.column_indices(&want.columns)?;
+            self.check_parts(want, parts)?;
+            let page_rows = self.header.page_rows as usize;
+            let mut indices = self.column_indices(&want.columns)?;
+            let is_whole = want.rows == RowRanges::All;
+            if is_whole {
+                for column in [Fixed::PersonNo, Fixed::OccurredAt] {
+                    let by_itself = self.header.layout.fixed_index(column)?;
+                    indices.retain(|index| *index != by_itself);
+                }
+            }
             let mut builder =
                 read_columns::BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
-            for batch in self.batches(want, parts, self.header.page_rows as usize)? {
+            for batch in self.batches_of(indices.clone(), &want.rows, parts, page_rows)? {
                 builder.append(&batch?)?;
+            }
+            if is_whole && with.persons {
+                self.read_deltas(Fixed::PersonNo, parts, |page| {
+                    builder.append_persons(page.iter().map(|person| *person as PersonNo));
+                })?;
+            }
+            if is_whole && (with.times || with.quarters) {
+                self.read_deltas(Fixed::OccurredAt, parts, |page| builder.append_times(page))?;
             }
             if builder.rows() as u64 != expected {
                 return Err(fewer_rows(expected));
@@ -262,7 +294,6 @@ impl ObjectReader {
             block = builder.finish()?;
             if let Some(index) = self.rest_index(&want.columns) {
                 // Page by page: all of it may be far more than the properties that were asked for.
-                let page_rows = self.header.page_rows as usize;
                 let pages = self.batches_of(vec![index], &want.rows, parts, page_rows)?;
                 read_columns::add_rest(properties, pages, &mut block)?;
             }
@@ -290,20 +321,57 @@ impl ObjectReader {
         })
     }
 
-    /// The asked rows with everything they have, page by page, or without properties; `want.columns` is
-    /// [`Columns::All`] or [`Columns::Fixed`].
+    /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`] or
+    /// [`Columns::Located`].
     pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
+        let columns = self.columns_decoded(want)?;
         let batches = self.batches(want, parts, self.header.page_rows as usize)?;
         let ids = match &want.rows {
             RowRanges::All => None,
             RowRanges::Some(ranges) => Some(self.read_ids(ranges, parts)?),
         };
-        RowBatches::new(self.header.clone(), want.columns == Columns::All, batches, ids)
+        let located = match &want.columns {
+            Columns::Located(located) => Some(located.clone()),
+            _ => None,
+        };
+        Ok(RowBatches::new(self.header.clone(), &columns, batches, ids, located))
     }
 
     /// The same rows, all at once.
     pub fn read_all_rows(&self, want: &Want, parts: &PartSet) -> Result<Vec<StoredRow>, FormatError> {
+        if let Some(rows) = self.read_located(want, parts)? {
+            return Ok(rows);
+        }
         self.read_rows(want, parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
+    }
+
+    /// Those of one person without Parquet's reader, if it can be done.
+    pub(super) fn read_located(
+        &self,
+        want: &Want,
+        parts: &PartSet,
+    ) -> Result<Option<Vec<StoredRow>>, FormatError> {
+        let (Columns::Located(located), RowRanges::Some(ranges)) = (&want.columns, &want.rows) else {
+            return Ok(None);
+        };
+        self.check_parts(want, parts)?;
+        let file = self.file(parts)?;
+        let rows: Vec<u64> = want.rows.numbers().collect();
+        let mut columns = vec![None; self.header.layout.len()];
+        for index in self.columns_decoded(want)? {
+            let chunk = Chunk { file: &file, metadata: self.chunk(index), pages: self.pages_of(index)? };
+            let Some(column) = chunk.read(&rows, self.metadata.schema().field(index).data_type())? else {
+                return Ok(None);
+            };
+            columns[index] = Some(column);
+        }
+        let times = located.occurred_at.iter();
+        let identities: Vec<_> = times.map(|occurred_at| (located.person_no, *occurred_at)).collect();
+        if identities.len() != rows.len() {
+            return Err(fewer_rows(rows.len() as u64));
+        }
+        let ids = self.read_ids(ranges, parts)?;
+        Page { header: &self.header, columns }.rows(&identities, &ids).map(Some)
     }
 
     pub fn project_id(&self) -> Option<ProjectId> {
@@ -322,7 +390,16 @@ impl ObjectReader {
         let layout = &self.header.layout;
         match columns {
             Columns::All => Ok((0..layout.len()).collect()),
-            Columns::Fixed => Ok((0..layout.fixed().len()).collect()),
+            Columns::Located(located) => {
+                let is_known = |column: &Fixed| matches!(column, Fixed::PersonNo | Fixed::OccurredAt);
+                let fixed = layout.fixed().iter().enumerate().filter(|(_, column)| !is_known(column));
+                let mut indices: Vec<usize> = fixed.map(|(index, _)| index).collect();
+                if located.with_properties {
+                    let properties = layout.property_index(0)..layout.rest_index();
+                    indices.extend(properties.chain(self.header.has_rest().then(|| layout.rest_index())));
+                }
+                Ok(indices)
+            }
             Columns::PersonsAndTimes => {
                 Ok(vec![layout.fixed_index(Fixed::PersonNo)?, layout.fixed_index(Fixed::OccurredAt)?])
             }
@@ -389,18 +466,52 @@ impl ObjectReader {
         parts: &PartSet,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader, FormatError> {
-        for slice in self.bytes_for(want)?.into_iter().flat_map(|bytes| self.header.table.slices(bytes)) {
-            if !parts.covers(slice) {
-                return Err(FormatError::MissingPart { part_no: slice.part_no });
-            }
+        self.check_parts(want, parts)?;
+        self.batches_of(self.columns_decoded(want)?, &want.rows, parts, batch_rows)
+    }
+
+    fn check_parts(&self, want: &Want, parts: &PartSet) -> Result<(), FormatError> {
+        let mut slices = self.bytes_for(want)?.into_iter().flat_map(|bytes| self.header.table.slices(bytes));
+        match slices.find(|slice| !parts.covers(*slice)) {
+            Some(slice) => Err(FormatError::MissingPart { part_no: slice.part_no }),
+            None => Ok(()),
         }
+    }
+
+    /// All of a column of differences, page by page.
+    fn read_deltas(
+        &self,
+        column: Fixed,
+        parts: &PartSet,
+        mut append: impl FnMut(&[i64]),
+    ) -> Result<(), FormatError> {
+        let chunk = self.chunk(self.header.layout.fixed_index(column)?);
+        let file = Arc::new(self.file(parts)?);
+        let mut pages = SerializedPageReader::new(file, chunk, self.header.rows as usize, None)?;
+        let (mut values, mut rows) = (Vec::new(), 0);
+        while let Some(page) = pages.get_next_page()? {
+            let ParquetPage::DataPageV2 { buf, num_values, encoding: Encoding::DELTA_BINARY_PACKED, .. } =
+                page
+            else {
+                return Err(FormatError::corrupt(format!("{column:?} in pages of another kind")));
+            };
+            values.clear();
+            deltas::decode(&buf, num_values as usize, &mut values)?;
+            rows += values.len() as u64;
+            append(&values);
+        }
+        if rows == self.header.rows { Ok(()) } else { Err(fewer_rows(self.header.rows)) }
+    }
+
+    /// Those that the way through Parquet goes for.
+    fn columns_decoded(&self, want: &Want) -> Result<Vec<usize>, FormatError> {
         let mut columns = self.column_indices(&want.columns)?;
         if want.rows != RowRanges::All {
             // They are read by themselves.
             let ids = self.header.layout.fixed_index(Fixed::EventId)?;
             columns.retain(|column| *column != ids);
         }
-        self.batches_of(columns, &want.rows, parts, batch_rows)
+        Ok(columns)
     }
 
     fn batches_of(

@@ -17,8 +17,8 @@ use crate::eventstore::{
 };
 use crate::model::{Millis, PersonNo, PropertyValue};
 
-/// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file; without
-/// what lives in the JSON column. Batches are small, and what they are decoded into stays in the
+/// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file, and out of
+/// persons and times that come another way; without what lives in the JSON column. Batches are small, and what they are decoded into stays in the
 /// processor's cache; only the block's own columns are as long as the object.
 pub(super) struct BlockBuilder<'a> {
     header: &'a Header,
@@ -72,29 +72,35 @@ impl<'a> BlockBuilder<'a> {
         }
     }
 
+    pub(super) fn append_persons(&mut self, persons: impl Iterator<Item = PersonNo>) {
+        self.person_no.extend(persons);
+    }
+
+    pub(super) fn append_times(&mut self, times: &[Millis]) {
+        if self.with.times {
+            self.occurred_at.extend_from_slice(times);
+        }
+        if self.with.quarters {
+            self.quarters.extend(times);
+        }
+    }
+
+    /// Persons and times are taken if they are among the columns.
     pub(super) fn append(&mut self, batch: &RecordBatch) -> Result<(), FormatError> {
+        let indices = self.indices;
+        let find = |index: usize| indices.binary_search(&index).ok().map(|place| batch.column(place));
         let at = |index: usize| {
-            let found = self.indices.binary_search(&index);
-            found
-                .map(|position| batch.column(position))
-                .map_err(|_| FormatError::corrupt(format!("column {index} was not decoded")))
+            find(index).ok_or_else(|| FormatError::corrupt(format!("column {index} was not decoded")))
         };
-        let fixed = |column: Fixed| at(self.header.layout.fixed_index(column)?);
+        let layout = &self.header.layout;
         self.rows += batch.num_rows();
-        if self.with.persons {
-            let persons = fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>();
-            self.person_no.extend_from_slice(persons.values());
+        if let Some(persons) = find(layout.fixed_index(Fixed::PersonNo)?) {
+            self.append_persons(persons.as_primitive::<UInt32Type>().values().iter().copied());
         }
-        if self.with.times || self.with.quarters {
-            let times = fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>();
-            if self.with.times {
-                self.occurred_at.extend_from_slice(times.values());
-            }
-            if self.with.quarters {
-                self.quarters.extend(times.values());
-            }
+        if let Some(times) = find(layout.fixed_index(Fixed::OccurredAt)?) {
+            self.append_times(times.as_primitive::<Int64Type>().values());
         }
-        self.event.append(fixed(Fixed::Event)?)?;
+        self.event.append(at(layout.fixed_index(Fixed::Event)?)?)?;
         for (index, values) in self.properties.iter_mut().flatten() {
             let array = at(*index)?;
             match values {

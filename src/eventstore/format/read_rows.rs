@@ -9,51 +9,64 @@ use arrow_buffer::NullBuffer;
 use bytestring::ByteString;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::columns::{Fixed, Layout, PropertyKind};
+use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
-use super::read::ids_of;
+use super::read::{Located, ids_of};
 use super::{FormatError, StoredRow, json};
-use crate::model::{EventId, FastMap, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource};
+use crate::model::{
+    EventId, FastMap, Millis, PersonNo, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource,
+};
 
 /// The rows of an object in their order, a page at a time.
 pub struct RowBatches {
     header: Arc<Header>,
     batches: ParquetRecordBatchReader,
-    with_properties: bool,
+    /// Where each column of the layout is in a batch, if it was read.
+    places: Vec<Option<usize>>,
     /// Of the rows to come, when the batches are without them.
     ids: Option<std::vec::IntoIter<EventId>>,
-    ids_index: usize,
+    /// The same of their persons and times.
+    located: Option<(PersonNo, std::vec::IntoIter<Millis>)>,
 }
 
 impl RowBatches {
+    /// `columns` are those in `batches`.
     pub(super) fn new(
         header: Arc<Header>,
-        with_properties: bool,
+        columns: &[usize],
         batches: ParquetRecordBatchReader,
         ids: Option<Vec<EventId>>,
-    ) -> Result<Self, FormatError> {
-        let ids_index = header.layout.fixed_index(Fixed::EventId)?;
-        Ok(Self { header, batches, with_properties, ids: ids.map(Vec::into_iter), ids_index })
+        located: Option<Located>,
+    ) -> Self {
+        let mut places = vec![None; header.layout.len()];
+        for (place, column) in columns.iter().enumerate() {
+            places[*column] = Some(place);
+        }
+        let located = located.map(|located| (located.person_no, located.occurred_at.into_iter()));
+        Self { header, batches, places, ids: ids.map(Vec::into_iter), located }
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<StoredRow>, FormatError> {
-        let mut columns = batch.columns().to_vec();
+        let rows = batch.num_rows();
+        let columns =
+            self.places.iter().map(|place| place.map(|place| batch.column(place).clone())).collect();
+        let columns = Page { header: &self.header, columns };
         let ids = match &mut self.ids {
-            None => ids_of(&columns[self.ids_index]),
-            Some(ids) => {
-                // In the place of the ids, so that all others are where the layout says.
-                columns.insert(self.ids_index, columns[0].clone());
-                ids.take(batch.num_rows()).collect()
+            None => ids_of(columns.fixed(Fixed::EventId)?),
+            Some(ids) => ids.take(rows).collect(),
+        };
+        let identities: Vec<(PersonNo, Millis)> = match &mut self.located {
+            None => {
+                let persons = columns.fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>().values();
+                let times = columns.fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>().values();
+                persons.iter().copied().zip(times.iter().copied()).collect()
             }
+            Some((person_no, times)) => times.take(rows).map(|time| (*person_no, time)).collect(),
         };
-        if ids.len() < batch.num_rows() {
-            return Err(FormatError::corrupt("fewer event ids than rows"));
+        if ids.len() < rows || identities.len() < rows {
+            return Err(FormatError::corrupt("fewer identities than rows"));
         }
-        let properties = match self.with_properties {
-            true => read_properties(&self.header.layout, &columns, ids.len())?,
-            false => vec![Properties::default(); ids.len()],
-        };
-        rows_of(&self.header, &columns, &ids, properties)
+        columns.rows(&identities, &ids)
     }
 }
 
@@ -66,83 +79,97 @@ impl Iterator for RowBatches {
     }
 }
 
-/// `columns` as in the layout; ids and properties are by themselves.
-fn rows_of(
-    header: &Header,
-    columns: &[ArrayRef],
-    ids: &[EventId],
-    properties: Vec<Properties>,
-) -> Result<Vec<StoredRow>, FormatError> {
-    let layout = &header.layout;
-    let fixed = |column| layout.fixed_index(column).map(|index| &columns[index]);
-    let person_no = fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>();
-    let occurred_at = fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>();
-    let event = Texts::of(fixed(Fixed::Event)?);
-    let id_no = fixed(Fixed::IdNo)?.as_primitive::<UInt32Type>();
-    let received_at = fixed(Fixed::ReceivedAt)?.as_primitive::<Int64Type>();
-    let time_source = fixed(Fixed::TimeSource)?.as_primitive::<UInt8Type>();
-    let project_id = match header.project_id {
-        Some(_) => None,
-        None => Some(fixed(Fixed::ProjectId)?.as_primitive::<UInt32Type>()),
-    };
-    let mut events = SharedTexts::of(event);
-    let mut rows = Vec::with_capacity(ids.len());
-    for (row, (&event_id, properties)) in ids.iter().zip(properties).enumerate() {
-        let source = time_source.value(row);
-        rows.push(StoredRow {
-            project_id: match (header.project_id, project_id) {
-                (Some(of_all), _) => of_all,
-                (None, own) => ProjectId(own.map_or(0, |own| own.value(row))),
-            },
-            person_no: person_no.value(row),
-            id_no: id_no.value(row),
-            occurred_at: occurred_at.value(row),
-            received_at: match layout.received_as_delay {
-                true => occurred_at.value(row).wrapping_add(received_at.value(row)),
-                false => received_at.value(row),
-            },
-            event: events.get(row),
-            event_id,
-            time_source: TimeSource::from_u8(source)
-                .ok_or_else(|| FormatError::corrupt(format!("time source {source}")))?,
-            properties,
-        });
-    }
-    Ok(rows)
+/// What was read of some rows.
+pub(super) struct Page<'a> {
+    pub header: &'a Header,
+    /// As in the layout; `None` when it was not read.
+    pub columns: Vec<Option<ArrayRef>>,
 }
 
-/// The properties of every row of a page, one behind the other in one piece of memory.
-fn read_properties(
-    layout: &Layout,
-    columns: &[ArrayRef],
-    rows: usize,
-) -> Result<Vec<Properties>, FormatError> {
-    let properties: Vec<PropertyValues<'_>> = (0..layout.properties.len())
-        .filter_map(|property| {
-            let (name, kind) = &layout.properties[property];
-            PropertyValues::of(&columns[layout.property_index(property)], name, *kind)
-        })
-        .collect();
-    let rest = columns[layout.rest_index()].as_string::<i32>();
-    let mut writer = PropertiesWriter::default();
-    let mut written = Vec::with_capacity(rows);
-    for row in 0..rows {
-        // The columns come in the order of names, so that every row's properties do too.
-        let own = properties.iter().filter_map(|column| column.get(row));
-        if rest.is_null(row) {
-            own.for_each(|(name, value)| writer.push(name, value));
-        } else {
-            let others = json::read_all(rest.value(row))?;
-            let others = others.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
-            let mut all: Vec<_> = own.chain(others).collect();
-            // Both halves are sorted; a row's names are unique.
-            all.sort_by_key(|(name, _)| *name);
-            all.into_iter().for_each(|(name, value)| writer.push(name, value));
-        }
-        written.push(writer.end());
+impl Page<'_> {
+    fn column(&self, index: usize) -> Option<&ArrayRef> {
+        self.columns[index].as_ref()
     }
-    let all = writer.finish();
-    Ok(written.into_iter().map(|written| written.cut(&all)).collect())
+
+    fn fixed(&self, column: Fixed) -> Result<&ArrayRef, FormatError> {
+        let index = self.header.layout.fixed_index(column)?;
+        self.column(index).ok_or_else(|| FormatError::corrupt(format!("column {index} was not read")))
+    }
+
+    /// `identities` and `ids` of each of them.
+    pub fn rows(
+        &self,
+        identities: &[(PersonNo, Millis)],
+        ids: &[EventId],
+    ) -> Result<Vec<StoredRow>, FormatError> {
+        let header = self.header;
+        let properties = self.read_properties(ids.len())?;
+        let event = Texts::of(self.fixed(Fixed::Event)?);
+        let id_no = self.fixed(Fixed::IdNo)?.as_primitive::<UInt32Type>();
+        let received_at = self.fixed(Fixed::ReceivedAt)?.as_primitive::<Int64Type>();
+        let time_source = self.fixed(Fixed::TimeSource)?.as_primitive::<UInt8Type>();
+        let project_id = match header.project_id {
+            Some(_) => None,
+            None => Some(self.fixed(Fixed::ProjectId)?.as_primitive::<UInt32Type>()),
+        };
+        let mut events = SharedTexts::of(event);
+        let mut rows = Vec::with_capacity(ids.len());
+        for (row, ((&event_id, properties), &(person_no, occurred_at))) in
+            ids.iter().zip(properties).zip(identities).enumerate()
+        {
+            let source = time_source.value(row);
+            rows.push(StoredRow {
+                project_id: match (header.project_id, project_id) {
+                    (Some(of_all), _) => of_all,
+                    (None, own) => ProjectId(own.map_or(0, |own| own.value(row))),
+                },
+                person_no,
+                id_no: id_no.value(row),
+                occurred_at,
+                received_at: match header.layout.received_as_delay {
+                    true => occurred_at.wrapping_add(received_at.value(row)),
+                    false => received_at.value(row),
+                },
+                event: events.get(row),
+                event_id,
+                time_source: TimeSource::from_u8(source)
+                    .ok_or_else(|| FormatError::corrupt(format!("time source {source}")))?,
+                properties,
+            });
+        }
+        Ok(rows)
+    }
+
+    /// The properties of every row, one behind the other in one piece of memory.
+    fn read_properties(&self, rows: usize) -> Result<Vec<Properties>, FormatError> {
+        let layout = &self.header.layout;
+        let properties: Vec<PropertyValues<'_>> = (0..layout.properties.len())
+            .filter_map(|property| {
+                let (name, kind) = &layout.properties[property];
+                PropertyValues::of(self.column(layout.property_index(property))?, name, *kind)
+            })
+            .collect();
+        let rest = self.column(layout.rest_index()).map(|rest| rest.as_string::<i32>());
+        let mut writer = PropertiesWriter::default();
+        let mut written = Vec::with_capacity(rows);
+        for row in 0..rows {
+            // The columns come in the order of names, so that every row's properties do too.
+            let own = properties.iter().filter_map(|column| column.get(row));
+            if let Some(rest) = rest.filter(|rest| !rest.is_null(row)) {
+                let others = json::read_all(rest.value(row))?;
+                let others = others.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+                let mut all: Vec<_> = own.chain(others).collect();
+                // Both halves are sorted; a row's names are unique.
+                all.sort_by_key(|(name, _)| *name);
+                all.into_iter().for_each(|(name, value)| writer.push(name, value));
+            } else {
+                own.for_each(|(name, value)| writer.push(name, value));
+            }
+            written.push(writer.end());
+        }
+        let all = writer.finish();
+        Ok(written.into_iter().map(|written| written.cut(&all)).collect())
+    }
 }
 
 /// Texts without copying the dictionary, which is the whole object's while a page is only a page.

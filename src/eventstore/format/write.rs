@@ -7,13 +7,13 @@ use arrow_schema::Schema;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::columns::{Access, Layout, PropertyKind};
 use super::facts::SliceCount;
 use super::filter::{Filter, identity_hash};
 use super::header::{Header, ObjectKind, Rest};
-use super::parts::{PART_BYTES_MAX, PartTable, cut};
+use super::parts::{PART_BYTES, PartTable, cut};
 use super::write_columns::PageBuffer;
 use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
 use crate::config::SealingConfig;
@@ -424,11 +424,12 @@ impl WrittenFile {
         file: Bytes,
         metadata: &ParquetMetaData,
     ) -> Result<ObjectBytes, FormatError> {
-        let ends = cut(&page_ends(metadata)?);
-        let data_end = ends.last().copied().unwrap_or(0);
+        let chunks = metadata.row_group(0).columns().iter().map(ColumnChunkMetaData::byte_range);
+        let data_end = chunks.map(|(start, bytes)| start + bytes).max().unwrap_or(0);
+        let ends = cut(data_end);
 
         let filter = Filter::build(self.hashes);
-        let filter_parts: Vec<Bytes> = split(filter.bytes(), PART_BYTES_MAX);
+        let filter_parts: Vec<Bytes> = split(filter.bytes(), PART_BYTES);
         let table = PartTable { filter_parts: filter_parts.len() as u32, ends };
         let header = Header {
             layout: self.layout,
@@ -475,27 +476,6 @@ pub(super) fn file_writer(
     let properties = layout.writer_properties(page_rows, zstd_level)?;
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
-}
-
-/// Per column chunk where its pages end: the dictionary page, if there is one, then the data pages.
-fn page_ends(metadata: &ParquetMetaData) -> Result<Vec<Vec<u64>>, FormatError> {
-    let index = metadata.page_index_for_row_group(0);
-    let mut chunks = Vec::new();
-    for (n, column) in metadata.row_group(0).columns().iter().enumerate() {
-        let pages = index
-            .offset_index(n)
-            .ok_or_else(|| FormatError::corrupt("the writer made no offset index"))?
-            .page_locations();
-        let (start, bytes) = column.byte_range();
-        let mut ends = Vec::with_capacity(pages.len() + 1);
-        ends.extend(pages.first().map(|page| page.offset as u64).filter(|&first| first > start));
-        ends.extend(pages.iter().map(|page| (page.offset + i64::from(page.compressed_page_size)) as u64));
-        if ends.last() != Some(&(start + bytes)) {
-            return Err(FormatError::corrupt("the writer's pages do not fill their column chunk"));
-        }
-        chunks.push(ends);
-    }
-    Ok(chunks)
 }
 
 pub(super) fn widen(range: &mut Option<(Millis, Millis)>, by: (Millis, Millis)) {

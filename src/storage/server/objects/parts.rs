@@ -10,8 +10,8 @@ use crate::storage::db::statement;
 use crate::storage::{Db, Statement, StorageError, Value};
 use crate::values;
 
-/// Parts of at most 256 KiB, or a megabyte in objects of earlier releases: what one read may answer with.
-const PARTS_PER_READ: usize = 8;
+/// Parts of 128 KiB, up to a megabyte in objects of earlier releases: what one read may answer with.
+const PARTS_PER_READ: usize = 16;
 /// Parts of an object that is no larger than one answer may be.
 const SMALL_PARTS_PER_READ: usize = 256;
 /// Rows of slices, which are mostly small.

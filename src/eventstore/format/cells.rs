@@ -1,0 +1,499 @@
+//! A few rows of a column, without Parquet's reader.
+//!
+//! That one makes two contexts of zstd for every column, lists all texts of its dictionary and skips to the
+//! rows: far more than it takes to read four rows of each of the hundred columns that a look at a person
+//! needs. What is written here is only what our writer makes; anything else is left to Parquet's reader.
+//!
+//! Page headers are described in <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>,
+//! encodings in <https://parquet.apache.org/docs/file-format/data-pages/encodings/>.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
+use arrow_array::{ArrayRef, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray};
+use arrow_schema::DataType;
+use bytes::Bytes;
+use parquet::basic::{Compression, Type};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::reader::ChunkReader;
+
+use super::FormatError;
+use super::deltas::{self, Input, ends_early};
+use super::parts::SparseFile;
+
+/// A column as the file has it.
+pub(super) struct Chunk<'a> {
+    pub file: &'a SparseFile,
+    pub metadata: &'a ColumnChunkMetaData,
+    pub pages: &'a [PageLocation],
+}
+
+/// A value of a row.
+#[derive(Clone)]
+enum Cell {
+    /// The bits of a number, or of a flag.
+    Number(u64),
+    Text(Bytes),
+    /// Where it stands in the dictionary.
+    Code(u32),
+}
+
+impl Chunk<'_> {
+    /// The asked rows as an array of this type; `None` when there is anything that our writer does not make.
+    /// Precondition: `rows` ascend.
+    pub fn read(&self, rows: &[u64], data_type: &DataType) -> Result<Option<ArrayRef>, FormatError> {
+        let mut cells: Vec<Option<Cell>> = Vec::with_capacity(rows.len());
+        let mut left = rows;
+        while let Some(&row) = left.first() {
+            let next = self.pages.partition_point(|page| page.first_row_index as u64 <= row);
+            let page = next.checked_sub(1).and_then(|page| self.pages.get(page));
+            let page = page.ok_or_else(|| FormatError::corrupt(format!("no page has the row {row}")))?;
+            let end = self.pages.get(next).map_or(u64::MAX, |next| next.first_row_index as u64);
+            let (of_page, others) = left.split_at(left.partition_point(|row| *row < end));
+            let of_page: Vec<usize> =
+                of_page.iter().map(|row| (row - page.first_row_index as u64) as usize).collect();
+            let found = self.read_page(page.offset as u64, page.compressed_page_size as usize, &of_page)?;
+            let Some(found) = found else { return Ok(None) };
+            cells.extend(found);
+            left = others;
+        }
+        if !self.look_up(&mut cells)? {
+            return Ok(None);
+        }
+        array_of(&cells, data_type)
+    }
+
+    fn read_page(
+        &self,
+        start: u64,
+        bytes: usize,
+        rows: &[usize],
+    ) -> Result<Option<Vec<Option<Cell>>>, FormatError> {
+        let page = self.file.get_bytes(start, bytes)?;
+        let header = PageHeader::parse(&page)?;
+        let Some(data) = &header.data else { return Ok(None) };
+        let body = header.body(&page)?;
+        let levels = (data.repetition_bytes + data.definition_bytes) as usize;
+        let (levels, values) = body.split_at_checked(levels).ok_or_else(ends_early)?;
+        let Some(values) = self.inflate(values, header.inflated_bytes, levels.len(), data.is_compressed)?
+        else {
+            return Ok(None);
+        };
+        let column = self.metadata.column_descr();
+        if column.max_rep_level() > 0 || column.max_def_level() > 1 || data.repetition_bytes > 0 {
+            return Ok(None);
+        }
+        let places = match column.max_def_level() {
+            0 => rows.iter().map(|row| Some(*row)).collect(),
+            _ => places_of(levels, rows)?,
+        };
+        let wanted: Vec<usize> = places.iter().flatten().copied().collect();
+        let there = data.values.saturating_sub(data.nulls) as usize;
+        if wanted.last().is_some_and(|last| *last >= there) {
+            return Err(ends_early());
+        }
+        let found = self.read_values(&values, data.encoding, there, &wanted)?;
+        Ok(found.map(|found| {
+            let mut found = found.into_iter();
+            places.iter().map(|place| place.and_then(|_| found.next())).collect()
+        }))
+    }
+
+    /// Those at these places, ascending, of so many.
+    fn read_values(
+        &self,
+        values: &Bytes,
+        encoding: u64,
+        there: usize,
+        places: &[usize],
+    ) -> Result<Option<Vec<Cell>>, FormatError> {
+        let cells = match encoding {
+            _ if places.is_empty() => Vec::new(),
+            PLAIN => return self.read_plain(values, places).map(Some),
+            RLE_DICTIONARY => {
+                let (&width, runs) = values.split_first().ok_or_else(ends_early)?;
+                let codes = values_of_runs(runs, width, places)?;
+                codes.into_iter().map(|code| Cell::Code(code as u32)).collect()
+            }
+            DELTA_BINARY_PACKED => {
+                let mut numbers = Vec::new();
+                deltas::decode(values, there, &mut numbers)?;
+                places.iter().map(|place| Cell::Number(numbers[*place] as u64)).collect()
+            }
+            // Flags, with the length of their runs before them.
+            RLE if self.metadata.column_type() == Type::BOOLEAN => {
+                let runs = values.get(4..).ok_or_else(ends_early)?;
+                values_of_runs(runs, 1, places)?.into_iter().map(Cell::Number).collect()
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(cells))
+    }
+
+    /// Of values that stand one after the other.
+    fn read_plain(&self, values: &Bytes, places: &[usize]) -> Result<Vec<Cell>, FormatError> {
+        let of_width = |width: usize| {
+            let number = |place: &usize| {
+                let bytes = values.get(place * width..).and_then(|rest| rest.get(..width));
+                let mut whole = [0; 8];
+                whole[..width].copy_from_slice(bytes.ok_or_else(ends_early)?);
+                Ok(Cell::Number(u64::from_le_bytes(whole)))
+            };
+            places.iter().map(number).collect()
+        };
+        match self.metadata.column_type() {
+            Type::INT32 => of_width(4),
+            Type::INT64 | Type::DOUBLE => of_width(8),
+            Type::BOOLEAN => places
+                .iter()
+                .map(|place| {
+                    let byte = values.get(place / 8).ok_or_else(ends_early)?;
+                    Ok(Cell::Number(u64::from(byte >> (place % 8) & 1)))
+                })
+                .collect(),
+            Type::BYTE_ARRAY => texts_at(values, places),
+            other => Err(FormatError::corrupt(format!("plain values of the type {other}"))),
+        }
+    }
+
+    /// Puts values in the place of their codes. False when the dictionary is none of our writer's.
+    fn look_up(&self, cells: &mut [Option<Cell>]) -> Result<bool, FormatError> {
+        let code_of = |cell: &Option<Cell>| match cell {
+            Some(Cell::Code(code)) => Some(*code as usize),
+            _ => None,
+        };
+        let mut codes: Vec<usize> = cells.iter().filter_map(code_of).collect();
+        if codes.is_empty() {
+            return Ok(true);
+        }
+        codes.sort_unstable();
+        codes.dedup();
+        let (start, _) = self.metadata.byte_range();
+        let end = self.pages.first().map_or(start, |page| page.offset as u64);
+        let page = self.file.get_bytes(start, end.saturating_sub(start) as usize)?;
+        let header = PageHeader::parse(&page)?;
+        if header.kind != DICTIONARY_PAGE {
+            return Ok(false);
+        }
+        let body = header.body(&page)?;
+        let Some(values) = self.inflate(&body, header.inflated_bytes, 0, true)? else { return Ok(false) };
+        let found = self.read_plain(&values, &codes)?;
+        for cell in cells {
+            if let Some(code) = code_of(cell) {
+                *cell = codes.binary_search(&code).ok().map(|place| found[place].clone());
+            }
+        }
+        Ok(true)
+    }
+
+    /// `None` when they are compressed by something else.
+    fn inflate(
+        &self,
+        bytes: &[u8],
+        inflated_with_levels: u64,
+        levels: usize,
+        is_compressed: bool,
+    ) -> Result<Option<Bytes>, FormatError> {
+        match self.metadata.compression() {
+            Compression::UNCOMPRESSED => Ok(Some(Bytes::copy_from_slice(bytes))),
+            Compression::ZSTD(_) if !is_compressed => Ok(Some(Bytes::copy_from_slice(bytes))),
+            Compression::ZSTD(_) if bytes.is_empty() => Ok(Some(Bytes::new())),
+            Compression::ZSTD(_) => {
+                let inflated = (inflated_with_levels as usize).saturating_sub(levels);
+                if inflated > INFLATED_BYTES_MAX {
+                    return Ok(None);
+                }
+                let inflated = INFLATER.with_borrow_mut(|inflater| inflater.decompress(bytes, inflated));
+                let inflated =
+                    inflated.map_err(|error| FormatError::corrupt(format!("a page by zstd: {error}")))?;
+                Ok(Some(inflated.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A page that says more is left to who reads page by page anyway.
+const INFLATED_BYTES_MAX: usize = 256 << 20;
+
+thread_local! {
+    /// Making one takes longer than inflating most pages.
+    static INFLATER: RefCell<zstd::bulk::Decompressor<'static>> =
+        RefCell::new(zstd::bulk::Decompressor::new().expect("memory is the only thing zstd can lack"));
+}
+
+/// Of texts that stand one after the other, each behind its length.
+fn texts_at(values: &Bytes, places: &[usize]) -> Result<Vec<Cell>, FormatError> {
+    let mut texts = Vec::with_capacity(places.len());
+    let (mut at, mut passed) = (0, 0);
+    for &place in places {
+        loop {
+            let length = values.get(at..).and_then(|rest| rest.first_chunk()).ok_or_else(ends_early)?;
+            let (start, length) = (at + 4, u32::from_le_bytes(*length) as usize);
+            let end = start.checked_add(length).filter(|end| *end <= values.len()).ok_or_else(ends_early)?;
+            if passed == place {
+                // Not passed yet: the same text may be asked for again.
+                texts.push(Cell::Text(values.slice(start..end)));
+                break;
+            }
+            (at, passed) = (end, passed + 1);
+        }
+    }
+    Ok(texts)
+}
+
+/// Where the values of these rows stand among those that are there; `None` of rows without one.
+fn places_of(levels: &[u8], rows: &[usize]) -> Result<Vec<Option<usize>>, FormatError> {
+    let mut places = Vec::with_capacity(rows.len());
+    let (mut start, mut before) = (0, 0);
+    let mut runs = Runs { input: Input(levels), width: 1 };
+    while places.len() < rows.len() {
+        let (run, rows_of_run) = runs.next()?;
+        let ones_before = |row: usize| match &run {
+            Run::Same(level) => row * *level as usize,
+            Run::Packed(bits) => ones(bits, row),
+        };
+        for row in rows[places.len()..].iter().take_while(|row| **row < start + rows_of_run) {
+            let within = row - start;
+            let is_there = ones_before(within + 1) > ones_before(within);
+            places.push(is_there.then(|| before + ones_before(within)));
+        }
+        before += ones_before(rows_of_run);
+        start += rows_of_run;
+    }
+    Ok(places)
+}
+
+/// Of the first so many bits.
+fn ones(bits: &[u8], count: usize) -> usize {
+    let whole: u32 = bits[..count / 8].iter().map(|byte| byte.count_ones()).sum();
+    let rest = match count % 8 {
+        0 => 0,
+        rest => (bits[count / 8] & ((1 << rest) - 1)).count_ones(),
+    };
+    (whole + rest) as usize
+}
+
+/// The values at these places, ascending, of what is coded in runs.
+fn values_of_runs(runs: &[u8], width: u8, places: &[usize]) -> Result<Vec<u64>, FormatError> {
+    let mut values = Vec::with_capacity(places.len());
+    let mut start = 0;
+    let width = usize::from(width);
+    if width > 32 {
+        return Err(FormatError::corrupt(format!("codes of {width} bits")));
+    }
+    let mut runs = Runs { input: Input(runs), width };
+    while values.len() < places.len() {
+        let (run, of_run) = runs.next()?;
+        for place in places[values.len()..].iter().take_while(|place| **place < start + of_run) {
+            values.push(match &run {
+                Run::Same(value) => *value,
+                Run::Packed(bits) => packed_at(bits, width, place - start),
+            });
+        }
+        start += of_run;
+    }
+    Ok(values)
+}
+
+/// Precondition: `width <= 32`, and there are so many.
+fn packed_at(bits: &[u8], width: usize, place: usize) -> u64 {
+    let bit = place * width;
+    let mut word = [0; 8];
+    let rest = &bits[(bit / 8).min(bits.len())..];
+    let some = rest.len().min(8);
+    word[..some].copy_from_slice(&rest[..some]);
+    u64::from_le_bytes(word) >> (bit % 8) & ((1 << width) - 1)
+}
+
+/// Numbers of few bits: repeated ones, or packed eight by eight.
+struct Runs<'a> {
+    input: Input<'a>,
+    width: usize,
+}
+
+enum Run<'a> {
+    Same(u64),
+    Packed(&'a [u8]),
+}
+
+impl<'a> Runs<'a> {
+    /// The next, and how many numbers it has; an error at the end.
+    fn next(&mut self) -> Result<(Run<'a>, usize), FormatError> {
+        let head = self.input.varint()?;
+        let count =
+            usize::try_from(head >> 1).ok().filter(|count| *count <= RUN_MAX).ok_or_else(ends_early)?;
+        if count == 0 {
+            return Err(FormatError::corrupt("a run of nothing"));
+        }
+        if head & 1 == 1 {
+            return Ok((Run::Packed(self.input.take(count * self.width)?), count * 8));
+        }
+        let mut value = [0; 8];
+        let bytes = self.input.take(self.width.div_ceil(8))?;
+        value[..bytes.len()].copy_from_slice(bytes);
+        Ok((Run::Same(u64::from_le_bytes(value)), count))
+    }
+}
+
+/// More rows than an object can have.
+const RUN_MAX: usize = u32::MAX as usize;
+
+fn array_of(cells: &[Option<Cell>], data_type: &DataType) -> Result<Option<ArrayRef>, FormatError> {
+    let texts = || -> Result<StringArray, FormatError> {
+        let texts = cells.iter().map(|cell| match cell {
+            Some(Cell::Text(text)) => std::str::from_utf8(text)
+                .map(Some)
+                .map_err(|_| FormatError::corrupt("a text that is not UTF-8")),
+            _ => Ok(None),
+        });
+        texts.collect()
+    };
+    Ok(Some(match data_type {
+        DataType::UInt8 => numbers::<UInt8Type>(cells, |bits| bits as u8),
+        DataType::UInt32 => numbers::<UInt32Type>(cells, |bits| bits as u32),
+        DataType::Int64 => numbers::<Int64Type>(cells, |bits| bits as i64),
+        DataType::Float64 => numbers::<Float64Type>(cells, f64::from_bits),
+        DataType::Boolean => {
+            let flag = |cell: &Option<Cell>| number(cell).map(|bits| bits != 0);
+            Arc::new(cells.iter().map(flag).collect::<BooleanArray>())
+        }
+        DataType::Utf8 => Arc::new(texts()?),
+        DataType::Dictionary(_, _) => {
+            let places = cells.iter().zip(0..).map(|(cell, place)| cell.as_ref().map(|_| place));
+            let keys: Int32Array = places.collect();
+            let array = DictionaryArray::<Int32Type>::try_new(keys, Arc::new(texts()?));
+            Arc::new(array.map_err(|error| FormatError::corrupt(error.to_string()))?)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn number(cell: &Option<Cell>) -> Option<u64> {
+    match cell {
+        Some(Cell::Number(bits)) => Some(*bits),
+        _ => None,
+    }
+}
+
+fn numbers<T: ArrowPrimitiveType>(cells: &[Option<Cell>], of: impl Fn(u64) -> T::Native) -> ArrayRef {
+    let numbers = cells.iter().map(|cell| number(cell).map(&of));
+    Arc::new(numbers.collect::<PrimitiveArray<T>>())
+}
+
+const PLAIN: u64 = 0;
+const RLE: u64 = 3;
+const DELTA_BINARY_PACKED: u64 = 5;
+const RLE_DICTIONARY: u64 = 8;
+
+const DICTIONARY_PAGE: u64 = 2;
+
+/// What stands before a page.
+#[derive(Default)]
+struct PageHeader {
+    kind: u64,
+    inflated_bytes: u64,
+    bytes: u64,
+    /// Of a data page of the second version.
+    data: Option<DataPage>,
+    /// Its own length.
+    length: usize,
+}
+
+struct DataPage {
+    values: u64,
+    nulls: u64,
+    encoding: u64,
+    definition_bytes: u64,
+    repetition_bytes: u64,
+    is_compressed: bool,
+}
+
+impl PageHeader {
+    fn parse(page: &[u8]) -> Result<Self, FormatError> {
+        let mut header = Self::default();
+        let mut input = Input(page);
+        read_fields(&mut input, 0, &mut [0; 2], &mut |path, value| match path {
+            [1] => header.kind = value,
+            [2] => header.inflated_bytes = value,
+            [3] => header.bytes = value,
+            [8, field] => {
+                let data = header.data.get_or_insert(DataPage {
+                    values: 0,
+                    nulls: 0,
+                    encoding: 0,
+                    definition_bytes: 0,
+                    repetition_bytes: 0,
+                    is_compressed: true,
+                });
+                match field {
+                    1 => data.values = value,
+                    2 => data.nulls = value,
+                    4 => data.encoding = value,
+                    5 => data.definition_bytes = value,
+                    6 => data.repetition_bytes = value,
+                    7 => data.is_compressed = value == 1,
+                    _ => {}
+                }
+            }
+            _ => {}
+        })?;
+        header.length = page.len() - input.0.len();
+        Ok(header)
+    }
+
+    /// The page without its header.
+    fn body(&self, page: &Bytes) -> Result<Bytes, FormatError> {
+        let end = self.length.checked_add(self.bytes as usize).filter(|end| *end <= page.len());
+        Ok(page.slice(self.length..end.ok_or_else(ends_early)?))
+    }
+}
+
+/// Calls with the fields that are numbers or flags, by their ids and those of the structs around them. In
+/// Thrift's compact protocol.
+fn read_fields(
+    input: &mut Input<'_>,
+    depth: usize,
+    path: &mut [u64; 2],
+    field: &mut impl FnMut(&[u64], u64),
+) -> Result<(), FormatError> {
+    let mut id = 0_u64;
+    loop {
+        let head = input.take(1)?[0];
+        if head == 0 {
+            return Ok(());
+        }
+        id = match u64::from(head >> 4) {
+            0 => input.signed()? as u64,
+            step => id + step,
+        };
+        let is_named = depth < path.len();
+        if is_named {
+            path[depth] = id;
+        }
+        let value = match head & 0xf {
+            flag @ (1 | 2) => u64::from(flag == 1),
+            3 => input.take(1)?[0].into(),
+            4..=6 => input.signed()? as u64,
+            7 => {
+                input.take(8)?;
+                continue;
+            }
+            8 => {
+                let bytes = input.varint()?;
+                input.take(usize::try_from(bytes).map_err(|_| ends_early())?)?;
+                continue;
+            }
+            12 if depth < 8 => {
+                read_fields(input, depth + 1, path, field)?;
+                continue;
+            }
+            other => return Err(FormatError::corrupt(format!("a page header with a field of kind {other}"))),
+        };
+        if is_named {
+            field(&path[..=depth], value);
+        }
+    }
+}
