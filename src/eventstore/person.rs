@@ -393,8 +393,8 @@ async fn read_chunk(
         at_once *= 2;
         let read = read_each(db, &mut readings, wants, ObjectReader::read_all_rows).await?;
         for (((reading, left), rows), read) in readings.iter().zip(&mut left).zip(&mut rows).zip(read) {
-            // The list says where a project's rows lie in a run; that another's are never shown rests on
-            // more.
+            // The list says where a project's rows lie in a run; that another's are never shown rests on more.
+            // Whose they are was read when they were located, of the same object.
             let is_own = |row: &StoredRow| row.project_id == wanted.project_id;
             rows.extend(read.into_iter().flatten().filter(is_own));
             if reading.is_gone {

@@ -50,11 +50,15 @@ impl Chunk<'_> {
             let next = self.pages.partition_point(|page| page.first_row_index as u64 <= row);
             let page = next.checked_sub(1).and_then(|page| self.pages.get(page));
             let page = page.ok_or_else(|| FormatError::corrupt(format!("no page has the row {row}")))?;
-            let end = self.pages.get(next).map_or(u64::MAX, |next| next.first_row_index as u64);
+            let end =
+                self.pages.get(next).map_or(self.metadata.num_values(), |next| next.first_row_index) as u64;
+            if row >= end {
+                return Err(FormatError::corrupt(format!("no page has the row {row}")));
+            }
             let (of_page, others) = left.split_at(left.partition_point(|row| *row < end));
             let of_page: Vec<usize> =
                 of_page.iter().map(|row| (row - page.first_row_index as u64) as usize).collect();
-            let found = self.read_page(page.offset as u64, page.compressed_page_size as usize, &of_page)?;
+            let found = self.read_page(page, end - page.first_row_index as u64, &of_page)?;
             let Some(found) = found else { return Ok(None) };
             cells.extend(found);
             left = others;
@@ -67,15 +71,20 @@ impl Chunk<'_> {
 
     fn read_page(
         &self,
-        start: u64,
-        bytes: usize,
+        location: &PageLocation,
+        rows_of_page: u64,
         rows: &[usize],
     ) -> Result<Option<Vec<Option<Cell>>>, FormatError> {
-        let page = self.file.get_bytes(start, bytes)?;
+        let bytes = usize::try_from(location.compressed_page_size).map_err(|_| ends_early())?;
+        let page = self.file.get_bytes(location.offset as u64, bytes)?;
         let header = PageHeader::parse(&page)?;
         let Some(data) = &header.data else { return Ok(None) };
+        if u64::from(data.values) != rows_of_page {
+            let detail = format!("{} values in a page of {rows_of_page} rows", data.values);
+            return Err(FormatError::corrupt(detail));
+        }
         let body = header.body(&page)?;
-        let levels = (data.repetition_bytes + data.definition_bytes) as usize;
+        let levels = data.repetition_bytes as usize + data.definition_bytes as usize;
         let (levels, values) = body.split_at_checked(levels).ok_or_else(ends_early)?;
         let Some(values) = self.inflate(values, header.inflated_bytes, levels.len(), data.is_compressed)?
         else {
@@ -105,7 +114,7 @@ impl Chunk<'_> {
     fn read_values(
         &self,
         values: &Bytes,
-        encoding: u64,
+        encoding: u32,
         there: usize,
         places: &[usize],
     ) -> Result<Option<Vec<Cell>>, FormatError> {
@@ -192,7 +201,7 @@ impl Chunk<'_> {
     fn inflate(
         &self,
         bytes: &[u8],
-        inflated_with_levels: u64,
+        inflated_with_levels: u32,
         levels: usize,
         is_compressed: bool,
     ) -> Result<Option<Bytes>, FormatError> {
@@ -383,31 +392,34 @@ fn numbers<T: ArrowPrimitiveType>(cells: &[Option<Cell>], of: impl Fn(u64) -> T:
     Arc::new(numbers.collect::<PrimitiveArray<T>>())
 }
 
-const PLAIN: u64 = 0;
-const RLE: u64 = 3;
-const DELTA_BINARY_PACKED: u64 = 5;
-const RLE_DICTIONARY: u64 = 8;
+const PLAIN: u32 = 0;
+const RLE: u32 = 3;
+const DELTA_BINARY_PACKED: u32 = 5;
+const RLE_DICTIONARY: u32 = 8;
 
-const DICTIONARY_PAGE: u64 = 2;
+const DICTIONARY_PAGE: u32 = 2;
+/// A field of a page header.
+const CHECKSUM: u32 = 4;
 
 /// What stands before a page.
 #[derive(Default)]
 struct PageHeader {
-    kind: u64,
-    inflated_bytes: u64,
-    bytes: u64,
+    kind: u32,
+    inflated_bytes: u32,
+    bytes: u32,
     /// Of a data page of the second version.
     data: Option<DataPage>,
     /// Its own length.
     length: usize,
 }
 
+#[derive(Default)]
 struct DataPage {
-    values: u64,
-    nulls: u64,
-    encoding: u64,
-    definition_bytes: u64,
-    repetition_bytes: u64,
+    values: u32,
+    nulls: u32,
+    encoding: u32,
+    definition_bytes: u32,
+    repetition_bytes: u32,
     is_compressed: bool,
 }
 
@@ -420,14 +432,9 @@ impl PageHeader {
             [2] => header.inflated_bytes = value,
             [3] => header.bytes = value,
             [8, field] => {
-                let data = header.data.get_or_insert(DataPage {
-                    values: 0,
-                    nulls: 0,
-                    encoding: 0,
-                    definition_bytes: 0,
-                    repetition_bytes: 0,
-                    is_compressed: true,
-                });
+                let data = header
+                    .data
+                    .get_or_insert_with(|| DataPage { is_compressed: true, ..DataPage::default() });
                 match field {
                     1 => data.values = value,
                     2 => data.nulls = value,
@@ -456,27 +463,37 @@ impl PageHeader {
 fn read_fields(
     input: &mut Input<'_>,
     depth: usize,
-    path: &mut [u64; 2],
-    field: &mut impl FnMut(&[u64], u64),
+    path: &mut [u32; 2],
+    field: &mut impl FnMut(&[u32], u32),
 ) -> Result<(), FormatError> {
-    let mut id = 0_u64;
+    // None of them is negative, or has more bits.
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_| FormatError::corrupt(format!("{value} in a page header")))
+    };
+    let mut id = 0_u32;
     loop {
         let head = input.take(1)?[0];
         if head == 0 {
             return Ok(());
         }
-        id = match u64::from(head >> 4) {
-            0 => input.signed()? as u64,
-            step => id + step,
+        id = match u32::from(head >> 4) {
+            0 => number(input.signed()?)?,
+            step => id.saturating_add(step),
         };
-        let is_named = depth < path.len();
+        // The checksum, if there is one, may have any number as well.
+        let is_named = depth < path.len() && (depth, id) != (0, CHECKSUM);
         if is_named {
             path[depth] = id;
         }
         let value = match head & 0xf {
-            flag @ (1 | 2) => u64::from(flag == 1),
+            flag @ (1 | 2) => u32::from(flag == 1),
             3 => input.take(1)?[0].into(),
-            4..=6 => input.signed()? as u64,
+            // Only of what is asked for: statistics may have any.
+            4..=6 if is_named => number(input.signed()?)?,
+            4..=6 => {
+                input.signed()?;
+                continue;
+            }
             7 => {
                 input.take(8)?;
                 continue;

@@ -12,7 +12,8 @@ const AT_ONCE: usize = 32;
 /// So many bytes beyond the packed ones may be looked at.
 const BEYOND: usize = 16;
 
-/// Appends the numbers of a page, `expected` of them. Of 32-bit columns the lower half of each counts.
+/// Appends the numbers of a page, `expected` of them, which is no more than the object has rows. Of 32-bit
+/// columns the lower half of each counts.
 pub(super) fn decode(page: &[u8], expected: usize, values: &mut Vec<i64>) -> Result<(), FormatError> {
     let mut input = Input(page);
     let (block, miniblocks) = (input.varint()? as usize, input.varint()? as usize);
@@ -38,12 +39,15 @@ pub(super) fn decode(page: &[u8], expected: usize, values: &mut Vec<i64>) -> Res
     while left > 0 {
         let least = input.signed()?;
         for &width in input.take(miniblocks)? {
+            if u32::from(width) > u64::BITS {
+                return Err(FormatError::corrupt(format!("differences of {width} bits")));
+            }
             for _ in 0..of_miniblock / AT_ONCE {
                 if left == 0 {
                     break;
                 }
                 let bytes = input.take(AT_ONCE / 8 * usize::from(width))?;
-                packed.get_mut(..bytes.len()).ok_or_else(|| too_wide(width))?.copy_from_slice(bytes);
+                packed[..bytes.len()].copy_from_slice(bytes);
                 unpack(&packed, width.into(), &mut above_least);
                 let some = left.min(AT_ONCE);
                 values.extend(above_least[..some].iter().map(|above| {
@@ -55,10 +59,6 @@ pub(super) fn decode(page: &[u8], expected: usize, values: &mut Vec<i64>) -> Res
         }
     }
     Ok(())
-}
-
-fn too_wide(width: u8) -> FormatError {
-    FormatError::corrupt(format!("differences of {width} bits"))
 }
 
 /// Precondition: `width <= 64`.
@@ -222,6 +222,21 @@ mod tests {
             page[at] = changed.1;
             let _ = decode(&page, rows, &mut Vec::new());
             prop_assert!(decode(&page, rows + 1, &mut Vec::new()).is_err() || at < 20);
+        }
+    }
+
+    #[test]
+    fn differences_have_64_bits_at_most() {
+        // Blocks of 32 in one miniblock, 33 numbers, the first and the least difference 0.
+        let page = |width: u8| [&[32, 1, 33, 0, 0, width][..], &[0xff; 32 * 255 / 8]].concat();
+        for (width, last) in [(0, 0), (1, 32), (57, 32 * ((1 << 57) - 1)), (64, -32)] {
+            let mut values = Vec::new();
+            decode(&page(width), 33, &mut values).unwrap();
+            assert_eq!((values.len(), values[32]), (33, last), "{width}");
+        }
+        for width in [65, 68, 69, 255] {
+            let refused = decode(&page(width), 33, &mut Vec::new()).unwrap_err();
+            assert!(refused.to_string().contains(&format!("{width} bits")), "{refused}");
         }
     }
 }

@@ -12,7 +12,7 @@
 //! part 0            format version, columns, where every part lies, first person of each page,
 //!                   the Parquet footer and offset index
 //! parts 1 … f       the duplicate filter
-//! parts f+1 …       column chunks: small neighbours share a part, big ones are cut, between pages if they can be
+//! parts f+1 …       column chunks, one behind the other, cut at equal lengths
 //! ```
 //!
 //! So a reader fetches part 0, asks [`ObjectReader::parts_for`] which others hold what it wants, and

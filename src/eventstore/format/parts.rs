@@ -207,6 +207,9 @@ impl ChunkReader for SparseFile {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.len()) {
+            return Err(ParquetError::EOF(format!("{length} bytes from {start} on, of {}", self.len())));
+        }
         let mut piece = self.piece(start)?;
         if piece.len() >= length {
             piece.truncate(length);

@@ -488,13 +488,16 @@ impl ObjectReader {
         let chunk = self.chunk(self.header.layout.fixed_index(column)?);
         let file = Arc::new(self.file(parts)?);
         let mut pages = SerializedPageReader::new(file, chunk, self.header.rows as usize, None)?;
-        let (mut values, mut rows) = (Vec::new(), 0);
+        let (mut values, mut rows) = (Vec::new(), 0_u64);
         while let Some(page) = pages.get_next_page()? {
             let ParquetPage::DataPageV2 { buf, num_values, encoding: Encoding::DELTA_BINARY_PACKED, .. } =
                 page
             else {
                 return Err(FormatError::corrupt(format!("{column:?} in pages of another kind")));
             };
+            if u64::from(num_values) > self.header.rows - rows {
+                return Err(FormatError::corrupt(format!("more values than {} rows", self.header.rows)));
+            }
             values.clear();
             deltas::decode(&buf, num_values as usize, &mut values)?;
             rows += values.len() as u64;

@@ -18,8 +18,9 @@ use crate::eventstore::{
 use crate::model::{Millis, PersonNo, PropertyValue};
 
 /// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file, and out of
-/// persons and times that come another way; without what lives in the JSON column. Batches are small, and what they are decoded into stays in the
-/// processor's cache; only the block's own columns are as long as the object.
+/// persons and times that come another way; without what lives in the JSON column. Batches are small, and what
+/// they are decoded into stays in the processor's cache; only the block's own columns are as long as the
+/// object.
 pub(super) struct BlockBuilder<'a> {
     header: &'a Header,
     indices: &'a [usize],
@@ -131,6 +132,16 @@ impl<'a> BlockBuilder<'a> {
         if event.has_absent() {
             return Err(FormatError::corrupt("an event without a name"));
         }
+        let quarters = self.quarters.finish();
+        let lengths = [
+            (self.with.persons, self.person_no.len()),
+            (self.with.times, self.occurred_at.len()),
+            (self.with.quarters, quarters.len()),
+        ];
+        if let Some((_, length)) = lengths.iter().find(|(is_asked, length)| *is_asked && *length != self.rows)
+        {
+            return Err(FormatError::corrupt(format!("{length} persons or times of {} rows", self.rows)));
+        }
         let property = |columns: Vec<(usize, Values)>| {
             let mut property = PropertyColumn::default();
             for (_, values) in columns {
@@ -147,7 +158,7 @@ impl<'a> BlockBuilder<'a> {
         Ok(RowBlock {
             person_no: self.person_no.into(),
             occurred_at: self.occurred_at.into(),
-            quarters: Arc::new(self.quarters.finish()),
+            quarters: Arc::new(quarters),
             event: Arc::new(event),
             properties: self.properties.into_iter().map(property).collect(),
             counted: None,

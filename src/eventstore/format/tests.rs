@@ -207,6 +207,41 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_changed_byte_is_an_error_or_other_values(
+        mut rows in proptest::collection::vec(any_row(), 1..60),
+        page_rows in 1..9_usize,
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        rows.iter_mut().for_each(|row| row.project_id = ProjectId(9));
+        rows.sort_by_key(StoredRow::segment_key);
+        let object = write_segment(&rows, &WriteOptions { page_rows, ..WriteOptions::default() }).unwrap();
+        let reader = open(&object);
+        let person_no = rows[0].person_no;
+        let own = rows.partition_point(|row| row.person_no == person_no);
+        let occurred_at = rows[..own].iter().map(|row| row.occurred_at).collect();
+        let columns = Columns::Located(Located { person_no, occurred_at, with_properties: true });
+        let want = Want { columns, rows: RowRanges::one(0..own as u64) };
+        // All of it is one part.
+        let part_no = reader.parts_for(&want).unwrap()[0];
+        let mut part = object.parts[part_no as usize].to_vec();
+        let at = at.index(part.len());
+        part[at] = byte;
+        let parts = PartSet::from_iter([(part_no, Bytes::from(part))]);
+        if let Ok(Some(read)) = reader.read_located(&want, &parts) {
+            prop_assert_eq!(read.len(), own);
+        }
+        let columns = Columns::Block { with: RowColumns::ALL, properties: Vec::new() };
+        if let Ok(block) = reader.read_block(&Want { columns, rows: RowRanges::All }, &parts) {
+            prop_assert_eq!(block.rows().len(), rows.len());
+        }
+    }
+}
+
 #[test]
 fn the_pages_of_all_columns_are_cut_at_the_same_rows() {
     // Long texts and sparse values must not move a cut; a dictionary that overflows moves one.
@@ -487,7 +522,7 @@ fn the_same_rows_give_the_same_bytes() {
 }
 
 #[test]
-fn no_part_is_larger_than_256_kibibytes_whatever_a_page_holds() {
+fn no_part_is_larger_than_128_kibibytes_whatever_a_page_holds() {
     let random = SeededRandom::new(3);
     let rows: Vec<StoredRow> = (0..300)
         .map(|n| {

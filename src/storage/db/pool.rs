@@ -5,14 +5,17 @@
 //!
 //! * A connection goes back only by [`Borrowed::give_back`], when its conversation is known to be over.
 //!   One that is dropped in any other way is closed, and whatever its server was doing with it.
-//! * It is asked whether it works when there is a doubt: it was idle for long, or another of its server's
-//!   has broken since it came back, as all do when the server ends.
+//! * It is asked whether it works when there is a doubt: it was idle for long, or another of this pool has
+//!   broken since it came back, as all do when the server ends. So statements that come one after the other
+//!   meet one dead connection, and not as many as there are.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleResult};
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult,
+};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, MySqlConnection};
 
@@ -20,7 +23,10 @@ use crate::storage::error::{Class, classify};
 
 /// For so long an idle connection is taken for one that works.
 const IDLE_TRUSTED: Duration = Duration::from_millis(250);
-/// The one that was used last is used next, so those that are not needed become idle.
+/// Who is asked whether it works answers within this time, or does not.
+const PING_MAX: Duration = Duration::from_millis(500);
+/// The one that was used last is used next, so those that are not needed become idle. They are closed while
+/// others are used: a pool that nobody uses keeps what it has.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 const AGE_MAX: Duration = Duration::from_secs(1_800);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -44,6 +50,8 @@ struct Connections {
     options: MySqlConnectOptions,
     /// When one was last closed for not working.
     broke: Mutex<Option<Instant>>,
+    /// Why connecting was last put off.
+    refused: Mutex<Option<sqlx::Error>>,
     swept: Mutex<Instant>,
 }
 
@@ -55,7 +63,12 @@ struct Kept {
 impl MySqlPool {
     /// Connects to nothing yet.
     pub fn new(options: MySqlConnectOptions, connections_max: u32, acquire_timeout: Duration) -> Self {
-        let connections = Connections { options, broke: Mutex::default(), swept: Mutex::new(Instant::now()) };
+        let connections = Connections {
+            options,
+            broke: Mutex::default(),
+            refused: Mutex::default(),
+            swept: Mutex::new(Instant::now()),
+        };
         let mut config = PoolConfig::new(connections_max as usize);
         config.queue_mode = QueueMode::Lifo;
         let pool = Pool::builder(connections).config(config).build();
@@ -69,14 +82,19 @@ impl MySqlPool {
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
             // Timeouts of its own and hooks it has none.
-            Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
+            Ok(Err(_)) | Err(_) => Err(self.out_of_time()),
         }
+    }
+
+    /// Who waits for a server that is not there hears that, and not that all connections are in use.
+    fn out_of_time(&self) -> sqlx::Error {
+        held(&self.connections.manager().refused).take().unwrap_or(sqlx::Error::PoolTimedOut)
     }
 
     /// One that is nobody else's and never will be.
     pub async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
         let connecting = tokio::time::timeout(self.acquire_timeout, self.connections.manager().create());
-        Ok(connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??.connection)
+        Ok(connecting.await.map_err(|_| self.out_of_time())??.connection)
     }
 
     /// Waits for those that are in use.
@@ -125,12 +143,14 @@ impl Manager for Connections {
             match self.options.connect().await {
                 Ok(mut connection) => {
                     set_up(&mut connection).await?;
+                    held(&self.refused).take();
                     return Ok(Kept { connection, returned: Instant::now() });
                 }
                 // It may be starting up, or have too many connections at the moment.
-                Err(error) if is_worth_a_wait(&error) => tokio::time::sleep(pause).await,
+                Err(error) if is_worth_a_wait(&error) => held(&self.refused).replace(error),
                 Err(error) => return Err(error),
-            }
+            };
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(CONNECT_PAUSE_MAX);
         }
     }
@@ -138,7 +158,11 @@ impl Manager for Connections {
     async fn recycle(&self, kept: &mut Kept, _: &Metrics) -> RecycleResult<sqlx::Error> {
         let broke = *held(&self.broke);
         if is_doubtful(kept.returned, broke, Instant::now()) {
-            kept.connection.ping().await?;
+            let ping = tokio::time::timeout(PING_MAX, kept.connection.ping()).await;
+            if !matches!(ping, Ok(Ok(()))) {
+                *held(&self.broke) = Some(Instant::now());
+                return Err(RecycleError::message("it does not work any more"));
+            }
         }
         Ok(())
     }
@@ -154,6 +178,14 @@ fn is_worth_a_wait(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(_) => classify(error) == Class::Unavailable,
         _ => false,
     }
+}
+
+fn ends_its_connection(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return true };
+    let error = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>();
+    // Shutdown, aborted, packets lost, killed, idle for too long. MariaDB tells of KILL CONNECTION by 1317 too,
+    // which is also that of KILL QUERY.
+    error.is_none_or(|error| matches!(error.number(), 1053 | 1152 | 1158..=1161 | 1184 | 1317 | 1927 | 4031))
 }
 
 async fn set_up(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
@@ -185,7 +217,7 @@ impl Borrowed {
 
     /// The same after a statement that failed, if the connection outlived it.
     pub fn give_back_after(self, error: &sqlx::Error) {
-        if matches!(error, sqlx::Error::Database(_)) && classify(error) != Class::Unavailable {
+        if !ends_its_connection(error) {
             self.give_back();
         }
     }
@@ -249,6 +281,30 @@ mod tests {
     async fn open(connections_max: u32) -> Db {
         let database = fresh_mysql().await;
         Db::open(&database.dsn, PoolOptions { connections_max, ..POOL }).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_is_not_there_is_named_as_such() {
+        let dsn = crate::storage::Dsn::parse("mysql://weir:weir@127.0.0.1:1/weir").unwrap();
+        let acquire_timeout = Duration::from_millis(100);
+        let db = Db::open(&dsn, PoolOptions { acquire_timeout, ..POOL }).unwrap();
+        let failed = db.fetch_all(&CONNECTION, vec![]).await.err().unwrap();
+        let StorageError::Unavailable { source: sqlx::Error::Io(source), .. } = &failed else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(source.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn closing_waits_for_what_is_in_use() {
+        let db = open(2).await;
+        let (held, ()) = tokio::join!(db.fetch_optional(&HOLD, vec![]), db.close());
+        // Either it had its connection before, and is answered, or it came too late.
+        match held {
+            Ok(row) => assert!(row.unwrap().u64(0).unwrap() > 0),
+            Err(error) => assert!(matches!(error, StorageError::Unavailable { .. }), "{error:?}"),
+        }
+        assert!(db.fetch_all(&CONNECTION, vec![]).await.is_err());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

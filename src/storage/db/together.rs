@@ -325,15 +325,27 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_that_fails_leaves_no_transaction_open() {
+        static SESSION: Statement = statement!(
+            "test.session",
+            mysql: "SELECT CONNECTION_ID(), @@tx_isolation",
+            sqlite: "SELECT 0, ''",
+        );
         static IN_TRANSACTION: Statement =
             statement!("test.in_transaction", mysql: "SELECT @@in_transaction", sqlite: "SELECT 0");
         let database = fresh_mysql().await;
         let options = crate::storage::PoolOptions { connections_max: 1, ..POOL };
         let db = Db::open(&database.dsn, options).unwrap();
+        let session = async || {
+            let row = db.fetch_optional(&SESSION, vec![]).await.unwrap().unwrap();
+            (row.u64(0).unwrap(), row.text(1).unwrap())
+        };
+        let before = session().await;
+        assert_eq!(before.1, "READ-COMMITTED");
         let mut reads = Reads::default();
         reads.add(Read::new(&WRONG, vec![], |_| Ok(())));
         let failure = db.read_together(reads).await.err().expect("there is no such column");
         assert!(failure.to_string().contains("test.wrong"), "{failure}");
+        assert_eq!(session().await, before, "the connection outlives it");
         for _ in 0..2 {
             let row = db.fetch_optional(&IN_TRANSACTION, vec![]).await.unwrap().unwrap();
             assert_eq!(row.i64(0).unwrap(), 0);
