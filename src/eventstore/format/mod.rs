@@ -34,6 +34,7 @@ mod header;
 mod join;
 mod json;
 mod names;
+mod page_header;
 mod parts;
 mod read;
 mod read_columns;

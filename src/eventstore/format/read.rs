@@ -12,22 +12,15 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
     RowSelection, RowSelectionPolicy,
 };
-use parquet::basic::Encoding;
-use parquet::column::page::{Page as ParquetPage, PageReader};
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::offset_index::PageLocation;
-use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::cells::Chunk;
 use super::columns::{Access, Fixed};
-use super::deltas;
 use super::filter::Filter;
 use super::header::{Header, ObjectKind};
 use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
-use super::read_columns;
-use super::read_rows::{Page, RowBatches};
-use super::{FormatError, RowRanges, StoredRow};
-use crate::eventstore::{RowBlock, RowColumns};
+use super::{FormatError, RowRanges};
+use crate::eventstore::RowColumns;
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
 
 /// Slices of a part that are nearer to each other are read as one.
@@ -78,8 +71,8 @@ pub struct IdentityBlock {
 /// An object whose part 0 has been read. Cheap to clone.
 #[derive(Clone)]
 pub struct ObjectReader {
-    header: Arc<Header>,
-    metadata: ArrowReaderMetadata,
+    pub(super) header: Arc<Header>,
+    pub(super) metadata: ArrowReaderMetadata,
     /// Only reads of single pages need it.
     pages: Arc<std::sync::OnceLock<Pages>>,
 }
@@ -256,56 +249,6 @@ impl ObjectReader {
         Filter::from_bytes(whole.freeze())
     }
 
-    /// The asked rows as one block. In a run, `rows` are those of one project: with persons and times the
-    /// block is sorted by them across its days.
-    pub fn read_block(&self, want: &Want, parts: &PartSet) -> Result<RowBlock, FormatError> {
-        let Columns::Block { with, properties } = &want.columns else {
-            return Err(FormatError::corrupt("a block is read with the columns of a block"));
-        };
-        let mut block = RowBlock::default();
-        let expected = self.rows_of(&want.rows);
-        if expected > 0 {
-            self.check_parts(want, parts)?;
-            let page_rows = self.header.page_rows as usize;
-            let mut indices = self.column_indices(&want.columns)?;
-            let is_whole = want.rows == RowRanges::All;
-            if is_whole {
-                for column in [Fixed::PersonNo, Fixed::OccurredAt] {
-                    let by_itself = self.header.layout.fixed_index(column)?;
-                    indices.retain(|index| *index != by_itself);
-                }
-            }
-            let mut builder =
-                read_columns::BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
-            for batch in self.batches_of(indices.clone(), &want.rows, parts, page_rows)? {
-                builder.append(&batch?)?;
-            }
-            if is_whole && with.persons {
-                self.read_deltas(Fixed::PersonNo, parts, |page| {
-                    builder.append_persons(page.iter().map(|person| *person as PersonNo));
-                })?;
-            }
-            if is_whole && (with.times || with.quarters) {
-                self.read_deltas(Fixed::OccurredAt, parts, |page| builder.append_times(page))?;
-            }
-            if builder.rows() as u64 != expected {
-                return Err(fewer_rows(expected));
-            }
-            block = builder.finish()?;
-            if let Some(index) = self.rest_index(&want.columns) {
-                // Page by page: all of it may be far more than the properties that were asked for.
-                let pages = self.batches_of(vec![index], &want.rows, parts, page_rows)?;
-                read_columns::add_rest(properties, pages, &mut block)?;
-            }
-        }
-        if self.kind() == ObjectKind::Run && with.persons && with.times {
-            // Days lie one after the other; a stable sort keeps the order of event ids, since equal
-            // times are on one day.
-            block.sort_by_person_and_time();
-        }
-        Ok(block)
-    }
-
     /// `want.columns` is [`Columns::Identity`] or [`Columns::PersonsAndTimes`].
     pub fn read_identities(&self, want: &Want, parts: &PartSet) -> Result<IdentityBlock, FormatError> {
         let Some(batch) = self.only_batch(want, parts)? else { return Ok(IdentityBlock::default()) };
@@ -321,72 +264,19 @@ impl ObjectReader {
         })
     }
 
-    /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`] or
-    /// [`Columns::Located`].
-    pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
-        let columns = self.columns_decoded(want)?;
-        let batches = self.batches(want, parts, self.header.page_rows as usize)?;
-        let ids = match &want.rows {
-            RowRanges::All => None,
-            RowRanges::Some(ranges) => Some(self.read_ids(ranges, parts)?),
-        };
-        let located = match &want.columns {
-            Columns::Located(located) => Some(located.clone()),
-            _ => None,
-        };
-        Ok(RowBatches::new(self.header.clone(), &columns, batches, ids, located))
-    }
-
-    /// The same rows, all at once.
-    pub fn read_all_rows(&self, want: &Want, parts: &PartSet) -> Result<Vec<StoredRow>, FormatError> {
-        if let Some(rows) = self.read_located(want, parts)? {
-            return Ok(rows);
-        }
-        self.read_rows(want, parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
-    }
-
-    /// Those of one person without Parquet's reader, if it can be done.
-    pub(super) fn read_located(
-        &self,
-        want: &Want,
-        parts: &PartSet,
-    ) -> Result<Option<Vec<StoredRow>>, FormatError> {
-        let (Columns::Located(located), RowRanges::Some(ranges)) = (&want.columns, &want.rows) else {
-            return Ok(None);
-        };
-        self.check_parts(want, parts)?;
-        let file = self.file(parts)?;
-        let rows: Vec<u64> = want.rows.numbers().collect();
-        let mut columns = vec![None; self.header.layout.len()];
-        for index in self.columns_decoded(want)? {
-            let chunk = Chunk { file: &file, metadata: self.chunk(index), pages: self.pages_of(index)? };
-            let Some(column) = chunk.read(&rows, self.metadata.schema().field(index).data_type())? else {
-                return Ok(None);
-            };
-            columns[index] = Some(column);
-        }
-        let times = located.occurred_at.iter();
-        let identities: Vec<_> = times.map(|occurred_at| (located.person_no, *occurred_at)).collect();
-        if identities.len() != rows.len() {
-            return Err(fewer_rows(rows.len() as u64));
-        }
-        let ids = self.read_ids(ranges, parts)?;
-        Page { header: &self.header, columns }.rows(&identities, &ids).map(Some)
-    }
-
     pub fn project_id(&self) -> Option<ProjectId> {
         self.header.project_id
     }
 
     /// The JSON column, when a block needs it beside [`Self::column_indices`].
-    fn rest_index(&self, columns: &Columns) -> Option<usize> {
+    pub(super) fn rest_index(&self, columns: &Columns) -> Option<usize> {
         let Columns::Block { properties, .. } = columns else { return None };
         let is_needed = properties.iter().any(|name| self.header.is_in_rest(name));
         is_needed.then(|| self.header.layout.rest_index())
     }
 
     /// Those that are decoded at once, ascending.
-    fn column_indices(&self, columns: &Columns) -> Result<Vec<usize>, FormatError> {
+    pub(super) fn column_indices(&self, columns: &Columns) -> Result<Vec<usize>, FormatError> {
         let layout = &self.header.layout;
         match columns {
             Columns::All => Ok((0..layout.len()).collect()),
@@ -439,7 +329,7 @@ impl ObjectReader {
         }
     }
 
-    fn rows_of(&self, rows: &RowRanges) -> u64 {
+    pub(super) fn rows_of(&self, rows: &RowRanges) -> u64 {
         match rows {
             RowRanges::All => self.header.rows,
             RowRanges::Some(ranges) => ranges.iter().map(|range| range.end - range.start).sum(),
@@ -460,7 +350,7 @@ impl ObjectReader {
         }
     }
 
-    fn batches(
+    pub(super) fn batches(
         &self,
         want: &Want,
         parts: &PartSet,
@@ -470,7 +360,7 @@ impl ObjectReader {
         self.batches_of(self.columns_decoded(want)?, &want.rows, parts, batch_rows)
     }
 
-    fn check_parts(&self, want: &Want, parts: &PartSet) -> Result<(), FormatError> {
+    pub(super) fn check_parts(&self, want: &Want, parts: &PartSet) -> Result<(), FormatError> {
         let mut slices = self.bytes_for(want)?.into_iter().flat_map(|bytes| self.header.table.slices(bytes));
         match slices.find(|slice| !parts.covers(*slice)) {
             Some(slice) => Err(FormatError::MissingPart { part_no: slice.part_no }),
@@ -478,36 +368,8 @@ impl ObjectReader {
         }
     }
 
-    /// All of a column of differences, page by page.
-    fn read_deltas(
-        &self,
-        column: Fixed,
-        parts: &PartSet,
-        mut append: impl FnMut(&[i64]),
-    ) -> Result<(), FormatError> {
-        let chunk = self.chunk(self.header.layout.fixed_index(column)?);
-        let file = Arc::new(self.file(parts)?);
-        let mut pages = SerializedPageReader::new(file, chunk, self.header.rows as usize, None)?;
-        let (mut values, mut rows) = (Vec::new(), 0_u64);
-        while let Some(page) = pages.get_next_page()? {
-            let ParquetPage::DataPageV2 { buf, num_values, encoding: Encoding::DELTA_BINARY_PACKED, .. } =
-                page
-            else {
-                return Err(FormatError::corrupt(format!("{column:?} in pages of another kind")));
-            };
-            if u64::from(num_values) > self.header.rows - rows {
-                return Err(FormatError::corrupt(format!("more values than {} rows", self.header.rows)));
-            }
-            values.clear();
-            deltas::decode(&buf, num_values as usize, &mut values)?;
-            rows += values.len() as u64;
-            append(&values);
-        }
-        if rows == self.header.rows { Ok(()) } else { Err(fewer_rows(self.header.rows)) }
-    }
-
     /// Those that the way through Parquet goes for.
-    fn columns_decoded(&self, want: &Want) -> Result<Vec<usize>, FormatError> {
+    pub(super) fn columns_decoded(&self, want: &Want) -> Result<Vec<usize>, FormatError> {
         let mut columns = self.column_indices(&want.columns)?;
         if want.rows != RowRanges::All {
             // They are read by themselves.
@@ -517,7 +379,7 @@ impl ObjectReader {
         Ok(columns)
     }
 
-    fn batches_of(
+    pub(super) fn batches_of(
         &self,
         columns: Vec<usize>,
         rows: &RowRanges,
@@ -578,7 +440,7 @@ pub(super) fn ids_of(column: &ArrayRef) -> Vec<EventId> {
     ids.iter().map(|id| EventId(*id)).collect()
 }
 
-fn fewer_rows(expected: u64) -> FormatError {
+pub(super) fn fewer_rows(expected: u64) -> FormatError {
     FormatError::corrupt(format!("fewer rows than the {expected} asked for"))
 }
 

@@ -7,15 +7,98 @@ use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
 use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::ArrowError;
+use parquet::basic::Encoding;
+use parquet::column::page::{Page, PageReader};
+use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::columns::{Fixed, PropertyKind};
-use super::header::Header;
-use super::{FormatError, json};
+use super::header::{Header, ObjectKind};
+use super::parts::PartSet;
+use super::read::{Columns, ObjectReader, Want, fewer_rows};
+use super::{FormatError, RowRanges, deltas, json};
 use crate::eventstore::{
     ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
     RowColumns,
 };
 use crate::model::{Millis, PersonNo, PropertyValue};
+
+impl ObjectReader {
+    /// The asked rows as one block. In a run, `rows` are those of one project: with persons and times the
+    /// block is sorted by them across its days.
+    pub fn read_block(&self, want: &Want, parts: &PartSet) -> Result<RowBlock, FormatError> {
+        let Columns::Block { with, properties } = &want.columns else {
+            return Err(FormatError::corrupt("a block is read with the columns of a block"));
+        };
+        let mut block = RowBlock::default();
+        let expected = self.rows_of(&want.rows);
+        if expected > 0 {
+            self.check_parts(want, parts)?;
+            let page_rows = self.header.page_rows as usize;
+            let mut indices = self.column_indices(&want.columns)?;
+            let is_whole = want.rows == RowRanges::All;
+            if is_whole {
+                for column in [Fixed::PersonNo, Fixed::OccurredAt] {
+                    let by_itself = self.header.layout.fixed_index(column)?;
+                    indices.retain(|index| *index != by_itself);
+                }
+            }
+            let mut builder = BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
+            for batch in self.batches_of(indices.clone(), &want.rows, parts, page_rows)? {
+                builder.append(&batch?)?;
+            }
+            if is_whole && with.persons {
+                self.read_deltas(Fixed::PersonNo, parts, |page| {
+                    builder.append_persons(page.iter().map(|person| *person as PersonNo));
+                })?;
+            }
+            if is_whole && (with.times || with.quarters) {
+                self.read_deltas(Fixed::OccurredAt, parts, |page| builder.append_times(page))?;
+            }
+            if builder.rows() as u64 != expected {
+                return Err(fewer_rows(expected));
+            }
+            block = builder.finish()?;
+            if let Some(index) = self.rest_index(&want.columns) {
+                // Page by page: all of it may be far more than the properties that were asked for.
+                let pages = self.batches_of(vec![index], &want.rows, parts, page_rows)?;
+                add_rest(properties, pages, &mut block)?;
+            }
+        }
+        if self.kind() == ObjectKind::Run && with.persons && with.times {
+            // Days lie one after the other; a stable sort keeps the order of event ids, since equal
+            // times are on one day.
+            block.sort_by_person_and_time();
+        }
+        Ok(block)
+    }
+
+    /// All of a column of differences, page by page.
+    fn read_deltas(
+        &self,
+        column: Fixed,
+        parts: &PartSet,
+        mut append: impl FnMut(&[i64]),
+    ) -> Result<(), FormatError> {
+        let chunk = self.chunk(self.header.layout.fixed_index(column)?);
+        let file = Arc::new(self.file(parts)?);
+        let mut pages = SerializedPageReader::new(file, chunk, self.header.rows as usize, None)?;
+        let (mut values, mut rows) = (Vec::new(), 0_u64);
+        while let Some(page) = pages.get_next_page()? {
+            let Page::DataPageV2 { buf, num_values, encoding: Encoding::DELTA_BINARY_PACKED, .. } = page
+            else {
+                return Err(FormatError::corrupt(format!("{column:?} in pages of another kind")));
+            };
+            if u64::from(num_values) > self.header.rows - rows {
+                return Err(FormatError::corrupt(format!("more values than {} rows", self.header.rows)));
+            }
+            values.clear();
+            deltas::decode(&buf, num_values as usize, &mut values)?;
+            rows += values.len() as u64;
+            append(&values);
+        }
+        if rows == self.header.rows { Ok(()) } else { Err(fewer_rows(self.header.rows)) }
+    }
+}
 
 /// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file, and out of
 /// persons and times that come another way; without what lives in the JSON column. Batches are small, and what

@@ -9,13 +9,70 @@ use arrow_buffer::NullBuffer;
 use bytestring::ByteString;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::cells::Chunk;
 use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
-use super::read::{Located, ids_of};
-use super::{FormatError, StoredRow, json};
+use super::parts::PartSet;
+use super::read::{Columns, Located, ObjectReader, Want, fewer_rows, ids_of};
+use super::{FormatError, RowRanges, StoredRow, json};
 use crate::model::{
     EventId, FastMap, Millis, PersonNo, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource,
 };
+
+impl ObjectReader {
+    /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`] or
+    /// [`Columns::Located`].
+    pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
+        let columns = self.columns_decoded(want)?;
+        let batches = self.batches(want, parts, self.header.page_rows as usize)?;
+        let ids = match &want.rows {
+            RowRanges::All => None,
+            RowRanges::Some(ranges) => Some(self.read_ids(ranges, parts)?),
+        };
+        let located = match &want.columns {
+            Columns::Located(located) => Some(located.clone()),
+            _ => None,
+        };
+        Ok(RowBatches::new(self.header.clone(), &columns, batches, ids, located))
+    }
+
+    /// The same rows, all at once.
+    pub fn read_all_rows(&self, want: &Want, parts: &PartSet) -> Result<Vec<StoredRow>, FormatError> {
+        if let Some(rows) = self.read_located(want, parts)? {
+            return Ok(rows);
+        }
+        self.read_rows(want, parts)?.collect::<Result<Vec<_>, _>>().map(|pages| pages.concat())
+    }
+
+    /// Those of one person without Parquet's reader, if it can be done.
+    pub(super) fn read_located(
+        &self,
+        want: &Want,
+        parts: &PartSet,
+    ) -> Result<Option<Vec<StoredRow>>, FormatError> {
+        let (Columns::Located(located), RowRanges::Some(ranges)) = (&want.columns, &want.rows) else {
+            return Ok(None);
+        };
+        self.check_parts(want, parts)?;
+        let file = self.file(parts)?;
+        let rows: Vec<u64> = want.rows.numbers().collect();
+        let mut columns = vec![None; self.header.layout.len()];
+        for index in self.columns_decoded(want)? {
+            let chunk = Chunk { file: &file, metadata: self.chunk(index), pages: self.pages_of(index)? };
+            let Some(column) = chunk.read(&rows, self.metadata.schema().field(index).data_type())? else {
+                return Ok(None);
+            };
+            columns[index] = Some(column);
+        }
+        let times = located.occurred_at.iter();
+        let identities: Vec<_> = times.map(|occurred_at| (located.person_no, *occurred_at)).collect();
+        if identities.len() != rows.len() {
+            return Err(fewer_rows(rows.len() as u64));
+        }
+        let ids = self.read_ids(ranges, parts)?;
+        Page { header: &self.header, columns }.rows(&identities, &ids).map(Some)
+    }
+}
 
 /// The rows of an object in their order, a page at a time.
 pub struct RowBatches {
