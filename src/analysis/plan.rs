@@ -17,12 +17,13 @@ use super::kernels::step_persons::{NumberedPersons, StepPersons};
 use super::kernels::trends::TrendsKernel;
 use super::kernels::{Cancel, KernelError};
 use super::question::{
-    BreakdownBy, EventSelector, Filter, FunnelQuestion, PersonsQuestion, Question, QuestionLimits,
+    BreakdownBy, EventSelector, Filter, FunnelQuestion, Measure, PersonsQuestion, Question, QuestionLimits,
     TrendsQuestion,
 };
 use super::time::{Buckets, TimeRange};
 use crate::eventstore::scan::Need;
 use crate::eventstore::{RowBlock, RowColumns};
+use crate::model::Millis;
 
 pub struct Plan {
     work: Work,
@@ -88,6 +89,8 @@ pub struct Reads {
     pub properties: Vec<String>,
     /// What every row that counts has. Blocks may hold rows without it too.
     pub needs: Vec<Need>,
+    /// Nothing is done with rows but to count them, by event and by steps of this length.
+    pub counted_by: Option<Millis>,
 }
 
 impl Plan {
@@ -132,7 +135,15 @@ impl Plan {
             Work::Funnel(_) | Work::Persons(_) => RowColumns::ALL,
         };
         let needs = filters.iter().filter_map(Filter::need).collect();
-        Reads { range, events, with, properties: self.columns.names().to_vec(), needs }
+        let properties = self.columns.names().to_vec();
+        let counted_by = match &self.work {
+            Work::Trends(question, buckets) => {
+                let counts_only = question.series.iter().all(|series| series.measure == Measure::Count);
+                (counts_only && properties.is_empty()).then(|| buckets.longest_step()).flatten()
+            }
+            Work::Funnel(_) | Work::Persons(_) => None,
+        };
+        Reads { range, events, with, properties, needs, counted_by }
     }
 
     pub fn first_round(&self) -> Round {

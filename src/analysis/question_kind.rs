@@ -56,7 +56,7 @@ const FRESH_LOOK_LONGEST: Duration = Duration::from_millis(500);
 pub struct QuestionKind {
     control: Db,
     pub(super) shards: Shards,
-    scanner: Scanner,
+    pub(super) scanner: Scanner,
     pub(super) limits: QuestionLimits,
     pub(super) splitting: Splitting,
     pub(super) heard: Mutex<Heard>,
@@ -245,7 +245,7 @@ impl QuestionKind {
             if basis.listings.is_empty() {
                 return Err(retry("no server of this project can be reached"));
             }
-            if self.splitting.is_long(&basis) {
+            if self.is_long(run.project_id, &plan, &basis) {
                 if let Some(earlier) = self.handed_out(run, rounds_done + 1, &basis).await? {
                     basis = earlier;
                 }

@@ -15,8 +15,10 @@ use std::sync::Arc;
 use arrow_buffer::ScalarBuffer;
 
 pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder};
-pub use self::quarters::{ByQuarter, QUARTER_MS, Quarters, QuartersBuilder, begins_a_quarter};
-pub use self::rows::{Picker, retain};
+pub use self::quarters::{
+    ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, begins_a_quarter,
+};
+pub use self::rows::retain;
 use crate::model::{Millis, PersonNo};
 
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,9 @@ pub struct RowBlock {
     pub properties: Vec<Arc<PropertyColumn>>,
     /// The rows that count, ascending; `None`: all.
     pub counted: Option<Arc<[u32]>>,
+    /// How many events each row stands for, in a block that was made of a rollup: it has events and quarters,
+    /// and rows in any order. `None`: each for one.
+    pub stand_for: Option<Arc<[u32]>>,
 }
 
 /// Which columns a block has beside the events and the asked properties.
@@ -235,6 +240,9 @@ impl RowBlock {
             self.quarters = Arc::new(self.quarters.gather(rows));
         }
         self.event = Arc::new(self.event.gather(rows));
+        if let Some(stand_for) = &mut self.stand_for {
+            *stand_for = rows.iter().map(|&row| stand_for[row as usize]).collect();
+        }
         for property in &mut self.properties {
             *property = Arc::new(property.gather(rows));
         }
@@ -244,7 +252,12 @@ impl RowBlock {
     /// both ends begin one.
     pub fn count_within(&mut self, from: Millis, to: Millis) {
         let (at, quarters) = (self.occurred_at.clone(), self.quarters.clone());
-        if at.is_empty() {
+        if at.is_empty() && self.counted.is_none() {
+            let counted = quarters.rows_within(from..to);
+            if counted.len() < self.rows().len() {
+                self.counted = Some(counted.into());
+            }
+        } else if at.is_empty() {
             let is_within = quarters.by_quarter(from..to, false, |_| true);
             self.count_only(|row| is_within.at(row));
         } else {
@@ -293,6 +306,14 @@ impl RowBlock {
         }
         rows.sort_by_key(|&row| key(row));
         self.gather(&rows);
+    }
+
+    /// How many events count.
+    pub fn events(&self) -> u64 {
+        match &self.stand_for {
+            Some(stand_for) => self.rows().map(|row| u64::from(stand_for[row])).sum(),
+            None => self.rows().len() as u64,
+        }
     }
 
     /// The numbers of the rows that count.

@@ -14,7 +14,7 @@ use crate::analysis::answer::Breakdown;
 use crate::analysis::number::Number;
 use crate::analysis::question::BreakdownBy;
 use crate::eventstore::{ByText, Dictionary, Numbers, RowBlock};
-use crate::model::{FastMap, FastSet};
+use crate::model::FastMap;
 
 use super::select::Columns;
 
@@ -207,15 +207,16 @@ impl<'a> ValueCodes<'a> {
         codes
     }
 
-    /// All values that rows of these blocks can have; `None` when they are more than `values_max`, or when
-    /// only the rows tell, as of numbers.
+    /// All values that rows of these blocks can have, and for each block which of them each code means; `None`
+    /// when they are more than `values_max`, or when only the rows tell, as of numbers.
     pub fn list(
         blocks: &'a [RowBlock],
         by: &BreakdownBy,
         columns: &Columns,
         values_max: usize,
-    ) -> Option<Vec<GroupKey>> {
-        let mut keys: FastSet<GroupKey<&str>> = FastSet::default();
+    ) -> Option<(Vec<GroupKey>, Vec<Vec<u32>>)> {
+        let mut numbers: FastMap<GroupKey<&str>, u32> = FastMap::default();
+        let mut of_blocks = Vec::with_capacity(blocks.len());
         for block in blocks {
             let codes = Self::new(block, by, columns);
             if codes.integers.is_some() || codes.floats.is_some() {
@@ -224,12 +225,19 @@ impl<'a> ValueCodes<'a> {
             if codes.keys.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
-            keys.extend(codes.keys);
-            if keys.len() > values_max + KEYS_ALWAYS {
+            numbers.reserve(if numbers.is_empty() { codes.keys.len() } else { 0 });
+            let number = |key| {
+                let next = numbers.len() as u32;
+                *numbers.entry(key).or_insert(next)
+            };
+            of_blocks.push(codes.keys.into_iter().map(number).collect());
+            if numbers.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
         }
-        Some(keys.into_iter().map(GroupKey::into_owned).collect())
+        let mut keys: Vec<(u32, GroupKey<&str>)> = numbers.into_iter().map(|(key, n)| (n, key)).collect();
+        keys.sort_unstable_by_key(|(number, _)| *number);
+        Some((keys.into_iter().map(|(_, key)| key.into_owned()).collect(), of_blocks))
     }
 
     fn add_texts(&mut self, texts: &'a Dictionary, key: fn(&'a str) -> GroupKey<&'a str>) -> ByText<'a, u32> {

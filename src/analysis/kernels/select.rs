@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::analysis::question::{EventSelector, Filter};
-use crate::eventstore::{ByText, Picker, PropertyColumn, RowBlock, ValueRef, retain};
+use crate::eventstore::{ByText, PropertyColumn, RowBlock, ValueRef, retain};
 
 /// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
 /// chunk does not matter. Few in tests, whose blocks are small.
@@ -45,6 +45,11 @@ pub struct Picked {
 }
 
 impl Picked {
+    /// How many selectors want the row at this place, where all of them are `every`.
+    pub fn times(&self, place: usize, every: u64) -> u64 {
+        self.wanted.get(place).map_or(every, |bits| bits.count_ones().into())
+    }
+
     /// Visits the places of the rows that a selector wants.
     pub fn for_each_of(&self, selector: usize, mut visit: impl FnMut(usize)) {
         if self.wanted.is_empty() {
@@ -112,13 +117,17 @@ impl<'a> Selection<'a> {
             let place = |row: usize| counted.partition_point(|&counted| (counted as usize) < row);
             &counted[place(chunk.start)..place(chunk.end)]
         });
+        let mut filters = self.filters.iter();
+        let first_of_texts = self.filters.first().and_then(|first| first.of_strings.as_ref());
         match (counted, &self.by_event) {
-            (None, None) => rows.extend(chunk.start as u32..chunk.end as u32),
-            (None, Some(by_event)) => {
-                let mut picker = Picker::new(rows, chunk.len());
-                by_event.for_range(chunk, |row, bits| picker.see(row, bits != 0));
-                picker.finish();
-            }
+            (None, None) => match first_of_texts {
+                Some(of_texts) => {
+                    of_texts.pick(chunk, |passes| passes, rows);
+                    filters.next();
+                }
+                None => rows.extend(chunk.start as u32..chunk.end as u32),
+            },
+            (None, Some(by_event)) => by_event.pick(chunk, |bits| bits != 0, rows),
             (Some(counted), by_event) => {
                 rows.extend_from_slice(counted);
                 if let Some(by_event) = by_event {
@@ -126,7 +135,7 @@ impl<'a> Selection<'a> {
                 }
             }
         }
-        for passes in &self.filters {
+        for passes in filters {
             passes.retain(rows);
         }
         // One selector wants whatever is left.

@@ -20,7 +20,7 @@ use crate::analysis::number::Number;
 use crate::analysis::question::{
     BreakdownBy, Measure, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
-use crate::analysis::time::Buckets;
+use crate::analysis::time::{Buckets, NO_BUCKET};
 use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock};
 use crate::model::{FastMap, Millis, PersonNo};
 
@@ -33,7 +33,7 @@ pub struct TrendsKernel<'a> {
 }
 
 /// The cell of a row whose value no group asks for.
-const NO_CELL: u32 = u32::MAX;
+const NO_CELL: u32 = NO_BUCKET;
 
 /// The rows of a chunk that count for any series, with their cells.
 #[derive(Default)]
@@ -80,7 +80,8 @@ enum BucketOf<'a> {
 }
 
 struct GroupOf<'a> {
-    index: GroupIndex<'a>,
+    /// Not needed where all codes are assigned.
+    index: Option<&'a GroupIndex<'a>>,
     values: ValueCodes<'a>,
     /// By code, of those that are known so far.
     assigned: Vec<u32>,
@@ -102,7 +103,8 @@ impl BlockReader<'_> {
         if let Some(groups) = &mut self.groups {
             groups.values.find(rows, &mut chunk.groups);
             let known = groups.assigned.len();
-            groups.assigned.extend(groups.values.keys[known..].iter().map(|key| groups.index.find(key)));
+            let find = |key| groups.index.map_or(NO_GROUP, |index| index.find(key));
+            groups.assigned.extend(groups.values.keys[known..].iter().map(find));
             cells.resize(rows.len(), 0);
             for (cell, group) in cells.iter_mut().zip(&mut chunk.groups) {
                 // A code until here.
@@ -148,7 +150,12 @@ impl TrendsKernel<'_> {
                 rows.start = selection.pick_chunk(rows.clone(), &mut picked);
                 values.find(&picked.rows, &mut codes);
                 counts.resize(values.keys.len(), 0_u64);
-                if picked.wanted.is_empty() {
+                if let Some(stand_for) = &block.stand_for {
+                    for (place, (&code, &row)) in codes.iter().zip(&picked.rows).enumerate() {
+                        counts[code as usize] +=
+                            picked.times(place, series) * u64::from(stand_for[row as usize]);
+                    }
+                } else if picked.wanted.is_empty() {
                     codes.iter().for_each(|&code| counts[code as usize] += series);
                 } else {
                     let wanted = codes.iter().zip(&picked.wanted);
@@ -181,11 +188,11 @@ impl TrendsKernel<'_> {
             values_max = values_max.min(breakdown.limit);
         }
         let keys = ValueCodes::list(blocks, &breakdown.by, self.columns, values_max);
-        let Some(keys) = keys else { return Ok(None) };
+        let Some((keys, of_blocks)) = keys else { return Ok(None) };
         let groups = Groups { chosen: keys, has_other: false };
         // Mostly the cells tell the rows.
         let are_counted = series.iter().all(|series| series.measure == Measure::Count);
-        let (cells, counted) = self.measure_rows(blocks, Some(&groups), !are_counted)?;
+        let (cells, counted) = self.measure_rows(blocks, Some((&groups, of_blocks)), !are_counted)?;
         let rows = if are_counted { sum_rows(&cells, groups.len(), self.buckets.len()) } else { counted };
         let grouped = Grouped::new(groups.chosen, rows, cells, self.buckets.len())?;
         check_values(grouped.len(), &breakdown.by, self.limits.breakdown_values_max)?;
@@ -198,21 +205,29 @@ impl TrendsKernel<'_> {
         blocks: &[RowBlock],
         groups: Option<&Groups>,
     ) -> Result<Vec<SeriesCells>, KernelError> {
+        let groups = groups.map(|groups| (groups, Vec::new()));
         self.measure_rows(blocks, groups, false).map(|(series, _)| series)
     }
 
-    /// With the rows of each group, if they are asked for.
+    /// With the rows of each group, if they are asked for. Of the groups it may be known which one each code
+    /// of each block means.
     fn measure_rows(
         &self,
         blocks: &[RowBlock],
-        groups: Option<&Groups>,
+        groups: Option<(&Groups, Vec<Vec<u32>>)>,
         with_rows: bool,
     ) -> Result<(Vec<SeriesCells>, Vec<u64>), KernelError> {
+        let (groups, assigned) = groups.map_or((None, Vec::new()), |(groups, of)| (Some(groups), of));
+        let index = groups.filter(|_| assigned.is_empty()).map(GroupIndex::new);
+        let mut assigned = assigned.into_iter();
         let group_count = groups.map_or(1, Groups::len);
         let cells = group_count * self.buckets.len();
         let series = &self.question.series;
-        let mut readers: Vec<BlockReader<'_>> =
-            blocks.iter().map(|block| self.reader(block, groups)).collect();
+        let mut reader = |block| {
+            let assigned = assigned.next().unwrap_or_default();
+            self.reader(block, groups.is_some().then_some((index.as_ref(), assigned)))
+        };
+        let mut readers: Vec<BlockReader<'_>> = blocks.iter().map(&mut reader).collect();
         let empty = |number: usize| match find_same(series, number) {
             Some(series) => SeriesCells::SameAs { series },
             None => SeriesCells::empty(&series[number].measure, cells, group_count),
@@ -259,21 +274,23 @@ impl TrendsKernel<'_> {
         Selection::new(block, self.columns, &self.question.filters, &selectors)
     }
 
-    fn reader<'b>(&'b self, block: &'b RowBlock, groups: Option<&'b Groups>) -> BlockReader<'b> {
+    fn reader<'b>(
+        &'b self,
+        block: &'b RowBlock,
+        groups: Option<(Option<&'b GroupIndex<'b>>, Vec<u32>)>,
+    ) -> BlockReader<'b> {
         let buckets = match (self.buckets.len(), block.quarters.is_empty()) {
             (1, _) => BucketOf::Only,
             (_, true) => BucketOf::Times { buckets: self.buckets, times: &block.occurred_at },
-            (_, false) => {
-                let find = |at| self.buckets.find(at).unwrap_or(NO_CELL);
-                BucketOf::Quarters(block.quarters.by_quarter(self.buckets.range(), NO_CELL, find))
-            }
+            (_, false) => BucketOf::Quarters(block.quarters.by_table(self.buckets.by_quarter())),
         };
-        let groups = groups.zip(self.question.breakdown.as_ref()).map(|(groups, breakdown)| GroupOf {
-            index: GroupIndex::new(groups),
-            values: ValueCodes::new(block, &breakdown.by, self.columns),
-            assigned: Vec::new(),
-            buckets: self.buckets.len() as u32,
-        });
+        let groups =
+            groups.zip(self.question.breakdown.as_ref()).map(|((index, assigned), breakdown)| GroupOf {
+                index,
+                values: ValueCodes::new(block, &breakdown.by, self.columns),
+                assigned,
+                buckets: self.buckets.len() as u32,
+            });
         let measured = self
             .question
             .series
@@ -313,6 +330,10 @@ impl Measured {
         chunk: &Chunk,
     ) -> Result<(), KernelError> {
         for (number, cells) in self.series.iter_mut().enumerate() {
+            if let (Some(stand_for), SeriesCells::Count { rows }) = (&reader.block.stand_for, &mut *cells) {
+                chunk.for_each_of(number, |row, cell| rows[cell] += u64::from(stand_for[row]));
+                continue;
+            }
             cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
             if let Some(unique) = &mut self.unique[number] {
                 let persons = &reader.block.person_no;
@@ -333,9 +354,8 @@ impl Measured {
         if let Some(rows) = &mut self.rows {
             let every = self.series.len() as u64;
             for (place, &group) in chunk.groups.iter().enumerate() {
-                let times = chunk.picked.wanted.get(place).map_or(every, |bits| bits.count_ones().into());
                 if let Some(rows) = rows.get_mut(group as usize) {
-                    *rows += times;
+                    *rows += chunk.picked.times(place, every);
                 }
             }
         }

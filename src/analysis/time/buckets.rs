@@ -11,6 +11,7 @@
 //! slots that finds the piece of an instant in a step or two.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -18,7 +19,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::TimeRange;
-use crate::eventstore::{QUARTER_MS, begins_a_quarter};
+use crate::eventstore::{COUNT_STEPS, QUARTER_MS, QuarterTable, begins_a_quarter};
 use crate::model::{DAY_MS, Millis};
 
 const HOUR_MS: Millis = 3_600_000;
@@ -61,7 +62,12 @@ pub struct Buckets {
     /// A slot is 2 to the power of this long, since every row asks and a shift is cheaper than a
     /// division.
     slot_bits: u32,
+    /// The bucket of every quarter, once somebody has asked.
+    by_quarter: OnceLock<QuarterTable<u32>>,
 }
+
+/// The bucket of what is outside the range.
+pub const NO_BUCKET: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -129,13 +135,30 @@ impl Buckets {
     }
 
     /// Whether all instants of a quarter of an hour are in one bucket, or all outside, and a list of the
-    /// quarters of the range is short enough to be made for every block.
+    /// quarters of the range is short enough to be made.
     pub fn are_of_few_quarters(&self) -> bool {
         if self.range.to - self.range.from > QUARTERS_MAX * QUARTER_MS {
             return false;
         }
-        let borders = self.pieces.iter().map(|piece| piece.start).filter(|start| *start > self.range.from);
-        [self.range.from, self.range.to].into_iter().chain(borders).all(begins_a_quarter)
+        [self.range.from, self.range.to].into_iter().chain(self.borders()).all(begins_a_quarter)
+    }
+
+    /// The bucket of every quarter, or [`NO_BUCKET`]. Precondition: [they are few](Self::are_of_few_quarters).
+    pub fn by_quarter(&self) -> &QuarterTable<u32> {
+        self.by_quarter.get_or_init(|| {
+            QuarterTable::new(self.range(), NO_BUCKET, |at| self.find(at).unwrap_or(NO_BUCKET))
+        })
+    }
+
+    /// The longest of [`COUNT_STEPS`] whose instants are all in one bucket, if all are within the range.
+    pub fn longest_step(&self) -> Option<Millis> {
+        let tells_buckets = |step: &Millis| self.borders().all(|start| start.rem_euclid(*step) == 0);
+        COUNT_STEPS.into_iter().rev().find(tells_buckets)
+    }
+
+    /// Where, within the range, one bucket ends and the next begins.
+    fn borders(&self) -> impl Iterator<Item = Millis> {
+        self.pieces.iter().map(|piece| piece.start).filter(|start| *start > self.range.from)
     }
 
     /// `units`: pieces by start, each with the key of its bucket; keys sort as buckets do. They
@@ -176,7 +199,7 @@ impl Buckets {
             slots.push(piece as u32);
             at += slot_ms;
         }
-        Self { range, starts, pieces, slots, slot_bits }
+        Self { range, starts, pieces, slots, slot_bits, by_quarter: OnceLock::new() }
     }
 }
 

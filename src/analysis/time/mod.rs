@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Millis;
 
 pub(super) use buckets::start_of_date;
-pub use buckets::{Buckets, Granularity};
+pub use buckets::{Buckets, Granularity, NO_BUCKET};
 
 /// Milliseconds, `from` inclusive and `to` exclusive.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

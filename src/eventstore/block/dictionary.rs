@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::rows::retain;
+use super::rows::{AT_ONCE, Picker, retain};
 use crate::model::FastMap;
 
 /// The code of an absent value in a [`Dictionary`].
@@ -30,7 +30,12 @@ pub struct ByText<'a, T> {
     /// By code; the last entry is that of an absent value, and of all greater codes. For codes of one byte as
     /// many as there can be, so that no look-up is out of bounds.
     table: Vec<T>,
+    /// How many codes stand for a text.
+    values: usize,
 }
+
+/// So many codes are compared with sooner than each row is looked up.
+const FEW_CODES_MAX: usize = 6;
 
 impl Default for Codes {
     fn default() -> Self {
@@ -168,7 +173,7 @@ impl Dictionary {
         if matches!(self.codes, Codes::U8(_)) {
             table.resize(1 << 8, absent);
         }
-        ByText { codes: &self.codes, table }
+        ByText { codes: &self.codes, table, values: self.values.len() }
     }
 
     /// About: a text has a counter and a pointer beside its bytes.
@@ -214,6 +219,48 @@ impl<T: Copy> ByText<'_, T> {
                 codes[rows].iter().zip(first..).for_each(|(&code, row)| visit(row, of(code)));
             }
         }
+    }
+
+    /// The rows of a range of which this is wanted; the list is overwritten.
+    pub fn pick(&self, rows: Range<usize>, is_wanted: impl Fn(T) -> bool, picked: &mut Vec<u32>) {
+        let mut picker = Picker::new(picked, rows.len());
+        match (self.codes, self.few_codes(&is_wanted)) {
+            (Codes::U8(codes), Some((few, are_wanted))) => {
+                let (many, rest) = codes[rows.clone()].as_chunks::<AT_ONCE>();
+                let mut next = rows.start as u32;
+                for codes in many {
+                    // Whole vectors of codes are compared at a time.
+                    let mut verdicts = [u8::from(!are_wanted); AT_ONCE];
+                    for one in &few {
+                        verdicts.iter_mut().zip(codes).for_each(|(verdict, code)| {
+                            *verdict ^= u8::from(code == one);
+                        });
+                    }
+                    picker.see_all(next, &verdicts);
+                    next += AT_ONCE as u32;
+                }
+                for code in rest {
+                    picker.see(next, few.contains(code) == are_wanted);
+                    next += 1;
+                }
+            }
+            _ => self.for_range(rows, |row, value| picker.see(row, is_wanted(value))),
+        }
+        picker.finish();
+    }
+
+    /// Of codes of one byte the few that are wanted, or, with `false`, the few that are not.
+    fn few_codes(&self, is_wanted: impl Fn(T) -> bool) -> Option<(Vec<u8>, bool)> {
+        if !matches!(self.codes, Codes::U8(_)) {
+            return None;
+        }
+        let all = (0..self.values as u8).chain([u8::MAX]);
+        let (wanted, others): (Vec<u8>, Vec<u8>) =
+            all.partition(|code| is_wanted(self.table[usize::from(*code)]));
+        if wanted.len() <= FEW_CODES_MAX {
+            return Some((wanted, true));
+        }
+        (others.len() <= FEW_CODES_MAX).then_some((others, false))
     }
 
     /// Adds what is known of each of these rows, in their order.

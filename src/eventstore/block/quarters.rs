@@ -5,10 +5,14 @@
 //! and what it means is found out once a quarter instead of once a row.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::model::Millis;
+use super::rows::{AT_ONCE, Picker};
+use crate::model::{DAY_MS, Millis};
 
 pub const QUARTER_MS: Millis = 15 * 60_000;
+/// How far apart in time rows may be that are counted together: quarters, hours or days of UTC.
+pub const COUNT_STEPS: [Millis; 3] = [QUARTER_MS, 4 * QUARTER_MS, DAY_MS];
 /// Of a quarter's milliseconds, the factors of two; what is left of 65,536 quarters fits into 32 bits.
 const TWOS: u32 = 5;
 const ODD: u32 = (QUARTER_MS >> TWOS) as u32;
@@ -35,7 +39,23 @@ pub struct ByQuarter<'a, T> {
     /// The offset of the first entry.
     first: u32,
     /// The last entry is that of all quarters outside.
-    table: Vec<T>,
+    table: Arc<[T]>,
+}
+
+/// Something about every quarter of a range, for any rows.
+#[derive(Clone, Debug)]
+pub struct QuarterTable<T> {
+    range: Range<Millis>,
+    /// The last entry is that of all quarters outside.
+    table: Arc<[T]>,
+}
+
+impl<T: Copy> QuarterTable<T> {
+    /// `of` is asked for the start of every quarter. Precondition: the range begins and ends with a quarter.
+    pub fn new(range: Range<Millis>, outside: T, of: impl FnMut(Millis) -> T) -> Self {
+        let quarters = range.clone().step_by(QUARTER_MS as usize).map(of);
+        Self { table: quarters.chain([outside]).collect(), range }
+    }
 }
 
 /// Puts quarters together out of the times of pages.
@@ -161,14 +181,66 @@ impl Quarters {
         outside: T,
         of: impl FnMut(Millis) -> T,
     ) -> ByQuarter<'_, T> {
-        let end = self.first + (Millis::from(self.last) + 1) * QUARTER_MS;
-        let (from, to) = (range.start.max(self.first), range.end.min(end));
+        let (from, to) = (range.start.max(self.first), range.end.min(self.end()));
         let mut table: Vec<T> = Vec::new();
         if from < to {
             table.extend((from..to).step_by(QUARTER_MS as usize).map(of));
         }
         table.push(outside);
-        ByQuarter { offsets: &self.offsets, first: ((from - self.first) / QUARTER_MS) as u32, table }
+        let first = ((from - self.first) / QUARTER_MS) as u32;
+        ByQuarter { offsets: &self.offsets, first, table: table.into() }
+    }
+
+    /// What a table says of the quarter of every row.
+    pub fn by_table<T: Copy>(&self, of: &QuarterTable<T>) -> ByQuarter<'_, T> {
+        let is_near = of.range.start < self.end() && self.first < of.range.end;
+        if !is_near {
+            // All of them are outside.
+            let outside = &of.table[of.table.len() - 1..];
+            return ByQuarter { offsets: &self.offsets, first: 0, table: outside.into() };
+        }
+        // Where the range begins before the rows, what is taken away from their offsets is below zero.
+        let first = ((of.range.start - self.first) / QUARTER_MS) as u32;
+        ByQuarter { offsets: &self.offsets, first, table: of.table.clone() }
+    }
+
+    /// The end of the last quarter.
+    fn end(&self) -> Millis {
+        self.first + (Millis::from(self.last) + 1) * QUARTER_MS
+    }
+
+    /// The rows within a range, ascending. Precondition: it begins and ends with a quarter.
+    pub fn rows_within(&self, range: Range<Millis>) -> Vec<u32> {
+        let mut rows = Vec::new();
+        let (from, to) = (range.start.max(self.first), range.end.min(self.end()));
+        if from >= to {
+            return rows;
+        }
+        let (first, quarters) =
+            (((from - self.first) / QUARTER_MS) as u32, ((to - from) / QUARTER_MS) as u32);
+        let mut picker = Picker::new(&mut rows, self.len());
+        match &self.offsets {
+            // All 65,536 of them.
+            Offsets::U16(offsets) if quarters > u32::from(u16::MAX) => {
+                (0..offsets.len() as u32).for_each(|row| picker.see(row, true));
+            }
+            Offsets::U16(offsets) => {
+                let (many, rest) = offsets.as_chunks::<AT_ONCE>();
+                let is_within = |offset: u16| offset.wrapping_sub(first as u16) < quarters as u16;
+                let mut next = 0;
+                for offsets in many {
+                    picker.see_all(next, &offsets.map(|offset| is_within(offset).into()));
+                    next += AT_ONCE as u32;
+                }
+                rest.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
+            }
+            Offsets::U32(offsets) => {
+                let is_within = |offset: u32| offset.wrapping_sub(first) < quarters;
+                offsets.iter().zip(0..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
+            }
+        }
+        picker.finish();
+        rows
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -223,7 +295,7 @@ mod tests {
             pages in prop::collection::vec(
                 prop::collection::vec(
                     prop_oneof![0..3 * QUARTER_MS, -5_000_000..5_000_000_i64, 0..100_000_000_000_i64],
-                    0..20,
+                    0..120,
                 ),
                 0..5,
             ),
@@ -242,6 +314,16 @@ mod tests {
                 let start = starts.at(row);
                 prop_assert_eq!(start, of_rows[row]);
                 prop_assert!((start..start + QUARTER_MS).contains(at) && begins_a_quarter(start));
+            }
+            for (from, to) in [(-3, 2), (1, 400), (-10_000, 1_000_000), (70_000, 80_000), (5, 5)] {
+                let range = from * QUARTER_MS..to * QUARTER_MS;
+                let expected: Vec<u32> =
+                    (0..times.len() as u32).filter(|row| range.contains(&times[*row as usize])).collect();
+                prop_assert_eq!(quarters.rows_within(range.clone()), &*expected);
+                let by_table = QuarterTable::new(range, Millis::MIN, |start| start);
+                let by_table = quarters.by_table(&by_table);
+                let found = (0..times.len() as u32).filter(|row| by_table.at(*row as usize) == starts.at(*row as usize));
+                prop_assert_eq!(found.collect::<Vec<_>>(), expected);
             }
             let some: Vec<u32> = (0..times.len() as u32).rev().step_by(2).collect();
             let gathered = quarters.gather(&some);

@@ -1,8 +1,8 @@
 //! Part 0: everything a reader has to know before it reads anything else.
 //!
 //! `WEIR`, a version byte, and then, in zstd: the length of a JSON description (u32), the
-//! description, the first person of each page (u32 each), and the end of the Parquet file from
-//! behind its last column chunk (offset index and footer).
+//! description, the first person of each page (u32 each), the rollup ([`super::rollup`]) and the end of the
+//! Parquet file from behind its last column chunk (offset index and footer).
 
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use super::parts::PartTable;
 use crate::model::{PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
-/// 2 may leave names out of `rest`.
-pub(super) const FORMAT_VERSION: u8 = 2;
+/// 2 may leave names out of `rest`, 3 may have a rollup.
+pub(super) const FORMAT_VERSION: u8 = 3;
 const ZSTD_LEVEL: i32 = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub(super) struct Header {
     /// Empty in a run, whose directory says where a project's rows lie.
     pub page_first_persons: Vec<PersonNo>,
     pub table: PartTable,
+    /// A segment's rows by event and quarter, if it has that.
+    pub rollup: Bytes,
     /// The Parquet file behind the last data part.
     pub tail: Bytes,
 }
@@ -62,6 +64,8 @@ struct Description {
     #[serde(default)]
     rest_has_more: bool,
     pages: usize,
+    #[serde(default)]
+    rollup_bytes: usize,
     filter_parts: u32,
     /// Where each data part ends in the Parquet file; the first begins at 0.
     part_ends: Vec<u64>,
@@ -95,16 +99,18 @@ impl Header {
             rest: self.rest.names.clone(),
             rest_has_more: self.rest.has_more,
             pages: self.page_first_persons.len(),
+            rollup_bytes: self.rollup.len(),
             filter_parts: self.table.filter_parts,
             part_ends: self.table.ends.clone(),
         };
         let json = serde_json::to_vec(&description).expect("a description is plain data");
-        let mut body = Vec::with_capacity(json.len() + self.tail.len() + 64);
+        let mut body = Vec::with_capacity(json.len() + self.rollup.len() + self.tail.len() + 64);
         body.extend_from_slice(&(json.len() as u32).to_le_bytes());
         body.extend_from_slice(&json);
         for person in &self.page_first_persons {
             body.extend_from_slice(&person.to_le_bytes());
         }
+        body.extend_from_slice(&self.rollup);
         body.extend_from_slice(&self.tail);
         let packed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("memory is the only thing zstd can lack");
         let mut bytes = Vec::with_capacity(packed.len() + 5);
@@ -137,6 +143,11 @@ impl Header {
         for _ in 0..description.pages {
             page_first_persons.push(body.try_get_u32_le().map_err(|_| cut())?);
         }
+        if body.len() < description.rollup_bytes {
+            return Err(cut());
+        }
+        // Copies: the rest of the body is not needed any more.
+        let rollup = Bytes::copy_from_slice(&body.split_to(description.rollup_bytes));
         if description.page_rows == 0 {
             return Err(FormatError::corrupt("pages of no rows"));
         }
@@ -152,7 +163,7 @@ impl Header {
             rest: Rest { names: description.rest, has_more: description.rest_has_more },
             page_first_persons,
             table: PartTable { filter_parts: description.filter_parts, ends: description.part_ends },
-            // A copy: the rest of the body is not needed any more.
+            rollup,
             tail: Bytes::copy_from_slice(&body),
         })
     }

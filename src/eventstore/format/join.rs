@@ -30,6 +30,7 @@ use super::facts::SliceFacts;
 use super::filter::identity_hash;
 use super::header::Rest;
 use super::parts::PartSet;
+use super::rollup::{Rollup, RollupBuilder};
 use super::write::{WrittenFile, file_writer, widen};
 use super::{FormatError, ObjectBytes, ObjectFacts, ObjectReader, SegmentPlan, WriteOptions};
 use crate::model::{EventId, Millis, PersonNo, ProjectId, utc_day};
@@ -86,6 +87,7 @@ pub fn join_segments(
         rows,
         raw_bytes,
         received: None,
+        rollup: roll_up(inputs, &keys, rows)?,
         layout,
     };
     for input in inputs {
@@ -96,6 +98,29 @@ pub fn join_segments(
     let columns = Columns { inputs, keys: &keys, order: &order, layout: &written.layout, page_rows };
     let (file, metadata) = columns.write(person_no, options.zstd_level)?;
     written.into_object(Some(project_id), Rest::default(), vec![slice], file, &metadata).map(Some)
+}
+
+/// Of the rollups of the inputs, and of the rows of those that have none or one of longer steps.
+fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<u8>, FormatError> {
+    let mut builder = RollupBuilder::new(rows);
+    for (input, keys) in inputs.iter().zip(keys) {
+        let header = input.reader.header();
+        if !builder.is_open() {
+            break;
+        }
+        let rollup = Rollup(&header.rollup);
+        if !header.rollup.is_empty() && builder.can_add(rollup)? {
+            builder.add_all(rollup)?;
+            continue;
+        }
+        let events = input.reader.read_column(header.layout.fixed_index(Fixed::Event)?, input.parts)?;
+        let events = events.as_dictionary::<Int32Type>().downcast_dict::<StringArray>();
+        let events = events.ok_or_else(|| FormatError::corrupt("events that are no texts"))?;
+        for (event, occurred_at) in events.into_iter().zip(keys.columns().1) {
+            builder.add(event.unwrap_or_default().as_bytes(), *occurred_at);
+        }
+    }
+    Ok(builder.finish())
 }
 
 /// What the rows of one input are ordered and identified by.

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! part 0            format version, columns, where every part lies, first person of each page,
-//!                   the Parquet footer and offset index
+//!                   rows by event and quarter of an hour, the Parquet footer and offset index
 //! parts 1 … f       the duplicate filter
 //! parts f+1 …       column chunks, one behind the other, cut at equal lengths
 //! ```
@@ -40,6 +40,7 @@ mod read;
 mod read_columns;
 mod read_ids;
 mod read_rows;
+mod rollup;
 mod row;
 mod row_ranges;
 mod tally;

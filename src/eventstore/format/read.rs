@@ -19,8 +19,9 @@ use super::columns::{Access, Fixed};
 use super::filter::Filter;
 use super::header::{Header, ObjectKind};
 use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
+use super::rollup::Rollup;
 use super::{FormatError, RowRanges};
-use crate::eventstore::RowColumns;
+use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
 
 /// Slices of a part that are nearer to each other are read as one.
@@ -119,9 +120,20 @@ impl ObjectReader {
         let rest = header.rest.names.iter().map(|name| name.len() + size_of::<String>());
         metadata
             + header.tail.len()
+            + header.rollup.len()
             + size_of_val(&*header.page_first_persons)
             + size_of_val(&*header.table.ends)
             + names.chain(rest).sum::<usize>()
+    }
+
+    /// All rows as a block of counts by event and time, where the object has these, and how long their
+    /// steps are.
+    pub fn read_rollup(&self) -> Result<Option<(Millis, RowBlock)>, FormatError> {
+        let rollup = Rollup(&self.header.rollup);
+        if self.header.rollup.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((rollup.step_ms()?, rollup.read(self.header.rows)?)))
     }
 
     /// Part 0 included.

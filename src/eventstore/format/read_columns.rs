@@ -245,6 +245,7 @@ impl<'a> BlockBuilder<'a> {
             event: Arc::new(event),
             properties: self.properties.into_iter().map(property).collect(),
             counted: None,
+            stand_for: None,
         })
     }
 }

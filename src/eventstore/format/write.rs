@@ -14,6 +14,7 @@ use super::facts::SliceCount;
 use super::filter::{Filter, identity_hash};
 use super::header::{Header, ObjectKind, Rest};
 use super::parts::{PART_BYTES, PartTable, cut};
+use super::rollup::RollupBuilder;
 use super::write_columns::PageBuffer;
 use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
 use crate::config::SealingConfig;
@@ -203,6 +204,7 @@ pub struct SegmentWriter {
     project_id: ProjectId,
     last: Option<(PersonNo, Millis, EventId)>,
     facts: Facts,
+    rollup: RollupBuilder,
     writer: ObjectWriter,
 }
 
@@ -218,12 +220,13 @@ impl SegmentWriter {
         options: &WriteOptions,
     ) -> Result<Self, FormatError> {
         let page_rows = plan.page_rows(options);
+        let rollup = RollupBuilder::new(plan.rows);
         let layout = plan.layout(options);
         // Names that have a column are counted whole, so that a reader knows all of their types.
         let pinned = layout.properties.iter().map(|(name, _)| name.as_str());
         let count = SliceCount::new(0, options.names_max, pinned);
         let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
-        Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::new(count)), writer })
+        Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::new(count)), rollup, writer })
     }
 
     pub fn rows(&self) -> u64 {
@@ -244,6 +247,7 @@ impl SegmentWriter {
         if let Facts::Gathered(count) = &mut self.facts {
             count.add(row);
         }
+        self.rollup.add(row.event.as_bytes(), row.occurred_at);
         let day = utc_day(row.occurred_at);
         self.writer.push(row, identity_hash(None, row.person_no, row.event_id, day))
     }
@@ -254,7 +258,7 @@ impl SegmentWriter {
             Facts::Known(slice) => slice,
         };
         let rest = rest_of(&self.writer.layout, &slice);
-        self.writer.finish(Some(self.project_id), rest, vec![slice])
+        self.writer.finish(Some(self.project_id), rest, vec![slice], self.rollup.finish())
     }
 }
 
@@ -323,7 +327,7 @@ impl RunWriter {
         if let Some(last) = self.last {
             self.end_slice(last.0);
         }
-        self.writer.finish(None, Rest::default(), self.slices)
+        self.writer.finish(None, Rest::default(), self.slices, Vec::new())
     }
 }
 
@@ -380,6 +384,7 @@ impl ObjectWriter {
         project_id: Option<ProjectId>,
         rest: Rest,
         slices: Vec<SliceFacts>,
+        rollup: Vec<u8>,
     ) -> Result<ObjectBytes, FormatError> {
         if self.rows == 0 {
             return Err(FormatError::Empty);
@@ -397,6 +402,7 @@ impl ObjectWriter {
             rows: self.rows,
             raw_bytes: self.raw_bytes,
             received: self.received,
+            rollup,
         };
         written.into_object(project_id, rest, slices, file, &metadata)
     }
@@ -412,6 +418,8 @@ pub(super) struct WrittenFile {
     pub rows: u64,
     pub raw_bytes: u64,
     pub received: Option<(Millis, Millis)>,
+    /// Empty where there is none.
+    pub rollup: Vec<u8>,
 }
 
 impl WrittenFile {
@@ -438,6 +446,7 @@ impl WrittenFile {
             page_rows: self.page_rows as u64,
             rest,
             page_first_persons: self.page_first_persons,
+            rollup: self.rollup.into(),
             tail: file.slice(data_end as usize..),
             table,
         };

@@ -33,6 +33,7 @@ enum ColumnName {
     Quarters,
     Events,
     Property(String),
+    Rollup,
 }
 
 #[derive(Clone)]
@@ -42,6 +43,8 @@ enum Column {
     Quarters(Arc<Quarters>),
     Events(Arc<Dictionary>),
     Property(Arc<PropertyColumn>),
+    /// With the length of its steps. `None`: the object has none.
+    Rollup(Option<(Millis, RowBlock)>),
 }
 
 #[derive(Clone)]
@@ -57,6 +60,10 @@ impl Weighter<Key, Column> for MemoryBytes {
             Column::Quarters(quarters) => quarters.memory_bytes(),
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
+            Column::Rollup(rollup) => rollup.as_ref().map_or(0, |(_, block)| {
+                let stand_for = block.stand_for.as_deref().map_or(0, size_of_val);
+                block.event.memory_bytes() + block.quarters.memory_bytes() + stand_for
+            }),
         };
         (ENTRY + bytes) as u64
     }
@@ -76,11 +83,13 @@ pub struct Known {
     events: Asked<Arc<Dictionary>>,
     /// One per asked property.
     properties: Vec<Asked<Arc<PropertyColumn>>>,
+    /// Instead of all of these.
+    rollup: Option<RowBlock>,
 }
 
 /// A column as a question sees it.
 #[derive(Clone, Default)]
-enum Asked<T> {
+pub enum Asked<T> {
     #[default]
     Not,
     Missing,
@@ -88,7 +97,7 @@ enum Asked<T> {
 }
 
 impl<T> Asked<T> {
-    fn is_missing(&self) -> bool {
+    pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing)
     }
 
@@ -157,6 +166,7 @@ impl ColumnCache {
                     _ => Asked::Missing,
                 })
                 .collect(),
+            rollup: None,
         };
         if object.is_run() && !known.is_complete() {
             known.forget();
@@ -167,6 +177,61 @@ impl ColumnCache {
         self.metrics.columns.with_label_values(&["cached"]).inc_by((all - missing) as u64);
         self.metrics.columns.with_label_values(&["read"]).inc_by(missing as u64);
         known
+    }
+
+    /// All rows of an object by event and time, in steps of this length at most. Known as `None`: it has no
+    /// such counts.
+    pub fn find_rollup(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        step_max: Millis,
+    ) -> Asked<Option<RowBlock>> {
+        let found = self.columns.as_ref();
+        match found.and_then(|columns| columns.get(&(object.object_id, project_id, ColumnName::Rollup))) {
+            Some(Column::Rollup(rollup)) => {
+                let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
+                Asked::Known(usable.map(|(_, block)| block))
+            }
+            _ => Asked::Missing,
+        }
+    }
+
+    pub fn observe_rollup(&self, is_kept: bool) {
+        self.metrics.columns.with_label_values(&[if is_kept { "cached" } else { "read" }]).inc();
+    }
+
+    pub fn keep_rollup(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        rollup: &Option<(Millis, RowBlock)>,
+    ) {
+        if let Some(columns) = &self.columns {
+            let kept = Column::Rollup(rollup.clone());
+            columns.insert((object.object_id, project_id, ColumnName::Rollup), kept);
+            self.metrics.bytes.set(columns.weight() as i64);
+        }
+    }
+
+    /// Whether all of this is kept.
+    pub fn has_all(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        with: RowColumns,
+        properties: &[String],
+    ) -> bool {
+        let Some(columns) = self.columns.as_ref().filter(|_| object.is_whole) else { return false };
+        let of_rows = [
+            (with.persons, ColumnName::Persons),
+            (with.times, ColumnName::Times),
+            (with.quarters, ColumnName::Quarters),
+            (true, ColumnName::Events),
+        ];
+        let of_rows = of_rows.into_iter().filter_map(|(is_asked, name)| is_asked.then_some(name));
+        let mut names = of_rows.chain(properties.iter().cloned().map(ColumnName::Property));
+        names.all(|name| columns.contains_key(&(object.object_id, project_id, name)))
     }
 
     /// Forgets all, after an erasure.
@@ -205,6 +270,14 @@ impl ColumnCache {
 }
 
 impl Known {
+    pub fn of_rollup(block: RowBlock) -> Self {
+        Self { rollup: Some(block), ..Self::default() }
+    }
+
+    pub fn is_rollup(&self) -> bool {
+        self.rollup.is_some()
+    }
+
     fn count_missing(&self) -> usize {
         let rows = [
             self.persons.is_missing(),
@@ -242,6 +315,9 @@ impl Known {
 
     /// The block with what was missing out of `read`, which is empty when nothing was.
     pub fn complete_with(self, read: RowBlock) -> RowBlock {
+        if let Some(block) = self.rollup {
+            return block;
+        }
         let mut others = read.properties.into_iter();
         let properties = self.properties.into_iter();
         RowBlock {
@@ -257,6 +333,7 @@ impl Known {
                 })
                 .collect(),
             counted: read.counted,
+            stand_for: None,
         }
     }
 }
@@ -284,6 +361,7 @@ mod tests {
             properties: vec![property; properties],
             event: Arc::new(codes),
             counted: None,
+            stand_for: None,
         }
     }
 

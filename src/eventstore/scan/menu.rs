@@ -183,6 +183,7 @@ impl ScanRequest {
             properties: Vec::new(),
             events: None,
             needs: Vec::new(),
+            counted_by: None,
         }
     }
 }

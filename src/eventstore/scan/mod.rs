@@ -20,13 +20,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use columns::{ColumnCache, Known};
+use columns::{Asked, ColumnCache, Known};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::format::{Columns, FormatError, PartSet, RowRanges, Want};
 use super::object_cache::{ObjectCache, OpenObject};
-use super::{RowBlock, RowColumns, begins_a_quarter};
+use super::{COUNT_STEPS, RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::storage::server::objects;
 use crate::storage::{Db, StorageError};
@@ -85,6 +85,9 @@ pub struct ScanRequest {
     pub events: Option<Vec<String>>,
     /// What every row that counts has. Blocks hold rows without it too.
     pub needs: Vec<Need>,
+    /// Nothing is done with rows but to count them, by event and by steps of this length: one of
+    /// [`COUNT_STEPS`]. A block may then have rows that stand for several events.
+    pub counted_by: Option<Millis>,
 }
 
 /// All rows of a shard that a request covers.
@@ -97,7 +100,7 @@ pub struct ShardRows {
 
 impl ShardRows {
     pub fn rows(&self) -> u64 {
-        self.blocks.iter().map(|block| block.rows().len() as u64).sum()
+        self.blocks.iter().map(RowBlock::events).sum()
     }
 }
 
@@ -163,6 +166,23 @@ impl Scanner {
         self.objects.forget();
     }
 
+    /// How many rows of a list need not be read and decoded, since what a question asks of them is kept, or
+    /// is counted already.
+    pub fn rows_at_hand(&self, request: &ScanRequest, listing: &Listing) -> u64 {
+        let is_at_hand = |object: &&ListedObject| {
+            let with = request.columns_of(object, !listing.masked.is_empty());
+            let (columns, project_id) = (&self.columns, request.project_id);
+            match request.step_of(object).filter(|_| !with.persons && !with.times) {
+                // Most objects that are not small have these counts.
+                Some(step_max) if object.rows_to_read() > ROWS_AT_ONCE_MAX => {
+                    !matches!(columns.find_rollup(object, project_id, step_max), Asked::Known(None))
+                }
+                _ => columns.has_all(object, project_id, with, &request.properties),
+            }
+        };
+        listing.objects.iter().filter(is_at_hand).map(ListedObject::rows_to_read).sum()
+    }
+
     /// What a list says; `None` when an object of it is gone.
     pub async fn read(
         &self,
@@ -172,12 +192,26 @@ impl Scanner {
     ) -> Result<Option<ShardRows>, ScanError> {
         let wanted = listing.objects.into_iter().map(|object| {
             let with = request.columns_of(&object, !listing.masked.is_empty());
-            let known = self.columns.find(&object, request.project_id, with, &request.properties);
-            (object, known)
+            let (columns, project_id) = (&self.columns, request.project_id);
+            let step_max = request.step_of(&object).filter(|_| !with.persons && !with.times);
+            let rollup = match step_max {
+                Some(step_max) => columns.find_rollup(&object, project_id, step_max),
+                None => Asked::Not,
+            };
+            let asks_rollup = step_max.filter(|_| rollup.is_missing());
+            let known = match rollup {
+                Asked::Known(Some(block)) => {
+                    columns.observe_rollup(true);
+                    Known::of_rollup(block)
+                }
+                _ => columns.find(&object, project_id, with, &request.properties),
+            };
+            Wanted { object, known, asks_rollup }
         });
-        let wanted: Vec<(ListedObject, Known)> = wanted.collect();
-        let to_read = wanted.iter().filter(|(_, known)| !known.is_complete());
-        let ids: Vec<ObjectId> = to_read.map(|(object, _)| object.object_id).collect();
+        let wanted: Vec<Wanted> = wanted.collect();
+        let to_read =
+            wanted.iter().filter(|wanted| wanted.asks_rollup.is_some() || !wanted.known.is_complete());
+        let ids: Vec<ObjectId> = to_read.map(|wanted| wanted.object.object_id).collect();
         let opened = self.objects.open(db, &ids).await?;
         if opened.len() < ids.len() {
             self.objects.forget_lists();
@@ -188,15 +222,28 @@ impl Scanner {
         let masked = Arc::new(listing.masked);
         let mut read: Vec<(RowBlock, u64)> = vec![Default::default(); wanted.len()];
         let mut reads = Vec::new();
-        for (place, (object, known)) in wanted.into_iter().enumerate() {
+        for (place, Wanted { object, mut known, asks_rollup }) in wanted.into_iter().enumerate() {
             let narrow = request.narrow(&object, &masked);
-            if known.is_complete() && (!narrow.leaves_out() || object.rows_to_read() <= ROWS_AT_ONCE_MAX) {
+            let opened = opened.remove(&object.object_id);
+            if let (Some(step_max), Some(opened)) = (asks_rollup, &opened) {
+                let object_id = object.object_id;
+                let rollup = opened.reader.read_rollup();
+                let rollup = rollup.map_err(|source| ScanError::Format { object_id, source })?;
+                self.columns.keep_rollup(&object, request.project_id, &rollup);
+                let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
+                if let Some((_, block)) = usable {
+                    self.columns.observe_rollup(false);
+                    known = Known::of_rollup(block);
+                }
+                read[place].1 = opened.bytes_read;
+            }
+            let is_little = known.is_rollup() || object.rows_to_read() <= ROWS_AT_ONCE_MAX;
+            if known.is_complete() && (is_little || !narrow.leaves_out()) {
                 let mut block = known.complete_with(RowBlock::default());
                 narrow.apply(&mut block);
                 read[place].0 = block;
                 continue;
             }
-            let opened = opened.remove(&object.object_id);
             // In a box: what waits for several of them moves them about.
             let reading = Box::pin(self.read_object(db, request, object, known, opened, narrow));
             reads.push(async move { Ok::<_, ScanError>((place, reading.await?)) });
@@ -277,6 +324,14 @@ impl Scanner {
     }
 }
 
+/// What is known of an object of a list before anything of it is read.
+struct Wanted {
+    object: ListedObject,
+    known: Known,
+    /// A rollup by steps of this length would do, and it is not known whether the object has one.
+    asks_rollup: Option<Millis>,
+}
+
 /// Which rows of a block do not count.
 struct Narrow {
     /// Those outside.
@@ -307,6 +362,16 @@ impl ScanRequest {
     /// Whether an object has rows of other times too.
     fn reaches_beyond(&self, object: &ListedObject) -> bool {
         self.from > object.min_at || object.max_at >= self.to
+    }
+
+    /// By how long steps the rows of an object may be counted together, if at all.
+    fn step_of(&self, object: &ListedObject) -> Option<Millis> {
+        let step_max = self.counted_by?;
+        let reaches_beyond = self.reaches_beyond(object);
+        let tells_range = |step: &Millis| {
+            !reaches_beyond || [self.from, self.to].iter().all(|at| at.rem_euclid(*step) == 0)
+        };
+        COUNT_STEPS.into_iter().rev().filter(|step| *step <= step_max).find(tells_range)
     }
 
     /// The columns of an object that are needed: those asked for, and those that tell which rows count.

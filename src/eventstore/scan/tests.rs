@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
@@ -281,5 +282,89 @@ on_both! {
         assert_eq!(objects::delete_retired(&db, SHARD, 6_000).await.unwrap(), 1);
         assert!(without_columns.read(&db, &request, stale).await.unwrap().is_none());
         assert_eq!(scan(&without_columns, &db, SHARD, &request).await.rows(), 300 - of_person);
+    }
+}
+
+/// How many events each event has on each day.
+fn counted(scanned: &ShardRows) -> BTreeMap<(String, i64), u64> {
+    let mut counted = BTreeMap::new();
+    for block in &scanned.blocks {
+        let days = block.quarters.by_quarter(0..500 * DAY_MS, -1, |at| at / DAY_MS);
+        for n in block.rows() {
+            let day = if block.quarters.is_empty() { block.occurred_at[n] / DAY_MS } else { days.at(n) };
+            let events = block.stand_for.as_ref().map_or(1, |events| events[n].into());
+            *counted.entry((block.event.get(n).unwrap().to_owned(), day)).or_insert(0) += events;
+        }
+    }
+    counted
+}
+
+on_both! {
+    async fn who_only_counts_reads_rollups_and_gets_the_same_numbers(db: Db) {
+        let random = SeededRandom::new(1);
+        let segment = store_segment(&db, &random, rows(PROJECT, 0..900)).await;
+        store_run(&db, &random, rows(PROJECT, 900..1_000)).await;
+        let hour = 3_600_000;
+        let mut of_few_hours = rows(PROJECT, 1_000..1_200);
+        for (n, row) in of_few_hours.iter_mut().enumerate() {
+            row.occurred_at = 3 * DAY_MS + n as i64 / 20 * hour;
+        }
+        store_segment(&db, &random, of_few_hours).await;
+        raise_version(&db).await;
+        let scanner = |columns_max| {
+            let headers = if columns_max > 0 { 1 << 20 } else { 0 };
+            let objects = ObjectCache::new(headers, 1 << 20, &Metrics::default());
+            Scanner::new(objects, 1, columns_max, &Metrics::default())
+        };
+        let (keeping, forgetting) = (scanner(1 << 20), scanner(0));
+        let is_of_rollup = |block: &&RowBlock| block.stand_for.is_some();
+        // The first segment has too many hours for all to be told apart, the second few within the third day.
+        for (from, to, longest, with_quarters, rollups) in [
+            (0, 500 * DAY_MS, DAY_MS, true, 2),
+            (0, 500 * DAY_MS, hour, true, 1),
+            (0, 500 * DAY_MS, hour / 4, true, 1),
+            (0, 500 * DAY_MS, DAY_MS, false, 2),
+            (2 * DAY_MS + hour, 9 * DAY_MS + hour / 4, DAY_MS, true, 1),
+            (2 * DAY_MS + hour, 9 * DAY_MS + hour / 4, DAY_MS, false, 1),
+            // Of the first, only whole times tell which rows are before.
+            (2 * DAY_MS + hour, 9 * DAY_MS + 1, DAY_MS, false, 1),
+            (3 * DAY_MS + hour, 9 * DAY_MS + 1, DAY_MS, false, 0),
+            (3 * DAY_MS + hour, 3 * DAY_MS + 2 * hour, hour, true, 1),
+        ] {
+            let with = RowColumns { quarters: with_quarters, ..RowColumns::default() };
+            let request = ScanRequest { from, to, with, ..ScanRequest::everything(PROJECT) };
+            let rows_only = scan(&forgetting, &db, SHARD, &request).await;
+            assert!(rows_only.blocks.iter().all(|block| block.stand_for.is_none()));
+            let request = ScanRequest { counted_by: Some(longest), ..request };
+            for scanner in [&forgetting, &keeping, &keeping] {
+                let scanned = scan(scanner, &db, SHARD, &request).await;
+                assert_eq!(scanned.blocks.iter().filter(is_of_rollup).count(), rollups, "{from} {to}");
+                assert_eq!(scanned.rows(), rows_only.rows(), "{from} {to}");
+                if with_quarters {
+                    assert_eq!(counted(&scanned), counted(&rows_only), "{from} {to}");
+                }
+            }
+        }
+        let request = ScanRequest {
+            with: RowColumns { quarters: true, ..RowColumns::default() },
+            counted_by: Some(DAY_MS),
+            ..ScanRequest::everything(PROJECT)
+        };
+        assert_eq!(scan(&keeping, &db, SHARD, &request).await.bytes, 0);
+        keeping.forget_rows();
+        let again = scan(&keeping, &db, SHARD, &request).await.bytes;
+        assert!(again > 0, "rollups are forgotten as columns are");
+        let header = objects::find_headers(&db, &[segment]).await.unwrap()[0].1.len() as u64;
+        let rows = scan(&forgetting, &db, SHARD, &ScanRequest { counted_by: None, ..request.clone() }).await;
+        assert!(again >= header && again < rows.bytes, "{header} {again} {}", rows.bytes);
+
+        // Who is erased does not count, which a rollup cannot tell.
+        db.transaction(|tx| Box::pin(async move { masks::insert(tx, SHARD, PROJECT, 7, "erased", 0).await }))
+            .await
+            .unwrap();
+        let of_person = self::rows(PROJECT, 0..1_200).iter().filter(|row| row.person_no == 7).count() as u64;
+        assert!(of_person > 0);
+        let scanned = scan(&forgetting, &db, SHARD, &request).await;
+        assert_eq!((scanned.rows(), scanned.blocks.iter().filter(is_of_rollup).count()), (1_200 - of_person, 0));
     }
 }

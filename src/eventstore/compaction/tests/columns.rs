@@ -110,6 +110,11 @@ proptest! {
         let whole = input(write_segment(&all, &options).unwrap());
         prop_assert_eq!(&joined.facts.slices, &whole.facts.slices);
         prop_assert_eq!(joined.facts.raw_bytes, whole.facts.raw_bytes);
+        // Also of inputs too small to have one.
+        let rollup = |of: &Input| format!("{:?}", of.reader.read_rollup().unwrap());
+        prop_assert_eq!(rollup(&joined), rollup(&whole));
+        // Two events on 21 days, and half as many cells as rows at most.
+        prop_assert!(joined.reader.read_rollup().unwrap().is_some() || all.len() < 2 * 2 * 21);
         prop_assert_eq!(joined.facts.received_min, whole.facts.received_min);
         // Pages are cut alike, so whoever looks for a person finds the same rows.
         for row in &all {
