@@ -25,7 +25,9 @@ impl Number {
     /// (so `-0.0` is 0), else the float.
     pub fn canonical(self) -> Self {
         match self {
-            Self::Float(float) if float.trunc() == float && (-TWO_POW_63..TWO_POW_63).contains(&float) => {
+            Self::Float(float)
+                if (-TWO_POW_63..TWO_POW_63).contains(&float) && float as i64 as f64 == float =>
+            {
                 Self::Integer(float as i64)
             }
             other => other,
@@ -88,10 +90,8 @@ fn compare_mixed(integer: i64, float: f64) -> Ordering {
         return Ordering::Greater;
     }
     // The whole part fits exactly, so only its fraction can decide between equals.
-    let whole = float.trunc();
-    integer
-        .cmp(&(whole as i64))
-        .then_with(|| 0.0_f64.partial_cmp(&(float - whole)).unwrap_or(Ordering::Equal))
+    let whole = float as i64;
+    integer.cmp(&whole).then_with(|| 0.0_f64.partial_cmp(&(float - whole as f64)).unwrap_or(Ordering::Equal))
 }
 
 #[cfg(test)]

@@ -198,12 +198,17 @@ impl Plan {
             Ok(_) => Partial::of_persons(StepPersons::default()),
             Err(partial) => partial,
         };
+        let mut grouped = Vec::new();
         for partial in partials {
             if partial.version != PARTIAL_VERSION {
                 return Err(KernelError::PartialMismatch);
             }
-            self.merge_body(&mut merged.body, partial.body)?;
+            match partial.body {
+                PartialBody::Grouped(some) => grouped.push(some),
+                body => self.merge_body(&mut merged.body, body)?,
+            }
         }
+        self.merge_grouped(&mut merged.body, grouped)?;
         Ok(merged)
     }
 
@@ -243,14 +248,6 @@ impl Plan {
             *merged = PartialBody::GroupTotals(std::mem::take(grouped).into_totals());
         }
         match (merged, other) {
-            (PartialBody::Grouped(grouped), PartialBody::Grouped(other)) => {
-                let Work::Trends(_, buckets) = &self.work else { return Err(KernelError::PartialMismatch) };
-                grouped.merge(other, buckets.len())?;
-                check_values(grouped.len(), self.broken_down_by(), self.limits.breakdown_values_max)
-            }
-            (PartialBody::GroupTotals(totals), PartialBody::Grouped(other)) => {
-                self.merge_totals(totals, other.into_totals())
-            }
             (PartialBody::GroupTotals(totals), PartialBody::GroupTotals(other)) => {
                 self.merge_totals(totals, other)
             }
@@ -272,6 +269,21 @@ impl Plan {
             (PartialBody::Persons(found), PartialBody::Persons(other)) => {
                 found.merge(other, self.persons_limit());
                 Ok(())
+            }
+            _ => Err(KernelError::PartialMismatch),
+        }
+    }
+
+    /// All at once: each has most of the values.
+    fn merge_grouped(&self, merged: &mut PartialBody, others: Vec<Grouped>) -> Result<(), KernelError> {
+        match (merged, &self.work) {
+            (_, _) if others.is_empty() => Ok(()),
+            (PartialBody::Grouped(grouped), Work::Trends(_, buckets)) => {
+                grouped.merge(others, buckets.len())?;
+                check_values(grouped.len(), self.broken_down_by(), self.limits.breakdown_values_max)
+            }
+            (PartialBody::GroupTotals(totals), _) => {
+                others.into_iter().try_for_each(|other| self.merge_totals(totals, other.into_totals()))
             }
             _ => Err(KernelError::PartialMismatch),
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::KernelError;
 use super::cells::SeriesCells;
-use super::groups::{GroupKey, GroupTotals, Groups};
+use super::groups::{GroupKey, GroupTotals, Groups, choose};
 use crate::model::FastMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,32 +46,43 @@ impl Grouped {
         self.keys.into_iter().zip(self.rows).collect::<Vec<_>>().into()
     }
 
-    /// Adds what another shard knows: its persons are others.
-    pub fn merge(&mut self, other: Self, buckets: usize) -> Result<(), KernelError> {
-        let mut places: FastMap<GroupKey, usize> =
-            std::mem::take(&mut self.keys).into_iter().zip(0..).collect();
-        let known = places.len();
-        let mut to = Vec::with_capacity(other.keys.len());
-        for (key, rows) in other.keys.into_iter().zip(other.rows) {
-            let next = places.len();
-            let place = *places.entry(key).or_insert(next);
-            self.rows.resize(places.len(), 0);
-            self.rows[place] += rows;
-            to.push(Some(place));
+    /// Adds what other shards know: their persons are others.
+    pub fn merge(&mut self, others: Vec<Self>, buckets: usize) -> Result<(), KernelError> {
+        let mut places: FastMap<GroupKey, usize> = FastMap::default();
+        let mut series = Vec::with_capacity(others.len() + 1);
+        let mut rows = Vec::new();
+        for part in [std::mem::take(self)].into_iter().chain(others) {
+            places.reserve(part.keys.len());
+            let mut to = Vec::with_capacity(part.keys.len());
+            for (key, of_part) in part.keys.into_iter().zip(part.rows) {
+                let next = places.len();
+                let place = *places.entry(key).or_insert(next);
+                if place == rows.len() {
+                    rows.push(0);
+                }
+                rows[place] += of_part;
+                to.push(Some(place));
+            }
+            series.push((part.series, to));
         }
         let groups = places.len();
-        let same: Vec<Option<usize>> = (0..known).map(Some).collect();
-        self.series = regroup(std::mem::take(&mut self.series), &same, groups, buckets)?;
-        let other = regroup(other.series, &to, groups, buckets)?;
-        if self.series.len() != other.len() {
-            return Err(KernelError::PartialMismatch);
+        let mut series = series.into_iter();
+        let (mut merged, to) = series.next().unwrap_or_default();
+        merged = regroup(merged, &to, groups, buckets)?;
+        for (other, to) in series {
+            let other = regroup(other, &to, groups, buckets)?;
+            if merged.len() != other.len() {
+                return Err(KernelError::PartialMismatch);
+            }
+            for (cells, other) in merged.iter_mut().zip(other) {
+                cells.merge(other)?;
+            }
         }
-        for (cells, other) in self.series.iter_mut().zip(other) {
-            cells.merge(other)?;
+        let mut keys: Vec<GroupKey> = (0..groups).map(|_| GroupKey::Absent).collect();
+        for (key, place) in places {
+            keys[place] = key;
         }
-        let mut keys: Vec<(GroupKey, usize)> = places.into_iter().collect();
-        keys.sort_unstable_by_key(|(_, place)| *place);
-        self.keys = keys.into_iter().map(|(key, _)| key).collect();
+        *self = Self { keys, rows, series: merged };
         Ok(())
     }
 
@@ -82,8 +93,7 @@ impl Grouped {
         buckets: usize,
     ) -> Result<(Groups, Option<Vec<SeriesCells>>), KernelError> {
         let Self { keys, rows, series } = self;
-        let totals: GroupTotals = keys.iter().cloned().zip(rows).collect::<Vec<_>>().into();
-        let groups = totals.choose(limit);
+        let groups = choose(keys.iter().zip(rows).collect(), limit);
         if groups.has_other && !series.iter().all(SeriesCells::adds_up) {
             return Ok((groups, None));
         }

@@ -102,13 +102,22 @@ impl GroupTotals {
     }
 
     pub fn choose(self, limit: usize) -> Groups {
-        let mut ranked: Vec<(GroupKey, u64)> = self.0.into_iter().collect();
-        // Stable, so that equal counts stay sorted by value.
-        ranked.sort_by_key(|&(_, rows)| std::cmp::Reverse(rows));
-        let has_other = ranked.len() > limit;
-        ranked.truncate(limit);
-        Groups { chosen: ranked.into_iter().map(|(key, _)| key).collect(), has_other }
+        choose(self.0.iter().map(|(key, rows)| (key, *rows)).collect(), limit)
     }
+}
+
+/// Those with the most rows; of equal ones the least values.
+pub fn choose(mut totals: Vec<(&GroupKey, u64)>, limit: usize) -> Groups {
+    let by_rank = |(key, rows): &(&GroupKey, u64), (other, of_other): &(&GroupKey, u64)| {
+        of_other.cmp(rows).then_with(|| key.cmp(other))
+    };
+    let has_other = totals.len() > limit;
+    if has_other && limit > 0 {
+        totals.select_nth_unstable_by(limit - 1, by_rank);
+    }
+    totals.truncate(limit);
+    totals.sort_unstable_by(by_rank);
+    Groups { chosen: totals.into_iter().map(|(key, _)| key.clone()).collect(), has_other }
 }
 
 /// Whether a breakdown may have so many values.
@@ -216,6 +225,7 @@ impl<'a> ValueCodes<'a> {
         values_max: usize,
     ) -> Option<(Vec<GroupKey>, Vec<Vec<u32>>)> {
         let mut numbers: FastMap<GroupKey<&str>, u32> = FastMap::default();
+        let mut keys: Vec<GroupKey<&str>> = Vec::new();
         let mut of_blocks = Vec::with_capacity(blocks.len());
         for block in blocks {
             let codes = Self::new(block, by, columns);
@@ -226,18 +236,19 @@ impl<'a> ValueCodes<'a> {
                 return None;
             }
             numbers.reserve(if numbers.is_empty() { codes.keys.len() } else { 0 });
-            let number = |key| {
-                let next = numbers.len() as u32;
-                *numbers.entry(key).or_insert(next)
+            let number = |key: GroupKey<&'a str>| {
+                let next = keys.len() as u32;
+                *numbers.entry(key).or_insert_with_key(|key| {
+                    keys.push(key.clone());
+                    next
+                })
             };
             of_blocks.push(codes.keys.into_iter().map(number).collect());
             if numbers.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
         }
-        let mut keys: Vec<(u32, GroupKey<&str>)> = numbers.into_iter().map(|(key, n)| (n, key)).collect();
-        keys.sort_unstable_by_key(|(number, _)| *number);
-        Some((keys.into_iter().map(|(_, key)| key.into_owned()).collect(), of_blocks))
+        Some((keys.into_iter().map(GroupKey::into_owned).collect(), of_blocks))
     }
 
     fn add_texts(&mut self, texts: &'a Dictionary, key: fn(&'a str) -> GroupKey<&'a str>) -> ByText<'a, u32> {

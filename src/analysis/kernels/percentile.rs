@@ -22,8 +22,8 @@ type Run = Vec<(Number, u64)>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Pending {
-    /// Those that are floats to the last bit, as nearly all are: they sort quickly.
-    floats: Vec<f64>,
+    /// Those that are floats to the last bit, as nearly all are, as [keys](key_of): they sort quickly.
+    floats: Vec<i64>,
     others: Vec<Number>,
 }
 
@@ -37,10 +37,10 @@ impl Pending {
     fn add(&mut self, number: Number) {
         match number {
             Number::Integer(integer) if integer.unsigned_abs() > EXACT_MAX => self.others.push(number),
-            Number::Integer(integer) => self.floats.push(integer as f64),
+            Number::Integer(integer) => self.floats.push(key_of(integer as f64)),
             // A whole number that is larger is canonically an integer; and of two zeros there is one.
             Number::Float(float) if float.abs() > EXACT_MAX as f64 => self.others.push(number.canonical()),
-            Number::Float(float) => self.floats.push(float + 0.0),
+            Number::Float(float) => self.floats.push(key_of(float + 0.0)),
         }
     }
 
@@ -49,14 +49,28 @@ impl Pending {
     }
 
     fn take_run(&mut self) -> Run {
-        self.floats.sort_unstable_by(f64::total_cmp);
+        self.floats.sort_unstable();
         self.others.sort_unstable();
         let floats =
-            run_of(self.floats.drain(..)).map(|(float, end)| (Number::Float(float).canonical(), end));
+            run_of(self.floats.drain(..)).map(|(key, end)| (Number::Float(float_of(key)).canonical(), end));
         let floats: Run = floats.collect();
         let others: Run = run_of(self.others.drain(..)).collect();
         if others.is_empty() { floats } else { merge_runs(&floats, &others) }
     }
+}
+
+/// A whole number that sorts as its float does: [`f64::total_cmp`] compares by the same.
+fn key_of(float: f64) -> i64 {
+    turned(float.to_bits() as i64)
+}
+
+fn float_of(key: i64) -> f64 {
+    f64::from_bits(turned(key) as u64)
+}
+
+/// Of negative ones all bits but the sign; twice is none.
+fn turned(bits: i64) -> i64 {
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
 /// Equal neighbours once, with how many there are up to the last of them.
@@ -124,11 +138,11 @@ pub fn percentile(all: &[NumberRuns], percent: u64) -> Option<Number> {
     let runs = Ranked::new(all);
     let position = u128::from(runs.count().checked_sub(1)?) * u128::from(percent);
     let (rank, rest) = ((position / 100) as u64, (position % 100) as u64);
-    let low = runs.at_rank(rank)?;
+    let (low, next) = runs.at_rank(rank)?;
     if rest == 0 {
         return Some(low);
     }
-    let high = runs.at_rank(rank + 1)?;
+    let high = next?;
     Some(if low == high { low } else { Number::Float(interpolate(low.to_f64(), high.to_f64(), rest)) })
 }
 
@@ -149,10 +163,10 @@ impl<'a> Ranked<'a> {
         self.0.iter().map(|run| count_of(run, run.len())).sum()
     }
 
-    /// The number with so many before it. Of each run a range of entries may still have it. The median of
+    /// The number with so many before it, and the one after. Of each run a range of entries may still have it. The median of
     /// the middles of these ranges, each as often as its range is long, has a quarter of all entries on
     /// either side: so each step leaves out a quarter of what is left.
-    fn at_rank(&self, rank: u64) -> Option<Number> {
+    fn at_rank(&self, rank: u64) -> Option<(Number, Option<Number>)> {
         let mut ranges: Vec<Range<usize>> = self.0.iter().map(|run| 0..run.len()).collect();
         loop {
             let left = self.0.iter().zip(&ranges).filter(|(_, range)| !range.is_empty());
@@ -179,7 +193,9 @@ impl<'a> Ranked<'a> {
             if rank < below {
                 ranges.iter_mut().zip(&borders).for_each(|(range, border)| range.end = border.0);
             } else if rank < up_to {
-                return Some(pivot);
+                let following = self.0.iter().zip(&borders).filter_map(|(run, border)| run.get(border.1));
+                let following = following.map(|(number, _)| *number).min();
+                return Some((pivot, if rank + 1 < up_to { Some(pivot) } else { following }));
             } else {
                 ranges.iter_mut().zip(&borders).for_each(|(range, border)| range.start = border.1);
             }
@@ -249,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_sort_as_their_floats_do_and_give_them_back() {
+        let floats = [f64::MIN, -2.5, -5e-324, -0.0, 0.0, 5e-324, 0.5, 2.5, f64::MAX];
+        let keys = floats.map(key_of);
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+        assert_eq!(keys.map(float_of).map(f64::to_bits), floats.map(f64::to_bits));
+    }
+
+    #[test]
     fn percentiles_lie_between_closest_ranks() {
         let cases: [(&str, &[f64], u64, Option<Number>); 9] = [
             ("of nothing", &[], 50, None),
@@ -315,7 +339,8 @@ mod tests {
             prop_assert_eq!(ranked.count(), sorted.len() as u64);
             for (rank, expected) in sorted.iter().enumerate() {
                 let found = ranked.at_rank(rank as u64);
-                prop_assert_eq!(format!("{found:?}"), format!("{:?}", Some(expected)));
+                let expected = Some((expected, sorted.get(rank + 1)));
+                prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"));
             }
             prop_assert_eq!(ranked.at_rank(sorted.len() as u64), None);
         }

@@ -110,6 +110,17 @@ impl DictionaryBuilder {
         Self { codes: Codes::for_values(0, rows), ..Self::default() }
     }
 
+    /// For rows whose codes are places in this list.
+    pub fn of_list(values: Vec<Arc<str>>, rows: usize) -> Self {
+        Self { codes: Codes::for_values(values.len(), rows), values, known: FastMap::default() }
+    }
+
+    /// How many texts there are.
+    pub fn texts(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Precondition: the builder did not begin with a list.
     pub fn code_of(&mut self, text: &str) -> u32 {
         if let Some(&code) = self.known.get(text) {
             return code;

@@ -19,9 +19,10 @@ use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::ChunkReader;
 
 use super::FormatError;
-use super::deltas::{self, Input, ends_early};
+use super::deltas::{self, ends_early};
 use super::page_header::{DICTIONARY_PAGE, PageHeader};
 use super::parts::SparseFile;
+use super::runs::{Run, Runs, ones, packed_at};
 
 /// A column as the file has it.
 pub(super) struct Chunk<'a> {
@@ -257,7 +258,7 @@ fn texts_at(values: &Bytes, places: &[usize]) -> Result<Vec<Cell>, FormatError> 
 fn places_of(levels: &[u8], rows: &[usize]) -> Result<Vec<Option<usize>>, FormatError> {
     let mut places = Vec::with_capacity(rows.len());
     let (mut start, mut before) = (0, 0);
-    let mut runs = Runs { input: Input(levels), width: 1 };
+    let mut runs = Runs::new(levels, 1)?;
     while places.len() < rows.len() {
         let (run, rows_of_run) = runs.next()?;
         let ones_before = |row: usize| match &run {
@@ -275,80 +276,23 @@ fn places_of(levels: &[u8], rows: &[usize]) -> Result<Vec<Option<usize>>, Format
     Ok(places)
 }
 
-/// Of the first so many bits.
-fn ones(bits: &[u8], count: usize) -> usize {
-    let whole: u32 = bits[..count / 8].iter().map(|byte| byte.count_ones()).sum();
-    let rest = match count % 8 {
-        0 => 0,
-        rest => (bits[count / 8] & ((1 << rest) - 1)).count_ones(),
-    };
-    (whole + rest) as usize
-}
-
 /// The values at these places, ascending, of what is coded in runs.
 fn values_of_runs(runs: &[u8], width: u8, places: &[usize]) -> Result<Vec<u64>, FormatError> {
     let mut values = Vec::with_capacity(places.len());
     let mut start = 0;
-    let width = usize::from(width);
-    if width > 32 {
-        return Err(FormatError::corrupt(format!("codes of {width} bits")));
-    }
-    let mut runs = Runs { input: Input(runs), width };
+    let mut runs = Runs::new(runs, width)?;
     while values.len() < places.len() {
         let (run, of_run) = runs.next()?;
         for place in places[values.len()..].iter().take_while(|place| **place < start + of_run) {
             values.push(match &run {
                 Run::Same(value) => *value,
-                Run::Packed(bits) => packed_at(bits, width, place - start),
+                Run::Packed(bits) => packed_at(bits, width.into(), place - start),
             });
         }
         start += of_run;
     }
     Ok(values)
 }
-
-/// Precondition: `width <= 32`, and there are so many.
-fn packed_at(bits: &[u8], width: usize, place: usize) -> u64 {
-    let bit = place * width;
-    let mut word = [0; 8];
-    let rest = &bits[(bit / 8).min(bits.len())..];
-    let some = rest.len().min(8);
-    word[..some].copy_from_slice(&rest[..some]);
-    u64::from_le_bytes(word) >> (bit % 8) & ((1 << width) - 1)
-}
-
-/// Numbers of few bits: repeated ones, or packed eight by eight.
-struct Runs<'a> {
-    input: Input<'a>,
-    width: usize,
-}
-
-enum Run<'a> {
-    Same(u64),
-    Packed(&'a [u8]),
-}
-
-impl<'a> Runs<'a> {
-    /// The next, and how many numbers it has; an error at the end.
-    fn next(&mut self) -> Result<(Run<'a>, usize), FormatError> {
-        let head = self.input.varint()?;
-        let count =
-            usize::try_from(head >> 1).ok().filter(|count| *count <= RUN_MAX).ok_or_else(ends_early)?;
-        if count == 0 {
-            return Err(FormatError::corrupt("a run of nothing"));
-        }
-        if head & 1 == 1 {
-            return Ok((Run::Packed(self.input.take(count * self.width)?), count * 8));
-        }
-        let mut value = [0; 8];
-        let bytes = self.input.take(self.width.div_ceil(8))?;
-        value[..bytes.len()].copy_from_slice(bytes);
-        Ok((Run::Same(u64::from_le_bytes(value)), count))
-    }
-}
-
-/// More rows than an object can have.
-const RUN_MAX: usize = u32::MAX as usize;
 
 fn array_of(cells: &[Option<Cell>], data_type: &DataType) -> Result<Option<ArrayRef>, FormatError> {
     let texts = || -> Result<StringArray, FormatError> {

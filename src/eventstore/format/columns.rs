@@ -160,6 +160,17 @@ impl Layout {
         self.rest_index() + 1
     }
 
+    /// Whether a column is one of texts, of which each is listed once.
+    pub fn has_texts(&self, index: usize) -> bool {
+        match index.checked_sub(self.fixed().len()) {
+            None => self.fixed()[index] == Fixed::Event,
+            Some(property) => self
+                .properties
+                .get(property)
+                .is_some_and(|(_, kind)| matches!(kind, PropertyKind::String | PropertyKind::Json)),
+        }
+    }
+
     /// The indices of a property's own columns, at most one per type.
     pub fn columns_of(&self, name: &str) -> impl Iterator<Item = (PropertyKind, usize)> + use<'_> {
         let first = self.properties.partition_point(|(n, _)| n.as_str() < name);

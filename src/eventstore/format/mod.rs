@@ -43,7 +43,9 @@ mod read_rows;
 mod rollup;
 mod row;
 mod row_ranges;
+mod runs;
 mod tally;
+mod texts;
 mod write;
 mod write_columns;
 

@@ -1,5 +1,6 @@
 //! Arrays into the columns of a block: whole vectors at a time, nothing allocated per row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -42,10 +43,24 @@ impl ObjectReader {
                     indices.retain(|index| *index != by_itself);
                 }
             }
-            let mut builder = BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
-            for batch in self.batches_of(indices.clone(), &want.rows, parts, page_rows)? {
-                builder.append(&batch?)?;
+            let mut whole = BTreeMap::new();
+            for index in
+                indices.iter().copied().filter(|index| is_whole && self.header.layout.has_texts(*index))
+            {
+                if let Some(texts) = self.read_texts(index, parts)? {
+                    whole.insert(index, texts);
+                }
             }
+            indices.retain(|index| !whole.contains_key(index));
+            let mut builder = BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
+            if indices.is_empty() {
+                builder.rows = expected as usize;
+            } else {
+                for batch in self.batches_of(indices.clone(), &want.rows, parts, page_rows)? {
+                    builder.append(&batch?)?;
+                }
+            }
+            builder.add_whole(whole)?;
             if is_whole && with.persons {
                 self.read_deltas(Fixed::PersonNo, parts, |page| {
                     builder.append_persons(page.iter().map(|person| *person as PersonNo));
@@ -184,9 +199,16 @@ impl<'a> BlockBuilder<'a> {
         if let Some(times) = find(layout.fixed_index(Fixed::OccurredAt)?) {
             self.append_times(times.as_primitive::<Int64Type>().values());
         }
-        self.event.append(at(layout.fixed_index(Fixed::Event)?)?)?;
+        if let Some(events) = find(layout.fixed_index(Fixed::Event)?) {
+            self.event.append(events)?;
+        }
         for (index, values) in self.properties.iter_mut().flatten() {
-            let array = at(*index)?;
+            let array = match values {
+                // They may come whole, another way.
+                Values::Strings(_) | Values::Json(_) => find(*index),
+                _ => Some(at(*index)?),
+            };
+            let Some(array) = array else { continue };
             match values {
                 Values::Strings(texts) | Values::Json(texts) => texts.append(array)?,
                 Values::Integers(numbers) => {
@@ -200,6 +222,23 @@ impl<'a> BlockBuilder<'a> {
                     let flags: Vec<bool> = array.values().iter().collect();
                     numbers.append(&flags, array);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Texts of all rows, by their columns.
+    fn add_whole(&mut self, mut texts: BTreeMap<usize, Dictionary>) -> Result<(), FormatError> {
+        if let Some(events) = texts.remove(&self.header.layout.fixed_index(Fixed::Event)?) {
+            self.event = Texts::Whole(events);
+        }
+        let mut left: Vec<usize> = self.properties.iter().flatten().map(|(index, _)| *index).collect();
+        for (index, values) in self.properties.iter_mut().flatten().rev() {
+            left.pop();
+            // The same property may be asked for twice.
+            let found = if left.contains(index) { texts.get(index).cloned() } else { texts.remove(index) };
+            if let (Values::Strings(of) | Values::Json(of), Some(texts)) = (values, found) {
+                *of = Texts::Whole(texts);
             }
         }
         Ok(())
@@ -250,9 +289,9 @@ impl<'a> BlockBuilder<'a> {
     }
 }
 
-struct Texts {
-    builder: DictionaryBuilder,
-    last: Option<LastTexts>,
+enum Texts {
+    Whole(Dictionary),
+    Batches { builder: DictionaryBuilder, last: Option<LastTexts> },
 }
 
 /// The texts of the last batch: most columns have one list for all batches.
@@ -266,21 +305,23 @@ struct LastTexts {
 
 impl Texts {
     fn new(rows: usize) -> Self {
-        Self { builder: DictionaryBuilder::with_capacity(rows), last: None }
+        Self::Batches { builder: DictionaryBuilder::with_capacity(rows), last: None }
     }
 
     fn append(&mut self, array: &ArrayRef) -> Result<(), FormatError> {
+        let Self::Batches { builder, last: before } = self else {
+            return Err(FormatError::corrupt("a column that was read twice"));
+        };
         let array: &DictionaryArray<Int32Type> = array.as_dictionary();
         let texts = array
             .values()
             .as_string_opt::<i32>()
             .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
-        let last = match self.last.take() {
+        let last = match before.take() {
             // The last one is held, so nothing else can have come to lie where it lies.
             Some(last) if is_same(&last.texts, texts) => last,
             _ => {
-                let codes: Vec<u32> =
-                    (0..texts.len()).map(|n| self.builder.code_of(texts.value(n))).collect();
+                let codes: Vec<u32> = (0..texts.len()).map(|n| builder.code_of(texts.value(n))).collect();
                 let are_keys = codes.iter().copied().eq(0..codes.len() as u32);
                 LastTexts { texts: texts.clone(), codes, are_keys }
             }
@@ -289,25 +330,28 @@ impl Texts {
         let keys = array.keys().values();
         match array.nulls().filter(|nulls| nulls.null_count() > 0) {
             None if last.are_keys && greatest(keys) < codes.len() as u32 => {
-                self.builder.extend(keys.iter().map(|&key| key as u32));
+                builder.extend(keys.iter().map(|&key| key as u32));
             }
             None => {
                 let keys = keys.iter();
-                self.builder.extend(keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT)));
+                builder.extend(keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT)));
             }
             Some(nulls) => {
                 let found = keys.iter().zip(nulls.iter()).map(|(&key, is_there)| {
                     codes.get(key as usize).copied().filter(|_| is_there).unwrap_or(ABSENT)
                 });
-                self.builder.extend(found);
+                builder.extend(found);
             }
         }
-        self.last = Some(last);
+        *before = Some(last);
         Ok(())
     }
 
     fn finish(self) -> Dictionary {
-        self.builder.finish()
+        match self {
+            Self::Whole(texts) => texts,
+            Self::Batches { builder, .. } => builder.finish(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Round trips through both kinds of objects, of anything that rows may hold.
 
 mod many_names;
+mod texts;
 
 use bytes::Bytes;
 use proptest::prelude::*;
