@@ -24,6 +24,7 @@ mod number;
 mod plan;
 mod question;
 mod question_kind;
+mod room;
 mod split;
 #[cfg(test)]
 mod tests;

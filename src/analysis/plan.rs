@@ -274,10 +274,13 @@ impl Plan {
         }
     }
 
-    /// All at once: each has most of the values.
+    /// All at once: most values are in all of them, so that one by one each value would be looked up anew for
+    /// every shard.
     fn merge_grouped(&self, merged: &mut PartialBody, others: Vec<Grouped>) -> Result<(), KernelError> {
+        if others.is_empty() {
+            return Ok(());
+        }
         match (merged, &self.work) {
-            (_, _) if others.is_empty() => Ok(()),
             (PartialBody::Grouped(grouped), Work::Trends(_, buckets)) => {
                 grouped.merge(others, buckets.len())?;
                 check_values(grouped.len(), self.broken_down_by(), self.limits.breakdown_values_max)

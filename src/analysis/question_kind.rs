@@ -21,9 +21,10 @@ use super::asked::Asked;
 use super::completeness::Basis;
 use super::elsewhere::Heard;
 use super::just_prepared::JustPrepared;
-use super::kernels::{Cancel, KernelError};
+use super::kernels::{Cancel, CancelOnDrop, KernelError};
 use super::naming::NamingError;
 use super::plan::{Next, Partial, Plan, Round};
+use super::room::Room;
 use super::split::{Splitting, scan_request};
 use super::{ProjectSettings, QuestionLimits};
 use crate::eventstore::RowBlock;
@@ -64,6 +65,7 @@ pub struct QuestionKind {
     pub(super) clock: Arc<dyn Clock>,
     /// Kernels over many rows at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
+    room: Room,
     move_settle: Duration,
 }
 
@@ -103,7 +105,8 @@ impl QuestionKind {
         let cores = Arc::new(Semaphore::new(cores.max(1)));
         let (splitting, heard) = (Splitting::new(split_after), Mutex::default());
         let prepared = JustPrepared::default();
-        Self { heard, prepared, control, shards, scanner, limits, splitting, clock, cores, move_settle }
+        let room = Room::default();
+        Self { heard, prepared, control, shards, scanner, limits, splitting, clock, cores, room, move_settle }
     }
 
     pub(super) async fn settings(
@@ -195,6 +198,8 @@ impl QuestionKind {
     ) -> Result<Read, RunError> {
         let shard_no = listing.shard_no;
         let request = scan_request(project_id, &plan.reads(), basis.kept_from);
+        let _room =
+            self.room.enter(listing.rows_to_read(), || self.scanner.rows_at_hand(&request, listing)).await;
         let read = match self.shards.db_of(shard_no) {
             Ok(db) => self.scanner.read(db, &request, listing.clone()).await,
             Err(error) => Err(ScanError::Storage(error)),
@@ -245,10 +250,14 @@ impl QuestionKind {
             if basis.listings.is_empty() {
                 return Err(retry("no server of this project can be reached"));
             }
-            if self.is_long(run.project_id, &plan, &basis) {
-                if let Some(earlier) = self.handed_out(run, rounds_done + 1, &basis).await? {
-                    basis = earlier;
-                }
+            let is_long = self.is_long(run.project_id, &plan, &basis);
+            // An earlier run may have split it, and have kept since what makes it look short now.
+            let earlier = match is_long || run.attempt > 1 {
+                true => self.handed_out(run, rounds_done + 1, &basis).await?,
+                false => None,
+            };
+            if is_long || earlier.is_some() {
+                basis = earlier.unwrap_or(basis);
                 match self.answer_split(run, &plan, &basis, &mut rounds_done).await {
                     // It cannot be kept between processes: one does it all.
                     Err(RunError::Fail(failure)) if failure.code == PARTIAL_TOO_LARGE => {}
@@ -404,15 +413,6 @@ fn away(shard_no: ShardNo, error: &StorageError) -> Read {
 /// A server that does not answer makes the answer partial later; here it only keeps it from being fresh.
 fn not_fresh(error: StorageError) -> Result<bool, StorageError> {
     if error.is_transient() { Ok(false) } else { Err(error) }
-}
-
-/// A pass whose ticket was dropped stops at its next look.
-pub(super) struct CancelOnDrop(pub(super) Cancel);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 fn kernel_failed(error: KernelError) -> RunError {

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
 use super::completeness::Basis;
-use super::kernels::Cancel;
+use super::kernels::{Cancel, CancelOnDrop};
 use super::plan::{Next, PARTIAL_VERSION, Partial, Plan, Reads, Round};
-use super::question_kind::{CancelOnDrop, QuestionKind, Read};
-use crate::eventstore::scan::{Listing, ScanRequest};
+use super::question_kind::{QuestionKind, Read};
+use crate::eventstore::scan::{Listing, RowsAtHand, ScanRequest};
 use crate::model::{Millis, ProjectId, ShardNo};
 use crate::tickets::{RunError, StepOutput, TicketOutput, TicketRun, TicketStep, fail, retry};
 
@@ -25,7 +25,7 @@ use crate::tickets::{RunError, StepOutput, TicketOutput, TicketRun, TicketStep, 
 /// steps.
 const ROWS_PER_SEC: f64 = 25_000_000.0;
 /// And what it counts where all is kept from before.
-const ROWS_AT_HAND_PER_SEC: f64 = 100_000_000.0;
+const KEPT_ROWS_PER_SEC: f64 = 100_000_000.0;
 /// What is larger than this once inflated was not written by us.
 const INFLATED_BYTES_MAX: u64 = 256 << 20;
 
@@ -94,16 +94,21 @@ impl Splitting {
         Self { after }
     }
 
-    /// `rows_at_hand` says how many of them need not be read.
-    fn is_long(&self, basis: &Basis, rows_at_hand: impl FnOnce() -> u64) -> bool {
-        let rows = basis.listings.iter().map(Listing::rows_to_read).sum();
-        let is_long = || self.are_many(rows, 0) && self.are_many(rows, rows_at_hand());
+    /// `at_hand` says how many of the rows need not be read.
+    fn is_long(&self, basis: &Basis, at_hand: impl FnOnce() -> RowsAtHand) -> bool {
+        let rows = basis.listings.iter().map(Listing::rows_to_read).sum::<u64>();
+        let is_long = || {
+            self.are_many(rows, 0) && {
+                let RowsAtHand { counted, kept } = at_hand();
+                self.are_many(rows.saturating_sub(counted), kept)
+            }
+        };
         basis.shards.len() > 1 && (self.after.is_zero() || is_long())
     }
 
-    fn are_many(&self, rows: u64, at_hand: u64) -> bool {
-        let to_read = rows.saturating_sub(at_hand) as f64 / ROWS_PER_SEC;
-        to_read + at_hand as f64 / ROWS_AT_HAND_PER_SEC > self.after.as_secs_f64()
+    fn are_many(&self, rows: u64, kept: u64) -> bool {
+        let to_read = rows.saturating_sub(kept) as f64 / ROWS_PER_SEC;
+        to_read + kept as f64 / KEPT_ROWS_PER_SEC > self.after.as_secs_f64()
     }
 }
 
@@ -112,7 +117,10 @@ impl QuestionKind {
     pub(super) fn is_long(&self, project_id: ProjectId, plan: &Plan, basis: &Basis) -> bool {
         self.splitting.is_long(basis, || {
             let request = scan_request(project_id, &plan.reads(), basis.kept_from);
-            basis.listings.iter().map(|listing| self.scanner.rows_at_hand(&request, listing)).sum()
+            basis.listings.iter().fold(RowsAtHand::default(), |all, listing| {
+                let of_shard = self.scanner.rows_at_hand(&request, listing);
+                RowsAtHand { counted: all.counted + of_shard.counted, kept: all.kept + of_shard.kept }
+            })
         })
     }
 

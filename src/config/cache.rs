@@ -31,7 +31,7 @@ impl Default for CacheConfig {
             redis_connections_max: 8,
             redis_timeout_ms: 250,
             memory_bytes_max: 16 << 20,
-            columns_bytes_max: 256 << 20,
+            columns_bytes_max: 512 << 20,
             headers_bytes_max: 16 << 20,
             facts_bytes_max: 32 << 20,
         }

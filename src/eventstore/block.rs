@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
-pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder};
+pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder, TextPicker};
 pub use self::quarters::{
     ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, begins_a_quarter,
 };

@@ -30,8 +30,8 @@ use crate::storage::{Server, Shards};
 pub use crate::telemetry::failpoint;
 pub use block::{
     ABSENT, Bits, ByQuarter, ByText, COUNT_STEPS, Dictionary, DictionaryBuilder, Numbers, PropertyColumn,
-    QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, RowBlock, RowColumns, ValueRef, begins_a_quarter,
-    retain,
+    QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, RowBlock, RowColumns, TextPicker, ValueRef,
+    begins_a_quarter, retain,
 };
 pub use objects::Placement;
 

@@ -103,6 +103,7 @@ impl Histories {
         first: PersonNo,
         cancel: &Cancel,
     ) -> Result<(), KernelError> {
+        debug_assert!(block.stand_for.is_none(), "rows that are counted together are only counted");
         while !rows.is_empty() {
             cancel.check()?;
             rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);

@@ -101,7 +101,7 @@ impl GroupTotals {
         self.0.len()
     }
 
-    pub fn choose(self, limit: usize) -> Groups {
+    pub fn choose(&self, limit: usize) -> Groups {
         choose(self.0.iter().map(|(key, rows)| (key, *rows)).collect(), limit)
     }
 }
@@ -235,7 +235,9 @@ impl<'a> ValueCodes<'a> {
             if codes.keys.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
-            numbers.reserve(if numbers.is_empty() { codes.keys.len() } else { 0 });
+            if numbers.is_empty() {
+                numbers.reserve(codes.keys.len());
+            }
             let number = |key: GroupKey<&'a str>| {
                 let next = keys.len() as u32;
                 *numbers.entry(key).or_insert_with_key(|key| {

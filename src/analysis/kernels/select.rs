@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::analysis::question::{EventSelector, Filter};
-use crate::eventstore::{ByText, PropertyColumn, RowBlock, ValueRef, retain};
+use crate::eventstore::{ByText, PropertyColumn, RowBlock, TextPicker, ValueRef, retain};
 
 /// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
 /// chunk does not matter. Few in tests, whose blocks are small.
@@ -28,6 +28,8 @@ pub struct Selection<'a> {
     block: &'a RowBlock,
     /// `None`: every selector wants every event.
     by_event: Option<ByText<'a, Wanted>>,
+    /// By events, or where all are wanted by the first filter.
+    picker: Option<TextPicker<'a>>,
     /// The bits of all selectors.
     every: Wanted,
     /// What every row has to pass.
@@ -81,6 +83,7 @@ impl<'a> Selection<'a> {
             block,
             by_event: (!is_any)
                 .then(|| block.event.by_text(|event| event.map_or(0, |(_, name)| bits_of(name)))),
+            picker: None,
             every,
             filters: passes(filters),
             own: Vec::new(),
@@ -93,6 +96,11 @@ impl<'a> Selection<'a> {
                     own.map(|(number, selector)| (1 << number, passes(selector.filters))).collect();
             }
         }
+        let by_texts = selection.filters.first().and_then(|first| first.of_strings.as_ref());
+        selection.picker = match &selection.by_event {
+            Some(by_event) => Some(by_event.picker(|bits| bits != 0)),
+            None => by_texts.map(|of_texts| of_texts.picker(|passes| passes)),
+        };
         selection
     }
 
@@ -117,20 +125,18 @@ impl<'a> Selection<'a> {
             let place = |row: usize| counted.partition_point(|&counted| (counted as usize) < row);
             &counted[place(chunk.start)..place(chunk.end)]
         });
-        let mut filters = self.filters.iter();
-        let first_of_texts = self.filters.first().and_then(|first| first.of_strings.as_ref());
-        match (counted, &self.by_event) {
-            (None, None) => match first_of_texts {
-                Some(of_texts) => {
-                    of_texts.pick(chunk, |passes| passes, rows);
-                    filters.next();
+        let mut filters = &self.filters[..];
+        match (counted, &self.picker) {
+            (None, None) => rows.extend(chunk.start as u32..chunk.end as u32),
+            (None, Some(picker)) => {
+                picker.pick(chunk, rows);
+                if self.by_event.is_none() {
+                    filters = &filters[1..];
                 }
-                None => rows.extend(chunk.start as u32..chunk.end as u32),
-            },
-            (None, Some(by_event)) => by_event.pick(chunk, |bits| bits != 0, rows),
-            (Some(counted), by_event) => {
+            }
+            (Some(counted), _) => {
                 rows.extend_from_slice(counted);
-                if let Some(by_event) = by_event {
+                if let Some(by_event) = &self.by_event {
                     retain(rows, |row| by_event.at(row) != 0);
                 }
             }

@@ -334,6 +334,10 @@ impl Measured {
                 chunk.for_each_of(number, |row, cell| rows[cell] += u64::from(stand_for[row]));
                 continue;
             }
+            debug_assert!(
+                reader.block.stand_for.is_none(),
+                "rows that are counted together are only counted"
+            );
             cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
             if let Some(unique) = &mut self.unique[number] {
                 let persons = &reader.block.person_no;

@@ -71,14 +71,19 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
         counted: None,
         stand_for: None,
     };
+    // As the scan does: steps may begin before or end behind the range when no row is outside.
+    let is_inside = rows.iter().all(|(_, fact)| reads.range.contains(fact.at));
     let ends = [reads.range.from, reads.range.to];
     let steps = COUNT_STEPS.into_iter().filter(|step| {
-        reads.counted_by.is_some_and(|longest| *step <= longest) && ends.iter().all(|at| at % step == 0)
+        let tells_range = is_inside || ends.iter().all(|at| at.rem_euclid(*step) == 0);
+        tells_range && reads.counted_by.is_some_and(|longest| *step <= longest)
     });
-    let step = steps.choose(rng).filter(|_| !reads.with.times && rng.random_bool(0.7));
+    let step = steps.choose(rng).filter(|_| rng.random_bool(0.7));
     if let Some(step) = step {
         let mut block = rolled_up(rows, step);
-        block.count_within(reads.range.from, reads.range.to);
+        if !is_inside {
+            block.count_within(reads.range.from, reads.range.to);
+        }
         return block;
     }
     if reads.with.quarters {

@@ -12,14 +12,17 @@ const EVENTS: [&str; 5] = ["a", "b", "c", "$pageview", "$identify"];
 const PROPERTIES: [&str; 4] = ["p", "q", "n", "deep.n"];
 
 /// Ranges with something to trip over: a plain week, days of 23 and 25 hours, a skipped day, a
-/// clock set back by half an hour and one set back across midnight.
-const RANGES: [(&str, &str, &str); 7] = [
+/// clock set back by half an hour and one set back across midnight; beginnings within an hour and within a
+/// day of UTC.
+const RANGES: [(&str, &str, &str); 9] = [
     ("UTC", "2024-01-29", "2024-02-05"),
     ("Europe/Berlin", "2024-03-30", "2024-04-02"),
     ("America/New_York", "2024-11-02", "2024-11-05"),
     ("Pacific/Apia", "2011-12-29", "2012-01-02"),
     ("Australia/Lord_Howe", "2024-04-06", "2024-04-09"),
     ("America/St_Johns", "2006-10-28", "2006-10-31"),
+    ("UTC", "2024-05-06T10:15:00Z", "2024-05-09T00:00:00Z"),
+    ("Europe/London", "2024-10-21", "2024-11-18"),
     ("Asia/Kolkata", "2024-01-31T20:17:01.003Z", "2024-02-02T03:04:05.006Z"),
 ];
 

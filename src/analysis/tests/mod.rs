@@ -171,18 +171,24 @@ fn persons_are_unique_in_their_bucket_in_the_total_and_in_other() {
 
 #[test]
 fn too_many_distinct_values_are_refused_alike_for_any_number_of_shards() {
-    let facts: Vec<Fact> = (0..40).map(|n| fact(&format!("p{n}"), "x", n, json!({"v": n % 11}))).collect();
+    let facts: Vec<Fact> = (0..40)
+        .map(|n| fact(&format!("p{n}"), "x", n, json!({"v": n % 11, "t": format!("t{}", n % 11)})))
+        .collect();
     let whole = |fields: Value| {
         let mut question = json!({"kind": "trends", "from": "1970-01-01", "to": "1970-01-02"});
         question.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         question
     };
     let broken_down = whole(json!({"series": [{}], "breakdown": {"property": "v"}}));
+    // Of texts each shard has few, and puts them together with what the second round would find.
+    let by_text = whole(json!({"series": [{}], "breakdown": {"property": "t"}}));
     let percentile = whole(json!({"series": [{"measure": "p95", "property": "v"}]}));
     let mut rng = ChaCha12Rng::seed_from_u64(1);
-    for (question, what) in
-        [(broken_down, "the property `v`"), (percentile, "a median or percentile of this question")]
-    {
+    for (question, what) in [
+        (broken_down, "the property `v`"),
+        (by_text, "the property `t`"),
+        (percentile, "a median or percentile of this question"),
+    ] {
         for (max, fits) in [(11, true), (10, false)] {
             let limits = QuestionLimits {
                 breakdown_values_max: max,

@@ -150,9 +150,14 @@ impl Buckets {
         })
     }
 
-    /// The longest of [`COUNT_STEPS`] whose instants are all in one bucket, if all are within the range.
+    /// The longest of [`COUNT_STEPS`] by whose beginning the bucket of all its instants within the range is
+    /// found.
     pub fn longest_step(&self) -> Option<Millis> {
-        let tells_buckets = |step: &Millis| self.borders().all(|start| start.rem_euclid(*step) == 0);
+        // A step that begins before the range would be found outside; where there is one bucket, none is looked
+        // for.
+        let from = (self.len() > 1).then_some(self.range.from);
+        let tells_buckets =
+            |step: &Millis| from.into_iter().chain(self.borders()).all(|at| at.rem_euclid(*step) == 0);
         COUNT_STEPS.into_iter().rev().find(tells_buckets)
     }
 

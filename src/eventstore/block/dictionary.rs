@@ -232,48 +232,6 @@ impl<T: Copy> ByText<'_, T> {
         }
     }
 
-    /// The rows of a range of which this is wanted; the list is overwritten.
-    pub fn pick(&self, rows: Range<usize>, is_wanted: impl Fn(T) -> bool, picked: &mut Vec<u32>) {
-        let mut picker = Picker::new(picked, rows.len());
-        match (self.codes, self.few_codes(&is_wanted)) {
-            (Codes::U8(codes), Some((few, are_wanted))) => {
-                let (many, rest) = codes[rows.clone()].as_chunks::<AT_ONCE>();
-                let mut next = rows.start as u32;
-                for codes in many {
-                    // Whole vectors of codes are compared at a time.
-                    let mut verdicts = [u8::from(!are_wanted); AT_ONCE];
-                    for one in &few {
-                        verdicts.iter_mut().zip(codes).for_each(|(verdict, code)| {
-                            *verdict ^= u8::from(code == one);
-                        });
-                    }
-                    picker.see_all(next, &verdicts);
-                    next += AT_ONCE as u32;
-                }
-                for code in rest {
-                    picker.see(next, few.contains(code) == are_wanted);
-                    next += 1;
-                }
-            }
-            _ => self.for_range(rows, |row, value| picker.see(row, is_wanted(value))),
-        }
-        picker.finish();
-    }
-
-    /// Of codes of one byte the few that are wanted, or, with `false`, the few that are not.
-    fn few_codes(&self, is_wanted: impl Fn(T) -> bool) -> Option<(Vec<u8>, bool)> {
-        if !matches!(self.codes, Codes::U8(_)) {
-            return None;
-        }
-        let all = (0..self.values as u8).chain([u8::MAX]);
-        let (wanted, others): (Vec<u8>, Vec<u8>) =
-            all.partition(|code| is_wanted(self.table[usize::from(*code)]));
-        if wanted.len() <= FEW_CODES_MAX {
-            return Some((wanted, true));
-        }
-        (others.len() <= FEW_CODES_MAX).then_some((others, false))
-    }
-
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
         let last = self.table.len() - 1;
@@ -291,6 +249,64 @@ impl<T: Copy> ByText<'_, T> {
                 all.extend(rows.iter().map(|&row| of(codes[row as usize])));
             }
         }
+    }
+}
+
+impl<'a, T: Copy> ByText<'a, T> {
+    /// For picking the rows of whose text this is wanted.
+    pub fn picker(&self, is_wanted: impl Fn(T) -> bool) -> TextPicker<'a> {
+        let table: Vec<bool> = self.table.iter().map(|value| is_wanted(*value)).collect();
+        let few = match self.codes {
+            Codes::U8(_) => few_codes(&table, self.values),
+            Codes::U16(_) | Codes::U32(_) => None,
+        };
+        TextPicker { few, is_wanted: ByText { codes: self.codes, table, values: self.values } }
+    }
+}
+
+/// Picks rows by their texts.
+pub struct TextPicker<'a> {
+    is_wanted: ByText<'a, bool>,
+    /// Of codes of one byte the few that are wanted or, with `false`, the few that are not.
+    few: Option<(Vec<u8>, bool)>,
+}
+
+fn few_codes(table: &[bool], values: usize) -> Option<(Vec<u8>, bool)> {
+    let codes = (0..=u8::MAX).filter(|code| usize::from(*code) < values || *code == u8::MAX);
+    let (wanted, others): (Vec<u8>, Vec<u8>) = codes.partition(|code| table[usize::from(*code)]);
+    if wanted.len() <= FEW_CODES_MAX {
+        return Some((wanted, true));
+    }
+    (others.len() <= FEW_CODES_MAX).then_some((others, false))
+}
+
+impl TextPicker<'_> {
+    /// The rows of a range that are wanted; the list is overwritten.
+    pub fn pick(&self, rows: Range<usize>, picked: &mut Vec<u32>) {
+        let mut picker = Picker::new(picked, rows.len());
+        match (self.is_wanted.codes, &self.few) {
+            (Codes::U8(codes), Some((few, are_wanted))) => {
+                let (many, rest) = codes[rows.clone()].as_chunks::<AT_ONCE>();
+                let mut next = rows.start as u32;
+                for codes in many {
+                    // Whole vectors of codes are compared at a time.
+                    let mut verdicts = [u8::from(!are_wanted); AT_ONCE];
+                    for one in few {
+                        verdicts.iter_mut().zip(codes).for_each(|(verdict, code)| {
+                            *verdict ^= u8::from(code == one);
+                        });
+                    }
+                    picker.see_all(next, &verdicts);
+                    next += AT_ONCE as u32;
+                }
+                for code in rest {
+                    picker.see(next, few.contains(code) == *are_wanted);
+                    next += 1;
+                }
+            }
+            _ => self.is_wanted.for_range(rows, |row, is_wanted| picker.see(row, is_wanted)),
+        }
+        picker.finish();
     }
 }
 
@@ -345,6 +361,32 @@ mod tests {
             dictionary.by_text(|text| text.is_some_and(|(code, _)| code % 2 == 1)).retain(&mut odd);
             assert!(odd.into_iter().eq(rows.into_iter().filter(|row| is_odd(*row))));
             assert_eq!(dictionary.gather(&[values as u32]).get(0), None);
+        }
+    }
+
+    #[test]
+    fn rows_are_picked_by_few_codes_as_by_many() {
+        for values in [1, 5, 13, 14, 40, 254, 255, 256, 300] {
+            let all = values + 1;
+            let code = |row: usize| row * 7 % all;
+            let codes = (0..300).map(|row| if code(row) < values { code(row) as u32 } else { ABSENT });
+            let texts = (0..values).map(|n| Arc::from(format!("v{n}"))).collect();
+            let dictionary = Dictionary::new(codes, texts);
+            for wanted in [0, 1, 5, 6, 7, all / 2, all - 7.min(all), all - 6.min(all), all - 1, all] {
+                let is_wanted = |text: Option<(usize, &str)>| match text {
+                    Some((code, _)) => code + 1 < wanted,
+                    None => wanted > 0,
+                };
+                let by_text = dictionary.by_text(is_wanted);
+                let picker = by_text.picker(|is_wanted| is_wanted);
+                for rows in [0..300, 3..200, 64..128, 5..5, 7..8, 100..299] {
+                    let mut picked = vec![9; 3];
+                    picker.pick(rows.clone(), &mut picked);
+                    let expected: Vec<u32> =
+                        rows.clone().filter(|row| by_text.at(*row)).map(|row| row as u32).collect();
+                    assert_eq!(picked, expected, "{wanted} of {values} in {rows:?}");
+                }
+            }
         }
     }
 

@@ -360,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn all_quarters_that_two_bytes_tell_may_be_within_a_range() {
+        let quarters = Quarters::of_times(&[0, 65_535 * QUARTER_MS, 7 * QUARTER_MS]);
+        assert_eq!(quarters.memory_bytes(), 6);
+        assert_eq!(quarters.rows_within(-QUARTER_MS..65_536 * QUARTER_MS), [0, 1, 2]);
+        assert_eq!(quarters.rows_within(0..65_535 * QUARTER_MS), [0, 2]);
+        assert_eq!(quarters.rows_within(QUARTER_MS..65_536 * QUARTER_MS), [1, 2]);
+    }
+
+    #[test]
     fn quarters_take_two_bytes_for_682_days_and_four_beyond() {
         let last = 65_535 * QUARTER_MS;
         for (times, bytes) in [(vec![0, last], 4), (vec![0, last + QUARTER_MS], 8), (vec![last, -1], 8)] {

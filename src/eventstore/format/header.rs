@@ -15,6 +15,7 @@ use crate::model::{PersonNo, ProjectId};
 const MAGIC: &[u8; 4] = b"WEIR";
 /// 2 may leave names out of `rest`, 3 may have a rollup.
 pub(super) const FORMAT_VERSION: u8 = 3;
+const VERSION_WITHOUT_ROLLUP: u8 = 2;
 const ZSTD_LEVEL: i32 = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ pub(super) struct Header {
     /// Empty in a run, whose directory says where a project's rows lie.
     pub page_first_persons: Vec<PersonNo>,
     pub table: PartTable,
-    /// A segment's rows by event and quarter, if it has that.
+    /// A segment's rows by event and time ([`super::rollup`]); empty where there is no such count.
     pub rollup: Bytes,
     /// The Parquet file behind the last data part.
     pub tail: Bytes,
@@ -115,7 +116,8 @@ impl Header {
         let packed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("memory is the only thing zstd can lack");
         let mut bytes = Vec::with_capacity(packed.len() + 5);
         bytes.extend_from_slice(MAGIC);
-        bytes.push(FORMAT_VERSION);
+        // Earlier builds read what has no rollup.
+        bytes.push(if self.rollup.is_empty() { VERSION_WITHOUT_ROLLUP } else { FORMAT_VERSION });
         bytes.extend_from_slice(&packed);
         bytes.into()
     }

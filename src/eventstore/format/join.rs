@@ -110,7 +110,7 @@ fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<u8>
         }
         let rollup = Rollup(&header.rollup);
         if !header.rollup.is_empty() && builder.can_add(rollup)? {
-            builder.add_all(rollup)?;
+            builder.add_all(rollup, header.rows)?;
             continue;
         }
         let events = input.reader.read_column(header.layout.fixed_index(Fixed::Event)?, input.parts)?;

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! part 0            format version, columns, where every part lies, first person of each page,
-//!                   rows by event and quarter of an hour, the Parquet footer and offset index
+//!                   rows by event and time, the Parquet footer and offset index
 //! parts 1 … f       the duplicate filter
 //! parts f+1 …       column chunks, one behind the other, cut at equal lengths
 //! ```

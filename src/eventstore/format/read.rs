@@ -136,6 +136,11 @@ impl ObjectReader {
         Ok(Some((rollup.step_ms()?, rollup.read(self.header.rows)?)))
     }
 
+    /// How many bytes [`Self::read_rollup`] reads.
+    pub fn rollup_bytes(&self) -> usize {
+        self.header.rollup.len()
+    }
+
     /// Part 0 included.
     pub fn part_count(&self) -> u32 {
         self.header.table.parts()

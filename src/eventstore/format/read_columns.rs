@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
+use arrow_array::types::{Float64Type, Int64Type, UInt32Type};
+use arrow_array::{Array, RecordBatch};
 use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::ArrowError;
 use parquet::basic::Encoding;
@@ -16,6 +16,7 @@ use super::columns::{Fixed, PropertyKind};
 use super::header::{Header, ObjectKind};
 use super::parts::PartSet;
 use super::read::{Columns, ObjectReader, Want, fewer_rows};
+use super::texts::Texts;
 use super::{FormatError, RowRanges, deltas, json};
 use crate::eventstore::{
     ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
@@ -287,83 +288,6 @@ impl<'a> BlockBuilder<'a> {
             stand_for: None,
         })
     }
-}
-
-enum Texts {
-    Whole(Dictionary),
-    Batches { builder: DictionaryBuilder, last: Option<LastTexts> },
-}
-
-/// The texts of the last batch: most columns have one list for all batches.
-struct LastTexts {
-    texts: StringArray,
-    /// What each has here.
-    codes: Vec<u32>,
-    /// They are 0, 1, 2 and so on, as in every column with one list.
-    are_keys: bool,
-}
-
-impl Texts {
-    fn new(rows: usize) -> Self {
-        Self::Batches { builder: DictionaryBuilder::with_capacity(rows), last: None }
-    }
-
-    fn append(&mut self, array: &ArrayRef) -> Result<(), FormatError> {
-        let Self::Batches { builder, last: before } = self else {
-            return Err(FormatError::corrupt("a column that was read twice"));
-        };
-        let array: &DictionaryArray<Int32Type> = array.as_dictionary();
-        let texts = array
-            .values()
-            .as_string_opt::<i32>()
-            .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
-        let last = match before.take() {
-            // The last one is held, so nothing else can have come to lie where it lies.
-            Some(last) if is_same(&last.texts, texts) => last,
-            _ => {
-                let codes: Vec<u32> = (0..texts.len()).map(|n| builder.code_of(texts.value(n))).collect();
-                let are_keys = codes.iter().copied().eq(0..codes.len() as u32);
-                LastTexts { texts: texts.clone(), codes, are_keys }
-            }
-        };
-        let codes = &last.codes;
-        let keys = array.keys().values();
-        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-            None if last.are_keys && greatest(keys) < codes.len() as u32 => {
-                builder.extend(keys.iter().map(|&key| key as u32));
-            }
-            None => {
-                let keys = keys.iter();
-                builder.extend(keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT)));
-            }
-            Some(nulls) => {
-                let found = keys.iter().zip(nulls.iter()).map(|(&key, is_there)| {
-                    codes.get(key as usize).copied().filter(|_| is_there).unwrap_or(ABSENT)
-                });
-                builder.extend(found);
-            }
-        }
-        *before = Some(last);
-        Ok(())
-    }
-
-    fn finish(self) -> Dictionary {
-        match self {
-            Self::Whole(texts) => texts,
-            Self::Batches { builder, .. } => builder.finish(),
-        }
-    }
-}
-
-/// A negative one is greater than all.
-fn greatest(keys: &[i32]) -> u32 {
-    keys.iter().fold(0, |greatest, &key| greatest.max(key as u32))
-}
-
-/// Whether two arrays are the same memory.
-fn is_same(a: &StringArray, b: &StringArray) -> bool {
-    let same_offsets = std::ptr::eq(a.value_offsets(), b.value_offsets());
-    same_offsets && std::ptr::eq(a.value_data(), b.value_data())
 }
 
 struct NumbersBuilder<T> {

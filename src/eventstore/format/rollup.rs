@@ -24,8 +24,10 @@ use crate::model::{
 const ROWS_MIN: u64 = if cfg!(test) { 8 } else { 4_096 };
 /// With fewer rows a cell, a rollup is hardly smaller than the columns it is read instead of.
 const ROWS_A_CELL_MIN: u64 = if cfg!(test) { 2 } else { 8 };
-/// Some hundred kilobytes at most, since part 0 is read for other purposes too.
-const CELLS_MAX: u64 = if cfg!(test) { 1_000 } else { 65_536 };
+/// Part 0 is read for other purposes too.
+const CELLS_MAX: u64 = if cfg!(test) { 1_000 } else { 32_768 };
+/// Of all names together: a client may write ids into them.
+const NAME_BYTES_MAX: usize = if cfg!(test) { 2_000 } else { 64 << 10 };
 
 /// Since 1970, in steps. Of times tens of thousands of years away, which nobody sends, there is no rollup.
 type Step = i32;
@@ -33,6 +35,9 @@ type Step = i32;
 /// Counts while rows are written, by longer steps when there are too many cells.
 pub(super) struct RollupBuilder {
     names: Names,
+    /// How many names there are, and how long they are together.
+    known: usize,
+    name_bytes: usize,
     /// How long a step is.
     step_ms: Millis,
     /// Rows by the number of the event and the step; `None`: they are not worth it.
@@ -45,7 +50,7 @@ impl RollupBuilder {
     pub fn new(rows: u64) -> Self {
         let cells_max = (rows / ROWS_A_CELL_MIN).min(CELLS_MAX) as usize;
         let cells = (rows >= ROWS_MIN).then(FastMap::default);
-        Self { names: Names::default(), step_ms: COUNT_STEPS[0], cells, cells_max }
+        Self { names: Names::default(), known: 0, name_bytes: 0, step_ms: COUNT_STEPS[0], cells, cells_max }
     }
 
     /// Whether it is still worth to go on.
@@ -60,25 +65,43 @@ impl RollupBuilder {
 
     pub fn add(&mut self, event: &[u8], occurred_at: Millis) {
         if self.is_open() {
-            let number = self.names.number(0, event);
+            let number = self.number(event);
             self.add_cell(number, occurred_at, 1);
         }
     }
 
-    /// The rows of another segment. Precondition: it [can be added](Self::can_add).
-    pub fn add_all(&mut self, rollup: Rollup<'_>) -> Result<(), FormatError> {
-        rollup.for_each_event(|event, cells| {
-            let number = self.names.number(0, event.as_bytes());
+    /// The rows of another segment, which has so many. Precondition: it [can be added](Self::can_add).
+    pub fn add_all(&mut self, rollup: Rollup<'_>, rows: u64) -> Result<(), FormatError> {
+        rollup.for_each_event(rows, |event, cells| {
+            let number = self.number(event.as_bytes());
             cells.iter().for_each(|&(start, rows)| self.add_cell(number, start, rows));
         })
+    }
+
+    fn number(&mut self, event: &[u8]) -> usize {
+        let number = self.names.number(0, event);
+        if number == self.known {
+            self.known += 1;
+            self.name_bytes += event.len();
+            if self.name_bytes > NAME_BYTES_MAX {
+                self.close();
+            }
+        }
+        number
+    }
+
+    fn close(&mut self) {
+        self.cells = None;
+        self.names = Names::default();
     }
 
     fn add_cell(&mut self, event: usize, at: Millis, rows: u32) {
         let Some(cells) = &mut self.cells else { return };
         let Ok(step) = Step::try_from(at.div_euclid(self.step_ms)) else {
-            self.cells = None;
+            self.close();
             return;
         };
+        // All rows of a segment fit.
         *cells.entry((event as u32, step)).or_insert(0) += rows;
         while self.cells.as_ref().is_some_and(|cells| cells.len() > self.cells_max) {
             self.lengthen();
@@ -89,7 +112,7 @@ impl RollupBuilder {
     fn lengthen(&mut self) {
         let longer = COUNT_STEPS.into_iter().find(|step_ms| *step_ms > self.step_ms);
         let cells = self.cells.take();
-        let (Some(step_ms), Some(cells)) = (longer, cells) else { return };
+        let (Some(step_ms), Some(cells)) = (longer, cells) else { return self.close() };
         let times = (step_ms / self.step_ms) as Step;
         let mut fewer = FastMap::default();
         for ((event, step), rows) in cells {
@@ -149,10 +172,15 @@ impl<'a> Rollup<'a> {
         Ok((step_ms.ok_or_else(unknown)?, rest))
     }
 
-    /// The name of each event, and of each of its cells the beginning and the rows.
-    fn for_each_event(self, mut visit: impl FnMut(&'a str, &[(Millis, u32)])) -> Result<(), FormatError> {
+    /// The name of each event, and of each of its cells the beginning and the rows. An error unless these are
+    /// `expected` together.
+    fn for_each_event(
+        self,
+        expected: u64,
+        mut visit: impl FnMut(&'a str, &[(Millis, u32)]),
+    ) -> Result<(), FormatError> {
         let (step_ms, mut rest) = self.head()?;
-        let mut cells = Vec::new();
+        let (mut cells, mut counted) = (Vec::new(), 0_u64);
         for _ in 0..take_varint(&mut rest).map_err(unreadable)? {
             let name = take_text(&mut rest).map_err(unreadable)?;
             cells.clear();
@@ -163,21 +191,29 @@ impl<'a> Rollup<'a> {
                 let (Ok(step), Ok(rows)) = (Step::try_from(last), u32::try_from(rows)) else {
                     return Err(FormatError::corrupt(format!("{rows} rows in the step {last}")));
                 };
+                counted += u64::from(rows);
+                if counted > expected {
+                    break;
+                }
                 cells.push((Millis::from(step) * step_ms, rows));
+            }
+            if counted > expected {
+                break;
             }
             visit(name, &cells);
         }
-        match rest.len() {
-            0 => Ok(()),
-            more => Err(FormatError::corrupt(format!("{more} bytes behind the rollup"))),
+        if counted != expected || !rest.is_empty() {
+            let detail = format!("a rollup of {counted} rows, and {} bytes more, of {expected}", rest.len());
+            return Err(FormatError::corrupt(detail));
         }
+        Ok(())
     }
 
     /// A row for each cell, which stands for as many events as the cell has.
     pub fn read(self, rows: u64) -> Result<RowBlock, FormatError> {
         let (mut names, mut codes) = (Vec::new(), Vec::new());
         let (mut starts, mut stand_for) = (Vec::new(), Vec::new());
-        self.for_each_event(|name, cells| {
+        self.for_each_event(rows, |name, cells| {
             codes.extend(std::iter::repeat_n(names.len() as u32, cells.len()));
             names.push(Arc::<str>::from(name));
             for &(start, rows) in cells {
@@ -185,10 +221,6 @@ impl<'a> Rollup<'a> {
                 stand_for.push(rows);
             }
         })?;
-        let counted: u64 = stand_for.iter().copied().map(u64::from).sum();
-        if counted != rows {
-            return Err(FormatError::corrupt(format!("a rollup of {counted} rows in a segment of {rows}")));
-        }
         Ok(RowBlock {
             event: Arc::new(Dictionary::new(codes.into_iter(), names)),
             quarters: Arc::new(Quarters::of_times(&starts)),
@@ -257,7 +289,7 @@ mod tests {
             for rows in [one, other] {
                 let part = built(rows, expected_rows);
                 if !part.is_empty() && joined.can_add(Rollup(&part)).unwrap() {
-                    joined.add_all(Rollup(&part)).unwrap();
+                    joined.add_all(Rollup(&part), rows.len() as u64).unwrap();
                 } else {
                     rows.iter().for_each(|(event, at)| joined.add(event.as_bytes(), *at));
                 }
@@ -288,8 +320,24 @@ mod tests {
     }
 
     #[test]
+    fn there_is_none_of_names_that_are_too_long_together() {
+        for (bytes, is_there) in [(NAME_BYTES_MAX, true), (NAME_BYTES_MAX + 1, false)] {
+            let mut builder = RollupBuilder::new(1_000);
+            for n in 0..10 {
+                let length = if n == 0 { bytes - 9 * (NAME_BYTES_MAX / 10) } else { NAME_BYTES_MAX / 10 };
+                builder.add(n.to_string().repeat(length).as_bytes(), 0);
+            }
+            assert_eq!((builder.is_open(), !builder.finish().is_empty()), (is_there, is_there), "{bytes}");
+        }
+    }
+
+    #[test]
     fn a_rollup_of_other_rows_than_the_segment_has_is_not_believed() {
         let bytes = built(&[("a", 0), ("a", 1)], ROWS_MIN);
-        assert!(Rollup(&bytes).read(2).is_ok() && Rollup(&bytes).read(3).is_err());
+        assert!(Rollup(&bytes).read(2).is_ok());
+        for rows in [1, 3] {
+            assert!(Rollup(&bytes).read(rows).is_err());
+            assert!(RollupBuilder::new(100).add_all(Rollup(&bytes), rows).is_err(), "nor joined");
+        }
     }
 }

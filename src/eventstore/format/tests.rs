@@ -236,7 +236,8 @@ proptest! {
         if let Ok(Some(read)) = reader.read_located(&want, &parts) {
             prop_assert_eq!(read.len(), own);
         }
-        let columns = Columns::Block { with: RowColumns::ALL, properties: Vec::new() };
+        let properties = NAMES.iter().map(|name| (*name).to_owned()).collect();
+        let columns = Columns::Block { with: RowColumns::ALL, properties };
         if let Ok(block) = reader.read_block(&Want { columns, rows: RowRanges::All }, &parts) {
             prop_assert_eq!(block.rows().len(), rows.len());
         }

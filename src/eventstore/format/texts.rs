@@ -1,10 +1,13 @@
-//! Whole columns of texts whose pages hold codes into one list, without Parquet's reader.
+//! Columns of texts, as codes into one list.
 //!
-//! That one gives an array of 32-bit keys for each page, to be turned into the narrow codes of a block. Here
-//! the codes of a page go where they stay.
+//! Parquet's reader gives an array of 32-bit keys for each page, to be turned into the narrow codes of a block.
+//! Where a column is read whole and all of its pages hold codes, they go where they stay without it.
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, StringArray};
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageReader};
 use parquet::file::serialized_reader::SerializedPageReader;
@@ -134,4 +137,82 @@ fn list_of(page: &[u8], texts: u32, rows: usize) -> Result<DictionaryBuilder, Fo
         list.push(text.map_err(|_| FormatError::corrupt("a text that is not UTF-8"))?.into());
     }
     Ok(DictionaryBuilder::of_list(list, rows))
+}
+
+/// The texts of a column of a block: read at once, or out of arrays as they come.
+pub(super) enum Texts {
+    Whole(Dictionary),
+    Batches { builder: DictionaryBuilder, last: Option<LastTexts> },
+}
+
+/// The texts of the last batch: most columns have one list for all batches.
+pub(super) struct LastTexts {
+    texts: StringArray,
+    /// What each has here.
+    codes: Vec<u32>,
+    /// They are 0, 1, 2 and so on, as in every column with one list.
+    are_keys: bool,
+}
+
+impl Texts {
+    pub fn new(rows: usize) -> Self {
+        Self::Batches { builder: DictionaryBuilder::with_capacity(rows), last: None }
+    }
+
+    pub fn append(&mut self, array: &ArrayRef) -> Result<(), FormatError> {
+        let Self::Batches { builder, last: before } = self else {
+            return Err(FormatError::corrupt("a column that was read twice"));
+        };
+        let array: &DictionaryArray<Int32Type> = array.as_dictionary();
+        let texts = array
+            .values()
+            .as_string_opt::<i32>()
+            .ok_or_else(|| FormatError::corrupt("a dictionary of something else than text"))?;
+        let last = match before.take() {
+            // The last one is held, so nothing else can have come to lie where it lies.
+            Some(last) if is_same(&last.texts, texts) => last,
+            _ => {
+                let codes: Vec<u32> = (0..texts.len()).map(|n| builder.code_of(texts.value(n))).collect();
+                let are_keys = codes.iter().copied().eq(0..codes.len() as u32);
+                LastTexts { texts: texts.clone(), codes, are_keys }
+            }
+        };
+        let codes = &last.codes;
+        let keys = array.keys().values();
+        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None if last.are_keys && greatest(keys) < codes.len() as u32 => {
+                builder.extend(keys.iter().map(|&key| key as u32));
+            }
+            None => {
+                let keys = keys.iter();
+                builder.extend(keys.map(|&key| codes.get(key as usize).copied().unwrap_or(ABSENT)));
+            }
+            Some(nulls) => {
+                let found = keys.iter().zip(nulls.iter()).map(|(&key, is_there)| {
+                    codes.get(key as usize).copied().filter(|_| is_there).unwrap_or(ABSENT)
+                });
+                builder.extend(found);
+            }
+        }
+        *before = Some(last);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Dictionary {
+        match self {
+            Self::Whole(texts) => texts,
+            Self::Batches { builder, .. } => builder.finish(),
+        }
+    }
+}
+
+/// A negative one is greater than all.
+fn greatest(keys: &[i32]) -> u32 {
+    keys.iter().fold(0, |greatest, &key| greatest.max(key as u32))
+}
+
+/// Whether two arrays are the same memory.
+fn is_same(a: &StringArray, b: &StringArray) -> bool {
+    let same_offsets = std::ptr::eq(a.value_offsets(), b.value_offsets());
+    same_offsets && std::ptr::eq(a.value_data(), b.value_data())
 }

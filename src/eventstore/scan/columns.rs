@@ -183,12 +183,12 @@ impl ColumnCache {
     /// such counts.
     pub fn find_rollup(
         &self,
-        object: &ListedObject,
+        object_id: ObjectId,
         project_id: ProjectId,
         step_max: Millis,
     ) -> Asked<Option<RowBlock>> {
         let found = self.columns.as_ref();
-        match found.and_then(|columns| columns.get(&(object.object_id, project_id, ColumnName::Rollup))) {
+        match found.and_then(|columns| columns.get(&(object_id, project_id, ColumnName::Rollup))) {
             Some(Column::Rollup(rollup)) => {
                 let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
                 Asked::Known(usable.map(|(_, block)| block))
@@ -203,13 +203,13 @@ impl ColumnCache {
 
     pub fn keep_rollup(
         &self,
-        object: &ListedObject,
+        object_id: ObjectId,
         project_id: ProjectId,
         rollup: &Option<(Millis, RowBlock)>,
     ) {
         if let Some(columns) = &self.columns {
             let kept = Column::Rollup(rollup.clone());
-            columns.insert((object.object_id, project_id, ColumnName::Rollup), kept);
+            columns.insert((object_id, project_id, ColumnName::Rollup), kept);
             self.metrics.bytes.set(columns.weight() as i64);
         }
     }
@@ -346,7 +346,18 @@ mod tests {
     fn object(n: u8, rows: RowRanges) -> ListedObject {
         let object_id = ObjectId([n; 16]);
         let is_whole = true;
-        ListedObject { object_id, events: 100, bytes: 1, min_at: 0, max_at: 1, created_at: 0, rows, is_whole }
+        let (events, bytes, obeys_masks) = (100, 1, false);
+        ListedObject {
+            object_id,
+            events,
+            bytes,
+            min_at: 0,
+            max_at: 1,
+            created_at: 0,
+            rows,
+            is_whole,
+            obeys_masks,
+        }
     }
 
     const PROJECT: ProjectId = ProjectId(1);

@@ -35,6 +35,9 @@ pub struct ListedObject {
     /// They are all that the project has in it.
     #[serde(default)]
     pub is_whole: bool,
+    /// It has no rows of any masked person of the project.
+    #[serde(default)]
+    pub obeys_masks: bool,
 }
 
 /// Everything that has to be of the same moment.
@@ -44,7 +47,7 @@ pub struct Listing {
     pub objects: Vec<ListedObject>,
     /// Ascending.
     pub masked: Vec<PersonNo>,
-    /// Raised by every mask.
+    /// Of the latest mask of the project; an object of this version or a later one obeys all of them.
     pub mask_version: i64,
     pub data_version: i64,
     /// Everything that was answered until then is in the list.
@@ -277,7 +280,10 @@ impl Snapshot {
                 let slice = needs_facts(object, request)
                     .then(|| slices.get(&object.object_id).and_then(Option::as_ref));
                 match list_object(object, slice, request) {
-                    Listed::Read(object) => listing.objects.push(object),
+                    Listed::Read(listed) => {
+                        let obeys_masks = object.mask_version >= listing.mask_version;
+                        listing.objects.push(ListedObject { obeys_masks, ..listed });
+                    }
                     Listed::Pruned => listing.pruned += 1,
                     Listed::Elsewhere => {}
                 }
@@ -322,6 +328,7 @@ fn list_object(object: &ObjectRow, slice: Option<Option<&Arc<SliceFacts>>>, requ
         created_at: object.created_at,
         rows: RowRanges::All,
         is_whole: true,
+        obeys_masks: false,
     };
     let Some(slice) = slice else { return Listed::Read(listed) };
     let Some(slice) = slice else { return Listed::Elsewhere };

@@ -24,7 +24,7 @@ use columns::{Asked, ColumnCache, Known};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
-use super::format::{Columns, FormatError, PartSet, RowRanges, Want};
+use super::format::{Columns, FormatError, ObjectReader, PartSet, RowRanges, Want};
 use super::object_cache::{ObjectCache, OpenObject};
 use super::{COUNT_STEPS, RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
@@ -40,7 +40,9 @@ pub use prune::Need;
 /// Objects that are fetched at the same time; their parts lie in memory until they are decoded.
 const FETCHES_AT_ONCE: usize = 4;
 /// So many rows are looked through sooner than another thread has begun to.
-const ROWS_AT_ONCE_MAX: u64 = 20_000;
+const ROWS_AT_ONCE_MAX: u64 = if cfg!(test) { 150 } else { 20_000 };
+/// And so many bytes of rollups are read in less than a millisecond.
+const ROLLUP_BYTES_AT_ONCE_MAX: usize = if cfg!(test) { 100 } else { 128 << 10 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -86,7 +88,8 @@ pub struct ScanRequest {
     /// What every row that counts has. Blocks hold rows without it too.
     pub needs: Vec<Need>,
     /// Nothing is done with rows but to count them, by event and by steps of this length: one of
-    /// [`COUNT_STEPS`]. A block may then have rows that stand for several events.
+    /// [`COUNT_STEPS`]. No properties are asked for then, and a block may have rows that stand for several
+    /// events.
     pub counted_by: Option<Millis>,
 }
 
@@ -102,6 +105,15 @@ impl ShardRows {
     pub fn rows(&self) -> u64 {
         self.blocks.iter().map(RowBlock::events).sum()
     }
+}
+
+/// Rows that a question need not read and decode.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct RowsAtHand {
+    /// Whoever counts needs not even look at them.
+    pub counted: u64,
+    /// All that is asked of them is kept from before.
+    pub kept: u64,
 }
 
 /// Reads for the whole process. Cheap to clone.
@@ -166,21 +178,28 @@ impl Scanner {
         self.objects.forget();
     }
 
-    /// How many rows of a list need not be read and decoded, since what a question asks of them is kept, or
-    /// is counted already.
-    pub fn rows_at_hand(&self, request: &ScanRequest, listing: &Listing) -> u64 {
-        let is_at_hand = |object: &&ListedObject| {
-            let with = request.columns_of(object, !listing.masked.is_empty());
+    /// What of a list's rows a question need not read and decode.
+    pub fn rows_at_hand(&self, request: &ScanRequest, listing: &Listing) -> RowsAtHand {
+        let mut at_hand = RowsAtHand::default();
+        for object in &listing.objects {
+            let with = request.columns_of(object, listing.masks(object));
+            let rows = object.rows_to_read();
             let (columns, project_id) = (&self.columns, request.project_id);
-            match request.step_of(object).filter(|_| !with.persons && !with.times) {
-                // Most objects that are not small have these counts.
-                Some(step_max) if object.rows_to_read() > ROWS_AT_ONCE_MAX => {
-                    !matches!(columns.find_rollup(object, project_id, step_max), Asked::Known(None))
+            let rollup = match request.step_of(object, with).filter(|_| rows > ROWS_AT_ONCE_MAX) {
+                Some(step_max) => columns.find_rollup(object.object_id, project_id, step_max),
+                None => Asked::Not,
+            };
+            match rollup {
+                // Where it is not known, it is presumed: most segments that are not small are counted.
+                Asked::Known(Some(_)) | Asked::Missing => at_hand.counted += rows,
+                Asked::Known(None) | Asked::Not => {
+                    if columns.has_all(object, project_id, with, &request.properties) {
+                        at_hand.kept += rows;
+                    }
                 }
-                _ => columns.has_all(object, project_id, with, &request.properties),
             }
-        };
-        listing.objects.iter().filter(is_at_hand).map(ListedObject::rows_to_read).sum()
+        }
+        at_hand
     }
 
     /// What a list says; `None` when an object of it is gone.
@@ -190,27 +209,12 @@ impl Scanner {
         request: &ScanRequest,
         listing: Listing,
     ) -> Result<Option<ShardRows>, ScanError> {
-        let wanted = listing.objects.into_iter().map(|object| {
-            let with = request.columns_of(&object, !listing.masked.is_empty());
-            let (columns, project_id) = (&self.columns, request.project_id);
-            let step_max = request.step_of(&object).filter(|_| !with.persons && !with.times);
-            let rollup = match step_max {
-                Some(step_max) => columns.find_rollup(&object, project_id, step_max),
-                None => Asked::Not,
-            };
-            let asks_rollup = step_max.filter(|_| rollup.is_missing());
-            let known = match rollup {
-                Asked::Known(Some(block)) => {
-                    columns.observe_rollup(true);
-                    Known::of_rollup(block)
-                }
-                _ => columns.find(&object, project_id, with, &request.properties),
-            };
-            Wanted { object, known, asks_rollup }
+        let wanted = listing.objects.iter().cloned().map(|object| {
+            let is_masked = listing.masks(&object);
+            self.look_up(request, object, is_masked)
         });
         let wanted: Vec<Wanted> = wanted.collect();
-        let to_read =
-            wanted.iter().filter(|wanted| wanted.asks_rollup.is_some() || !wanted.known.is_complete());
+        let to_read = wanted.iter().filter(|wanted| !wanted.known.as_ref().is_some_and(Known::is_complete));
         let ids: Vec<ObjectId> = to_read.map(|wanted| wanted.object.object_id).collect();
         let opened = self.objects.open(db, &ids).await?;
         if opened.len() < ids.len() {
@@ -219,29 +223,27 @@ impl Scanner {
         }
         let mut opened: HashMap<ObjectId, OpenObject> =
             opened.into_iter().map(|opened| (opened.object_id, opened)).collect();
-        let masked = Arc::new(listing.masked);
+        let mut rollups = self.read_rollups(request.project_id, &wanted, &opened).await?;
+        let (masked, nobody) = (Arc::new(listing.masked), Arc::default());
         let mut read: Vec<(RowBlock, u64)> = vec![Default::default(); wanted.len()];
         let mut reads = Vec::new();
-        for (place, Wanted { object, mut known, asks_rollup }) in wanted.into_iter().enumerate() {
-            let narrow = request.narrow(&object, &masked);
+        for (place, Wanted { object, with, known, .. }) in wanted.into_iter().enumerate() {
+            let masked = if object.obeys_masks { &nobody } else { &masked };
+            let narrow = request.narrow(&object, masked);
             let opened = opened.remove(&object.object_id);
-            if let (Some(step_max), Some(opened)) = (asks_rollup, &opened) {
-                let object_id = object.object_id;
-                let rollup = opened.reader.read_rollup();
-                let rollup = rollup.map_err(|source| ScanError::Format { object_id, source })?;
-                self.columns.keep_rollup(&object, request.project_id, &rollup);
-                let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
-                if let Some((_, block)) = usable {
+            let known = match (known, rollups.remove(&object.object_id)) {
+                (Some(known), _) => known,
+                (None, Some(block)) => {
                     self.columns.observe_rollup(false);
-                    known = Known::of_rollup(block);
+                    Known::of_rollup(block)
                 }
-                read[place].1 = opened.bytes_read;
-            }
+                (None, None) => self.columns.find(&object, request.project_id, with, &request.properties),
+            };
             let is_little = known.is_rollup() || object.rows_to_read() <= ROWS_AT_ONCE_MAX;
             if known.is_complete() && (is_little || !narrow.leaves_out()) {
                 let mut block = known.complete_with(RowBlock::default());
                 narrow.apply(&mut block);
-                read[place].0 = block;
+                read[place] = (block, opened.map_or(0, |opened| opened.bytes_read));
                 continue;
             }
             // In a box: what waits for several of them moves them about.
@@ -267,6 +269,56 @@ impl Scanner {
         Ok(Some(ShardRows { blocks, bytes }))
     }
 
+    /// What is known of an object before anything of it is read.
+    fn look_up(&self, request: &ScanRequest, object: ListedObject, is_masked: bool) -> Wanted {
+        let with = request.columns_of(&object, is_masked);
+        let (columns, project_id) = (&self.columns, request.project_id);
+        let step_max = request.step_of(&object, with);
+        let rollup = match step_max {
+            Some(step_max) => columns.find_rollup(object.object_id, project_id, step_max),
+            None => Asked::Not,
+        };
+        let known = match rollup {
+            Asked::Missing => None,
+            Asked::Known(Some(block)) => {
+                columns.observe_rollup(true);
+                Some(Known::of_rollup(block))
+            }
+            Asked::Known(None) | Asked::Not => {
+                Some(columns.find(&object, project_id, with, &request.properties))
+            }
+        };
+        Wanted { object, with, known, step_max }
+    }
+
+    /// The rollups of objects of which it was not known whether they have one, where they will do.
+    async fn read_rollups(
+        &self,
+        project_id: ProjectId,
+        wanted: &[Wanted],
+        opened: &HashMap<ObjectId, OpenObject>,
+    ) -> Result<HashMap<ObjectId, RowBlock>, ScanError> {
+        let asked = wanted.iter().filter(|wanted| wanted.known.is_none()).filter_map(|wanted| {
+            let opened = opened.get(&wanted.object.object_id)?;
+            Some((wanted.object.object_id, wanted.step_max?, opened.reader.clone()))
+        });
+        let asked: Vec<(ObjectId, Millis, ObjectReader)> = asked.collect();
+        let bytes: usize = asked.iter().map(|(_, _, reader)| reader.rollup_bytes()).sum();
+        let columns = self.columns.clone();
+        let work = move || {
+            let mut found = HashMap::new();
+            for (object_id, step_max, reader) in asked {
+                let rollup = reader.read_rollup();
+                let rollup = rollup.map_err(|source| ScanError::Format { object_id, source })?;
+                columns.keep_rollup(object_id, project_id, &rollup);
+                let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
+                found.extend(usable.map(|(_, block)| (object_id, block)));
+            }
+            Ok(found)
+        };
+        if bytes <= ROLLUP_BYTES_AT_ONCE_MAX { work() } else { self.on_thread(work).await? }
+    }
+
     async fn read_object(
         &self,
         db: &Db,
@@ -283,7 +335,7 @@ impl Scanner {
                 narrow.apply(&mut block);
                 Ok(block)
             });
-            return Ok(Some((block.await?, 0)));
+            return Ok(Some((block.await?, opened.map_or(0, |opened| opened.bytes_read))));
         }
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(OpenObject { reader, bytes_read: header_bytes, .. }) = opened else { return Ok(None) };
@@ -314,22 +366,32 @@ impl Scanner {
         object_id: ObjectId,
         work: impl FnOnce() -> Result<RowBlock, FormatError> + Send + 'static,
     ) -> Result<RowBlock, ScanError> {
+        self.on_thread(work).await?.map_err(|source| ScanError::Format { object_id, source })
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
         let permit = self.decoders.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let decoded = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             // With the thread and not with the caller, who may be gone before it ends.
             let _permit = permit;
             work()
         });
-        decoded.await?.map_err(|source| ScanError::Format { object_id, source })
+        done.await
     }
 }
 
 /// What is known of an object of a list before anything of it is read.
 struct Wanted {
     object: ListedObject,
-    known: Known,
-    /// A rollup by steps of this length would do, and it is not known whether the object has one.
-    asks_rollup: Option<Millis>,
+    /// The columns that are needed where no rollup will do.
+    with: RowColumns,
+    /// `None`: a rollup may do, and it is not known whether the object has one.
+    known: Option<Known>,
+    /// A rollup will do that has steps of this length at most.
+    step_max: Option<Millis>,
 }
 
 /// Which rows of a block do not count.
@@ -364,9 +426,10 @@ impl ScanRequest {
         self.from > object.min_at || object.max_at >= self.to
     }
 
-    /// By how long steps the rows of an object may be counted together, if at all.
-    fn step_of(&self, object: &ListedObject) -> Option<Millis> {
-        let step_max = self.counted_by?;
+    /// By how long steps the rows of an object, of which these columns are needed, may be counted together, if
+    /// at all.
+    fn step_of(&self, object: &ListedObject, with: RowColumns) -> Option<Millis> {
+        let step_max = self.counted_by.filter(|_| !with.persons && !with.times)?;
         let reaches_beyond = self.reaches_beyond(object);
         let tells_range = |step: &Millis| {
             !reaches_beyond || [self.from, self.to].iter().all(|at| at.rem_euclid(*step) == 0)
@@ -375,16 +438,23 @@ impl ScanRequest {
     }
 
     /// The columns of an object that are needed: those asked for, and those that tell which rows count.
-    fn columns_of(&self, object: &ListedObject, has_masked: bool) -> RowColumns {
+    fn columns_of(&self, object: &ListedObject, is_masked: bool) -> RowColumns {
         // Rows of a run are in order of persons only when they are put in it, by persons and times; and what
         // is kept of it has to have one order.
         let is_run = object.is_run();
-        let persons = self.with.persons || has_masked || is_run;
+        let persons = self.with.persons || is_masked || is_run;
         let tells_range = begins_a_quarter(self.from) && begins_a_quarter(self.to);
         let reaches_beyond = self.reaches_beyond(object);
         let times = self.with.times || (reaches_beyond && !tells_range) || is_run;
         let quarters = self.with.quarters || (reaches_beyond && !times);
         RowColumns { persons, times, quarters }
+    }
+}
+
+impl Listing {
+    /// Whether an object may have rows of persons who are masked.
+    fn masks(&self, object: &ListedObject) -> bool {
+        !self.masked.is_empty() && !object.obeys_masks
     }
 }
 

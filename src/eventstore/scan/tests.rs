@@ -309,7 +309,7 @@ on_both! {
         for (n, row) in of_few_hours.iter_mut().enumerate() {
             row.occurred_at = 3 * DAY_MS + n as i64 / 20 * hour;
         }
-        store_segment(&db, &random, of_few_hours).await;
+        let few_hours = store_segment(&db, &random, of_few_hours).await;
         raise_version(&db).await;
         let scanner = |columns_max| {
             let headers = if columns_max > 0 { 1 << 20 } else { 0 };
@@ -351,6 +351,19 @@ on_both! {
             ..ScanRequest::everything(PROJECT)
         };
         assert_eq!(scan(&keeping, &db, SHARD, &request).await.bytes, 0);
+        let by_hours = ScanRequest { counted_by: Some(hour), ..request.clone() };
+        let at_hand = async |scanner: &Scanner, request| {
+            let listing = Listing::read(&db, scanner.objects(), SHARD, request).await.unwrap();
+            scanner.rows_at_hand(request, &listing)
+        };
+        // The first segment has days only, and its columns were read; the run's rows are always read.
+        for (scanner, request, counted, kept) in [
+            (&keeping, &request, 1_100, 100),
+            (&keeping, &by_hours, 200, 1_000),
+            (&forgetting, &request, 1_100, 0),
+        ] {
+            assert_eq!(at_hand(scanner, request).await, RowsAtHand { counted, kept });
+        }
         keeping.forget_rows();
         let again = scan(&keeping, &db, SHARD, &request).await.bytes;
         assert!(again > 0, "rollups are forgotten as columns are");
@@ -363,8 +376,21 @@ on_both! {
             .await
             .unwrap();
         let of_person = self::rows(PROJECT, 0..1_200).iter().filter(|row| row.person_no == 7).count() as u64;
-        assert!(of_person > 0);
+        // Whoever says that a segment has none of them is believed.
+        let of_first = self::rows(PROJECT, 0..1_000).iter().filter(|row| row.person_no == 7).count() as u64;
+        assert!(0 < of_first && of_first < of_person);
         let scanned = scan(&forgetting, &db, SHARD, &request).await;
         assert_eq!((scanned.rows(), scanned.blocks.iter().filter(is_of_rollup).count()), (1_200 - of_person, 0));
+        // A segment that was looked through and has none of them is counted as before.
+        let version = Listing::read(&db, &ObjectCache::none(), SHARD, &request).await.unwrap().mask_version;
+        for (obeyed, rollups) in [(version - 1, 0), (version, 1)] {
+            let kind = objects::ObjectKind::Segment;
+            objects::raise_masks(&db, kind, SHARD, few_hours, obeyed).await.unwrap();
+            let objects = ObjectCache::new(1 << 20, 1 << 20, &Metrics::default());
+            let scanned = scan(&Scanner::new(objects, 1, 0, &Metrics::default()), &db, SHARD, &request).await;
+            assert_eq!(scanned.blocks.iter().filter(is_of_rollup).count(), rollups, "{obeyed}");
+            let there = if rollups == 0 { 1_200 - of_person } else { 1_200 - of_first };
+            assert_eq!(scanned.rows(), there, "{obeyed}");
+        }
     }
 }
