@@ -9,6 +9,7 @@
 mod dictionary;
 mod quarters;
 mod rows;
+mod times;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use self::quarters::{
     ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, begins_a_quarter,
 };
 pub use self::rows::retain;
+pub use self::times::Times;
 use crate::model::{Millis, PersonNo};
 
 #[derive(Clone, Debug, Default)]
@@ -26,7 +28,7 @@ pub struct RowBlock {
     /// Empty when nobody asked for persons; rows are in any order then.
     pub person_no: ScalarBuffer<PersonNo>,
     /// Empty when nobody asked for times.
-    pub occurred_at: ScalarBuffer<Millis>,
+    pub occurred_at: Arc<Times>,
     /// The same times by their quarters of an hour. Empty when nobody asked for those.
     pub quarters: Arc<Quarters>,
     /// Every row has one.
@@ -234,7 +236,7 @@ impl RowBlock {
             self.person_no = rows.iter().map(|&row| self.person_no[row as usize]).collect();
         }
         if !self.occurred_at.is_empty() {
-            self.occurred_at = rows.iter().map(|&row| self.occurred_at[row as usize]).collect();
+            self.occurred_at = Arc::new(self.occurred_at.gather(rows));
         }
         if !self.quarters.is_empty() {
             self.quarters = Arc::new(self.quarters.gather(rows));
@@ -261,7 +263,7 @@ impl RowBlock {
             let is_within = quarters.by_quarter(from..to, false, |_| true);
             self.count_only(|row| is_within.at(row));
         } else {
-            self.count_only(|row| (from..to).contains(&at[row]));
+            self.count_only(|row| (from..to).contains(&at.at(row)));
         }
     }
 
@@ -299,7 +301,7 @@ impl RowBlock {
     /// Stable: rows of one person and time keep their order. Precondition: both columns are there, and all
     /// rows count.
     pub fn sort_by_person_and_time(&mut self) {
-        let key = |row: u32| (self.person_no[row as usize], self.occurred_at[row as usize]);
+        let key = |row: u32| (self.person_no[row as usize], self.occurred_at.at(row as usize));
         let mut rows: Vec<u32> = (0..self.event.len() as u32).collect();
         if rows.is_sorted_by_key(|&row| key(row)) {
             return;
@@ -332,7 +334,7 @@ mod tests {
     fn rows_out_of_time_and_of_persons_who_are_left_out_do_not_count() {
         let mut block = RowBlock {
             person_no: vec![1, 1, 2, 4, 4, 9].into(),
-            occurred_at: vec![10, 30, 20, 10, 20, 25].into(),
+            occurred_at: Arc::new([10, 30, 20, 10, 20, 25].into_iter().collect()),
             event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 6), vec![Arc::from("e")])),
             ..RowBlock::default()
         };

@@ -113,7 +113,7 @@ pub async fn shown(db: &Db, project_id: ProjectId) -> Vec<String> {
     for block in &scanned.blocks {
         for n in block.rows() {
             let values: Vec<_> = block.properties.iter().map(|column| column.value(n)).collect();
-            let (person, at) = (block.person_no[n], block.occurred_at[n]);
+            let (person, at) = (block.person_no[n], block.occurred_at.at(n));
             shown.push(format!("{person} {at} {:?} {values:?}", block.event.get(n)));
         }
     }

@@ -30,7 +30,7 @@ use crate::storage::{Server, Shards};
 pub use crate::telemetry::failpoint;
 pub use block::{
     ABSENT, Bits, ByQuarter, ByText, COUNT_STEPS, Dictionary, DictionaryBuilder, Numbers, PropertyColumn,
-    QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, RowBlock, RowColumns, TextPicker, ValueRef,
+    QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, RowBlock, RowColumns, TextPicker, Times, ValueRef,
     begins_a_quarter, retain,
 };
 pub use objects::Placement;

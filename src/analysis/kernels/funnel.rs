@@ -109,7 +109,7 @@ impl Histories {
             rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);
             let Picked { rows, wanted } = &self.picked;
             let found = |row: u32, mask: StepMask| {
-                let (person, at) = (block.person_no[row as usize], block.occurred_at[row as usize]);
+                let (person, at) = (block.person_no[row as usize], block.occurred_at.at(row as usize));
                 Found { at, mask, person: person - first }
             };
             if wanted.is_empty() {

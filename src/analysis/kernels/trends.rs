@@ -21,8 +21,8 @@ use crate::analysis::question::{
     BreakdownBy, Measure, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
 use crate::analysis::time::{Buckets, NO_BUCKET};
-use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock};
-use crate::model::{FastMap, Millis, PersonNo};
+use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock, Times};
+use crate::model::{FastMap, PersonNo};
 
 pub struct TrendsKernel<'a> {
     pub question: &'a TrendsQuestion,
@@ -76,7 +76,7 @@ struct BlockReader<'a> {
 enum BucketOf<'a> {
     Only,
     Quarters(ByQuarter<'a, u32>),
-    Times { buckets: &'a Buckets, times: &'a [Millis] },
+    Times { buckets: &'a Buckets, times: &'a Times },
 }
 
 struct GroupOf<'a> {
@@ -97,7 +97,7 @@ impl BlockReader<'_> {
             BucketOf::Only => {}
             BucketOf::Quarters(by_quarter) => by_quarter.append_to(rows, cells),
             BucketOf::Times { buckets, times } => {
-                cells.extend(rows.iter().map(|&row| buckets.find(times[row as usize]).unwrap_or(NO_CELL)));
+                cells.extend(rows.iter().map(|&row| buckets.find(times.at(row as usize)).unwrap_or(NO_CELL)));
             }
         }
         if let Some(groups) = &mut self.groups {

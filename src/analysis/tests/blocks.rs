@@ -63,7 +63,7 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
     let mut block = RowBlock {
         properties: reads.properties.iter().map(column).collect(),
         person_no: rows.iter().map(|(person, _)| *person).collect(),
-        occurred_at: rows.iter().map(|(_, fact)| fact.at).collect(),
+        occurred_at: Arc::new(rows.iter().map(|(_, fact)| fact.at).collect()),
         event: Arc::new(dictionary(
             &rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>(),
         )),
@@ -87,7 +87,8 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
         return block;
     }
     if reads.with.quarters {
-        block.quarters = Arc::new(Quarters::of_times(&block.occurred_at));
+        let times: Vec<i64> = rows.iter().map(|(_, fact)| fact.at).collect();
+        block.quarters = Arc::new(Quarters::of_times(&times));
     }
     block.count_within(reads.range.from, reads.range.to);
     if !reads.with.persons {

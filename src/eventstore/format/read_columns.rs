@@ -20,7 +20,7 @@ use super::texts::Texts;
 use super::{FormatError, RowRanges, deltas, json};
 use crate::eventstore::{
     ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
-    RowColumns,
+    RowColumns, Times,
 };
 use crate::model::{Millis, PersonNo, PropertyValue};
 
@@ -126,7 +126,7 @@ pub(super) struct BlockBuilder<'a> {
     with: RowColumns,
     rows: usize,
     person_no: Vec<PersonNo>,
-    occurred_at: Vec<Millis>,
+    occurred_at: Times,
     quarters: QuartersBuilder,
     event: Texts,
     /// One per asked property: its columns of the file.
@@ -165,7 +165,7 @@ impl<'a> BlockBuilder<'a> {
             with,
             rows: 0,
             person_no: Vec::with_capacity(if with.persons { rows } else { 0 }),
-            occurred_at: Vec::with_capacity(if with.times { rows } else { 0 }),
+            occurred_at: Times::with_capacity(if with.times { rows } else { 0 }),
             quarters: QuartersBuilder::with_capacity(rows),
             event: Texts::new(rows),
             properties: asked.iter().map(columns_of).collect(),
@@ -178,7 +178,7 @@ impl<'a> BlockBuilder<'a> {
 
     pub(super) fn append_times(&mut self, times: &[Millis]) {
         if self.with.times {
-            self.occurred_at.extend_from_slice(times);
+            self.occurred_at.extend(times);
         }
         if self.with.quarters {
             self.quarters.extend(times);
@@ -280,7 +280,7 @@ impl<'a> BlockBuilder<'a> {
         };
         Ok(RowBlock {
             person_no: self.person_no.into(),
-            occurred_at: self.occurred_at.into(),
+            occurred_at: Arc::new(self.occurred_at),
             quarters: Arc::new(quarters),
             event: Arc::new(event),
             properties: self.properties.into_iter().map(property).collect(),

@@ -112,7 +112,7 @@ fn assert_block_shows(block: &RowBlock, rows: &[StoredRow], asked: &[&str]) {
     assert_eq!(block.rows().len(), rows.len());
     for (n, row) in rows.iter().enumerate() {
         assert_eq!(block.person_no[n], row.person_no);
-        assert_eq!(block.occurred_at[n], row.occurred_at);
+        assert_eq!(block.occurred_at.at(n), row.occurred_at);
         assert_eq!(block.event.get(n), Some(&*row.event));
         for (column, name) in block.properties.iter().zip(asked) {
             let stored = row.properties.get(name).map(PropertyRef::to_value);

@@ -213,7 +213,7 @@ impl World {
             let listing = Listing::read(db, &ObjectCache::none(), shard_no, &request).await.unwrap();
             let scanner = Scanner::new(ObjectCache::none(), 2, 0, &Metrics::default());
             let rows = scanner.read(db, &request, listing.clone()).await.unwrap().unwrap();
-            let is_kept = |block: &RowBlock| block.rows().all(|row| block.occurred_at[row] >= from);
+            let is_kept = |block: &RowBlock| block.rows().all(|row| block.occurred_at.at(row) >= from);
             assert!(rows.blocks.iter().all(is_kept), "a question sees what is not kept");
             let persons_of =
                 |block: &RowBlock| block.rows().map(|row| block.person_no[row]).collect::<Vec<_>>();

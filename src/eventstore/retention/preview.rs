@@ -137,5 +137,5 @@ async fn count_before(
     parts.insert(HEADER_PART, header);
     let read = tokio::task::spawn_blocking(move || reader.read_block(&want, &parts));
     let block = read.await?.map_err(unreadable)?;
-    Ok(block.occurred_at.iter().filter(|&&at| at < kept_from).count() as u64)
+    Ok(block.occurred_at.iter().filter(|at| *at < kept_from).count() as u64)
 }

@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 
 use super::ListedObject;
 use crate::eventstore::weighted;
-use crate::eventstore::{Dictionary, PropertyColumn, Quarters, RowBlock, RowColumns};
+use crate::eventstore::{Dictionary, PropertyColumn, Quarters, RowBlock, RowColumns, Times};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::telemetry::Metrics;
 
@@ -39,7 +39,7 @@ enum ColumnName {
 #[derive(Clone)]
 enum Column {
     Persons(ScalarBuffer<PersonNo>),
-    Times(ScalarBuffer<Millis>),
+    Times(Arc<Times>),
     Quarters(Arc<Quarters>),
     Events(Arc<Dictionary>),
     Property(Arc<PropertyColumn>),
@@ -56,7 +56,7 @@ impl Weighter<Key, Column> for MemoryBytes {
         const ENTRY: usize = 100;
         let bytes = match column {
             Column::Persons(persons) => size_of_val(&**persons),
-            Column::Times(times) => size_of_val(&**times),
+            Column::Times(times) => times.memory_bytes(),
             Column::Quarters(quarters) => quarters.memory_bytes(),
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
@@ -78,7 +78,7 @@ struct ColumnMetrics {
 #[derive(Default)]
 pub struct Known {
     persons: Asked<ScalarBuffer<PersonNo>>,
-    times: Asked<ScalarBuffer<Millis>>,
+    times: Asked<Arc<Times>>,
     quarters: Asked<Arc<Quarters>>,
     events: Asked<Arc<Dictionary>>,
     /// One per asked property.
@@ -367,7 +367,7 @@ mod tests {
         let property = Arc::new(PropertyColumn { strings: Some(codes.clone()), ..Default::default() });
         RowBlock {
             person_no: vec![1; rows].into(),
-            occurred_at: vec![2; rows].into(),
+            occurred_at: Arc::new(std::iter::repeat_n(2, rows).collect()),
             quarters: Arc::new(Quarters::of_times(&vec![2; rows])),
             properties: vec![property; properties],
             event: Arc::new(codes),

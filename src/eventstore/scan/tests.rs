@@ -74,7 +74,8 @@ on_both! {
         assert_eq!(scanned.rows(), all.iter().filter(there).count() as u64);
         assert!(scanned.rows() > 100);
         for block in &scanned.blocks {
-            let keys: Vec<_> = block.person_no.iter().zip(&*block.occurred_at).collect();
+            let keys = block.person_no.iter().enumerate().map(|(row, person)| (person, block.occurred_at.at(row)));
+            let keys: Vec<_> = keys.collect();
             assert!(keys.is_sorted());
         }
         let listing = Listing::read(&db, &ObjectCache::none(), SHARD, &request).await.unwrap();
@@ -291,7 +292,7 @@ fn counted(scanned: &ShardRows) -> BTreeMap<(String, i64), u64> {
     for block in &scanned.blocks {
         let days = block.quarters.by_quarter(0..500 * DAY_MS, -1, |at| at / DAY_MS);
         for n in block.rows() {
-            let day = if block.quarters.is_empty() { block.occurred_at[n] / DAY_MS } else { days.at(n) };
+            let day = if block.quarters.is_empty() { block.occurred_at.at(n) / DAY_MS } else { days.at(n) };
             let events = block.stand_for.as_ref().map_or(1, |events| events[n].into());
             *counted.entry((block.event.get(n).unwrap().to_owned(), day)).or_insert(0) += events;
         }

@@ -1,0 +1,154 @@
+//! Times of rows, to the millisecond.
+//!
+//! Four bytes tell times within 24 days of the first row's on either side, which is where the rows of most
+//! segments lie; others take eight.
+
+use crate::model::Millis;
+
+#[derive(Clone, Debug)]
+pub struct Times(Stored);
+
+#[derive(Clone, Debug)]
+enum Stored {
+    /// Milliseconds after this instant.
+    Near {
+        base: Millis,
+        offsets: Vec<u32>,
+    },
+    Whole(Vec<Millis>),
+}
+
+/// How far before the first row the instant lies that others are counted from.
+const BEFORE: Millis = 1 << 31;
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Stored::Near { base: 0, offsets: Vec::new() })
+    }
+}
+
+impl Times {
+    pub fn with_capacity(rows: usize) -> Self {
+        Self(Stored::Near { base: 0, offsets: Vec::with_capacity(rows) })
+    }
+
+    pub fn extend(&mut self, times: &[Millis]) {
+        if let Stored::Near { base, offsets } = &mut self.0 {
+            if let (Some(first), true) = (times.first(), offsets.is_empty()) {
+                *base = first.saturating_sub(BEFORE);
+            }
+            let (rows, base) = (offsets.len(), *base);
+            let mut beyond = 0;
+            offsets.extend(times.iter().map(|&at| {
+                // The distance where it comes later, however far apart they are.
+                let offset = at.wrapping_sub(base) as u64;
+                beyond |= offset >> u32::BITS | u64::from(at < base);
+                offset as u32
+            }));
+            if beyond == 0 {
+                return;
+            }
+            let whole = offsets[..rows].iter().map(|&offset| base + Millis::from(offset));
+            let mut whole: Vec<Millis> = whole.collect();
+            whole.reserve(offsets.capacity().saturating_sub(rows));
+            self.0 = Stored::Whole(whole);
+        }
+        if let Stored::Whole(whole) = &mut self.0 {
+            whole.extend_from_slice(times);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Stored::Near { offsets, .. } => offsets.len(),
+            Stored::Whole(whole) => whole.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn at(&self, row: usize) -> Millis {
+        match &self.0 {
+            Stored::Near { base, offsets } => base + Millis::from(offsets[row]),
+            Stored::Whole(whole) => whole[row],
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Millis> {
+        (0..self.len()).map(|row| self.at(row))
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            Stored::Near { offsets, .. } => size_of_val(&**offsets),
+            Stored::Whole(whole) => size_of_val(&**whole),
+        }
+    }
+
+    pub(super) fn gather(&self, rows: &[u32]) -> Self {
+        let times: Vec<Millis> = rows.iter().map(|&row| self.at(row as usize)).collect();
+        times.as_slice().into()
+    }
+}
+
+impl From<&[Millis]> for Times {
+    fn from(times: &[Millis]) -> Self {
+        let mut all = Self::with_capacity(times.len());
+        all.extend(times);
+        all
+    }
+}
+
+impl FromIterator<Millis> for Times {
+    fn from_iter<I: IntoIterator<Item = Millis>>(times: I) -> Self {
+        times.into_iter().collect::<Vec<_>>().as_slice().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_row_has_its_time_however_far_apart_they_are(
+            pages in prop::collection::vec(
+                prop::collection::vec(
+                    prop_oneof![
+                        4 => -1_000_000..1_000_000_i64,
+                        1 => -3 * BEFORE..3 * BEFORE,
+                        1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(i64::MAX - BEFORE)],
+                    ],
+                    0..6,
+                ),
+                0..5,
+            ),
+        ) {
+            let mut times = Times::with_capacity(3);
+            pages.iter().for_each(|page| times.extend(page));
+            let expected = pages.concat();
+            prop_assert_eq!(times.len(), expected.len());
+            prop_assert_eq!((0..expected.len()).map(|row| times.at(row)).collect::<Vec<_>>(), &*expected);
+            let some: Vec<u32> = (0..expected.len() as u32).rev().step_by(2).collect();
+            let gathered = times.gather(&some);
+            let found = (0..some.len()).map(|row| gathered.at(row));
+            prop_assert!(found.eq(some.iter().map(|row| expected[*row as usize])));
+        }
+    }
+
+    #[test]
+    fn times_near_the_first_take_four_bytes_and_others_eight() {
+        for (times, bytes) in [
+            ([0, -BEFORE, BEFORE - 1], 12),
+            ([0, -BEFORE - 1, 0], 24),
+            ([0, BEFORE, 0], 24),
+            ([BEFORE, 2 * BEFORE - 1, 0], 12),
+        ] {
+            assert_eq!(Times::from(&times[..]).memory_bytes(), bytes, "{times:?}");
+        }
+    }
+}
