@@ -30,6 +30,7 @@ mod reference;
 mod replicas;
 mod retention;
 mod roles;
+mod rollups;
 mod segment;
 mod shards;
 mod shipped;

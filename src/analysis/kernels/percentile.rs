@@ -163,9 +163,9 @@ impl<'a> Ranked<'a> {
         self.0.iter().map(|run| count_of(run, run.len())).sum()
     }
 
-    /// The number with so many before it, and the one after. Of each run a range of entries may still have it. The median of
-    /// the middles of these ranges, each as often as its range is long, has a quarter of all entries on
-    /// either side: so each step leaves out a quarter of what is left.
+    /// The number with so many before it, and the one after. Of each run a range of entries may still have it.
+    /// The median of the middles of these ranges, each as often as its range is long, has a quarter of all
+    /// entries on either side: so each step leaves out a quarter of what is left.
     fn at_rank(&self, rank: u64) -> Option<(Number, Option<Number>)> {
         let mut ranges: Vec<Range<usize>> = self.0.iter().map(|run| 0..run.len()).collect();
         loop {
