@@ -335,7 +335,7 @@ mod tests {
         let mut block = RowBlock {
             person_no: vec![1, 1, 2, 4, 4, 9].into(),
             occurred_at: Arc::new([10, 30, 20, 10, 20, 25].into_iter().collect()),
-            event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 6), vec![Arc::from("e")])),
+            event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 6), vec!["e".into()])),
             ..RowBlock::default()
         };
         block.leave_out(&[0, 3, 5, 100]);
@@ -372,7 +372,7 @@ mod tests {
         let times = [0, 14, 15, 29, 30, 59, 90].map(|minute| minute * MINUTE);
         let mut block = RowBlock {
             quarters: Arc::new(Quarters::of_times(&times)),
-            event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 7), vec![Arc::from("e")])),
+            event: Arc::new(Dictionary::new(std::iter::repeat_n(0, 7), vec!["e".into()])),
             ..RowBlock::default()
         };
         block.count_within(15 * MINUTE, 30 * MINUTE);

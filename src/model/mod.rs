@@ -10,6 +10,7 @@ mod clock;
 mod event;
 mod hash;
 mod ids;
+mod interned;
 mod properties;
 mod random;
 
@@ -20,6 +21,7 @@ pub use hash::{FastMap, FastSet, IdHash, hash64, shard_of, shards_of};
 pub use ids::{
     BatchId, EventId, IdNo, ObjectId, PersonNo, ProjectId, ReplicaId, ServerId, ShardNo, TicketId,
 };
+pub use interned::Interned;
 pub use properties::{
     Properties, PropertiesError, PropertiesWriter, PropertyBytes, PropertyRef, put_property, put_text,
     put_varint, put_zigzag, take_text, take_varint, take_zigzag,

@@ -14,13 +14,13 @@ use crate::analysis::answer::Breakdown;
 use crate::analysis::number::Number;
 use crate::analysis::question::BreakdownBy;
 use crate::eventstore::{ByText, Dictionary, Numbers, RowBlock};
-use crate::model::FastMap;
+use crate::model::{FastMap, Interned};
 
 use super::select::Columns;
 
 /// One value. Numbers are in their canonical form, so that 5 and 5.0 are one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub enum GroupKey<T = String> {
+pub enum GroupKey<T = Interned> {
     Bool(bool),
     Number(Number),
     Text(T),
@@ -47,7 +47,7 @@ pub struct Groups {
 /// numbers are given out as the numbers come.
 pub struct ValueCodes<'a> {
     /// What each code means.
-    pub keys: Vec<GroupKey<&'a str>>,
+    pub keys: Vec<GroupKey<&'a Interned>>,
     strings: Option<ByText<'a, u32>>,
     json: Option<ByText<'a, u32>>,
     integers: Option<&'a Numbers<i64>>,
@@ -56,9 +56,16 @@ pub struct ValueCodes<'a> {
     numbers: Interner,
 }
 
+/// The values of a block's rows, and which group each belongs to.
+pub struct GroupCodes<'a> {
+    pub values: ValueCodes<'a>,
+    /// By code, of those that are known so far.
+    pub groups: Vec<u32>,
+}
+
 /// Finds the group of a value.
 pub struct GroupIndex<'a> {
-    chosen: FastMap<GroupKey<&'a str>, u32>,
+    chosen: FastMap<GroupKey<&'a Interned>, u32>,
     other: u32,
 }
 
@@ -151,13 +158,13 @@ impl<'a> GroupIndex<'a> {
     }
 
     /// Without `$other`, a value that is not chosen has none.
-    pub fn find(&self, key: &GroupKey<&str>) -> u32 {
+    pub fn find(&self, key: &GroupKey<&Interned>) -> u32 {
         self.chosen.get(key).copied().unwrap_or(self.other)
     }
 }
 
 impl GroupKey {
-    pub fn as_ref(&self) -> GroupKey<&str> {
+    pub fn as_ref(&self) -> GroupKey<&Interned> {
         match self {
             Self::Bool(flag) => GroupKey::Bool(*flag),
             Self::Number(number) => GroupKey::Number(*number),
@@ -171,20 +178,20 @@ impl GroupKey {
         match self {
             Self::Bool(flag) => Breakdown::Bool(*flag),
             Self::Number(number) => Breakdown::Number(*number),
-            Self::Text(text) => Breakdown::Text(text.clone()),
+            Self::Text(text) => Breakdown::Text(text.to_string()),
             Self::Json(text) => Breakdown::Json(serde_json::from_str(text).unwrap_or_default()),
             Self::Absent => Breakdown::Absent,
         }
     }
 }
 
-impl GroupKey<&str> {
+impl GroupKey<&Interned> {
     pub fn into_owned(self) -> GroupKey {
         match self {
             Self::Bool(flag) => GroupKey::Bool(flag),
             Self::Number(number) => GroupKey::Number(number),
-            Self::Text(text) => GroupKey::Text(text.to_owned()),
-            Self::Json(text) => GroupKey::Json(text.to_owned()),
+            Self::Text(text) => GroupKey::Text(text.clone()),
+            Self::Json(text) => GroupKey::Json(text.clone()),
             Self::Absent => GroupKey::Absent,
         }
     }
@@ -216,16 +223,16 @@ impl<'a> ValueCodes<'a> {
         codes
     }
 
-    /// All values that rows of these blocks can have, and for each block which of them each code means; `None`
-    /// when they are more than `values_max`, or when only the rows tell, as of numbers.
+    /// All values that rows of these blocks can have, each a group, and the codes of each block; `None` when
+    /// they are more than `values_max`, or when only the rows tell, as of numbers.
     pub fn list(
         blocks: &'a [RowBlock],
         by: &BreakdownBy,
         columns: &Columns,
         values_max: usize,
-    ) -> Option<(Vec<GroupKey>, Vec<Vec<u32>>)> {
-        let mut numbers: FastMap<GroupKey<&str>, u32> = FastMap::default();
-        let mut keys: Vec<GroupKey<&str>> = Vec::new();
+    ) -> Option<(Vec<GroupKey>, Vec<GroupCodes<'a>>)> {
+        let mut numbers: FastMap<GroupKey<&Interned>, u32> = FastMap::default();
+        let mut keys: Vec<GroupKey<&Interned>> = Vec::new();
         let mut of_blocks = Vec::with_capacity(blocks.len());
         for block in blocks {
             let codes = Self::new(block, by, columns);
@@ -238,14 +245,15 @@ impl<'a> ValueCodes<'a> {
             if numbers.is_empty() {
                 numbers.reserve(codes.keys.len());
             }
-            let number = |key: GroupKey<&'a str>| {
+            let number = |key: GroupKey<&'a Interned>| {
                 let next = keys.len() as u32;
                 *numbers.entry(key).or_insert_with_key(|key| {
                     keys.push(key.clone());
                     next
                 })
             };
-            of_blocks.push(codes.keys.into_iter().map(number).collect());
+            let groups = codes.keys.iter().cloned().map(number).collect();
+            of_blocks.push(GroupCodes { values: codes, groups });
             if numbers.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
@@ -253,9 +261,13 @@ impl<'a> ValueCodes<'a> {
         Some((keys.into_iter().map(GroupKey::into_owned).collect(), of_blocks))
     }
 
-    fn add_texts(&mut self, texts: &'a Dictionary, key: fn(&'a str) -> GroupKey<&'a str>) -> ByText<'a, u32> {
+    fn add_texts(
+        &mut self,
+        texts: &'a Dictionary,
+        key: fn(&'a Interned) -> GroupKey<&'a Interned>,
+    ) -> ByText<'a, u32> {
         let first = self.keys.len() as u32;
-        self.keys.extend(texts.values().iter().map(|text| key(text)));
+        self.keys.extend(texts.values().iter().map(key));
         texts.by_text(|text| text.map_or(NO_TEXT, |(code, _)| first + code as u32))
     }
 
@@ -296,7 +308,7 @@ struct Interner {
 }
 
 impl Interner {
-    fn code(&mut self, number: Number, keys: &mut Vec<GroupKey<&str>>) -> u32 {
+    fn code(&mut self, number: Number, keys: &mut Vec<GroupKey<&Interned>>) -> u32 {
         let number = number.canonical();
         let known = match number {
             Number::Integer(integer) => self.integers.entry(integer),
@@ -305,12 +317,12 @@ impl Interner {
         *known.or_insert_with(|| push(number, keys))
     }
 
-    fn float_code(&mut self, float: f64, keys: &mut Vec<GroupKey<&str>>) -> u32 {
+    fn float_code(&mut self, float: f64, keys: &mut Vec<GroupKey<&Interned>>) -> u32 {
         *self.floats.entry(float.to_bits()).or_insert_with(|| push(Number::Float(float), keys))
     }
 }
 
-fn push(number: Number, keys: &mut Vec<GroupKey<&str>>) -> u32 {
+fn push(number: Number, keys: &mut Vec<GroupKey<&Interned>>) -> u32 {
     keys.push(GroupKey::Number(number));
     keys.len() as u32 - 1
 }

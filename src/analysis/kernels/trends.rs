@@ -11,7 +11,9 @@ use std::ops::Range;
 
 use super::cells::{Distinct, SeriesCells, keep_greatest, keep_least};
 use super::grouped::Grouped;
-use super::groups::{GroupIndex, GroupKey, GroupTotals, Groups, NO_GROUP, ValueCodes, check_values};
+use super::groups::{
+    GroupCodes, GroupIndex, GroupKey, GroupTotals, Groups, NO_GROUP, ValueCodes, check_values,
+};
 use super::persons::for_each_range;
 use super::select::{Columns, Picked, Selection, Selector};
 use super::unique::{UniquePersons, Walk};
@@ -22,7 +24,7 @@ use crate::analysis::question::{
 };
 use crate::analysis::time::{Buckets, NO_BUCKET};
 use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock, Times};
-use crate::model::{FastMap, PersonNo};
+use crate::model::{FastMap, Interned, PersonNo};
 
 pub struct TrendsKernel<'a> {
     pub question: &'a TrendsQuestion,
@@ -82,9 +84,7 @@ enum BucketOf<'a> {
 struct GroupOf<'a> {
     /// Not needed where all codes are assigned.
     index: Option<&'a GroupIndex<'a>>,
-    values: ValueCodes<'a>,
-    /// By code, of those that are known so far.
-    assigned: Vec<u32>,
+    codes: GroupCodes<'a>,
     buckets: u32,
 }
 
@@ -101,14 +101,14 @@ impl BlockReader<'_> {
             }
         }
         if let Some(groups) = &mut self.groups {
-            groups.values.find(rows, &mut chunk.groups);
-            let known = groups.assigned.len();
+            let GroupCodes { values, groups: of_codes } = &mut groups.codes;
+            values.find(rows, &mut chunk.groups);
             let find = |key| groups.index.map_or(NO_GROUP, |index| index.find(key));
-            groups.assigned.extend(groups.values.keys[known..].iter().map(find));
+            of_codes.extend(values.keys[of_codes.len()..].iter().map(find));
             cells.resize(rows.len(), 0);
             for (cell, group) in cells.iter_mut().zip(&mut chunk.groups) {
                 // A code until here.
-                *group = groups.assigned[*group as usize];
+                *group = of_codes[*group as usize];
                 *cell = match (*group, *cell) {
                     (NO_GROUP, _) | (_, NO_CELL) => NO_CELL,
                     (group, bucket) => group * groups.buckets + bucket,
@@ -137,7 +137,7 @@ struct Measured {
 impl TrendsKernel<'_> {
     /// The first round of a breakdown: matching rows per value.
     pub fn count_groups(&self, blocks: &[RowBlock], by: &BreakdownBy) -> Result<GroupTotals, KernelError> {
-        let mut totals: FastMap<GroupKey<&str>, u64> = FastMap::default();
+        let mut totals: FastMap<GroupKey<&Interned>, u64> = FastMap::default();
         let (mut picked, mut codes) = (Picked::default(), Vec::new());
         let series = self.question.series.len() as u64;
         for block in blocks {
@@ -209,24 +209,20 @@ impl TrendsKernel<'_> {
         self.measure_rows(blocks, groups, false).map(|(series, _)| series)
     }
 
-    /// With the rows of each group, if they are asked for. Of the groups it may be known which one each code
-    /// of each block means.
+    /// With the rows of each group, if they are asked for. The codes of the blocks may be known.
     fn measure_rows(
         &self,
         blocks: &[RowBlock],
-        groups: Option<(&Groups, Vec<Vec<u32>>)>,
+        groups: Option<(&Groups, Vec<GroupCodes<'_>>)>,
         with_rows: bool,
     ) -> Result<(Vec<SeriesCells>, Vec<u64>), KernelError> {
-        let (groups, assigned) = groups.map_or((None, Vec::new()), |(groups, of)| (Some(groups), of));
-        let index = groups.filter(|_| assigned.is_empty()).map(GroupIndex::new);
-        let mut assigned = assigned.into_iter();
+        let (groups, codes) = groups.map_or((None, Vec::new()), |(groups, codes)| (Some(groups), codes));
+        let index = groups.filter(|_| codes.is_empty()).map(GroupIndex::new);
+        let mut codes = codes.into_iter();
         let group_count = groups.map_or(1, Groups::len);
         let cells = group_count * self.buckets.len();
         let series = &self.question.series;
-        let mut reader = |block| {
-            let assigned = assigned.next().unwrap_or_default();
-            self.reader(block, groups.is_some().then_some((index.as_ref(), assigned)))
-        };
+        let mut reader = |block| self.reader(block, index.as_ref(), codes.next());
         let mut readers: Vec<BlockReader<'_>> = blocks.iter().map(&mut reader).collect();
         let empty = |number: usize| match find_same(series, number) {
             Some(series) => SeriesCells::SameAs { series },
@@ -277,20 +273,21 @@ impl TrendsKernel<'_> {
     fn reader<'b>(
         &'b self,
         block: &'b RowBlock,
-        groups: Option<(Option<&'b GroupIndex<'b>>, Vec<u32>)>,
+        index: Option<&'b GroupIndex<'b>>,
+        codes: Option<GroupCodes<'b>>,
     ) -> BlockReader<'b> {
         let buckets = match (self.buckets.len(), block.quarters.is_empty()) {
             (1, _) => BucketOf::Only,
             (_, true) => BucketOf::Times { buckets: self.buckets, times: &block.occurred_at },
             (_, false) => BucketOf::Quarters(block.quarters.by_table(self.buckets.by_quarter())),
         };
-        let groups =
-            groups.zip(self.question.breakdown.as_ref()).map(|((index, assigned), breakdown)| GroupOf {
-                index,
-                values: ValueCodes::new(block, &breakdown.by, self.columns),
-                assigned,
-                buckets: self.buckets.len() as u32,
-            });
+        let breakdown = self.question.breakdown.as_ref().filter(|_| index.is_some());
+        let new_codes = |breakdown: &TrendsBreakdown| {
+            let values = ValueCodes::new(block, &breakdown.by, self.columns);
+            GroupCodes { values, groups: Vec::new() }
+        };
+        let codes = codes.or_else(|| breakdown.map(new_codes));
+        let groups = codes.map(|codes| GroupOf { index, codes, buckets: self.buckets.len() as u32 });
         let measured = self
             .question
             .series
@@ -345,7 +342,8 @@ impl Measured {
                 let Chunk { picked: Picked { rows, wanted }, cells, .. } = chunk;
                 if wanted.is_empty() && cells.is_empty() {
                     unique.see(rows.iter().map(|row| (person(row), 0)));
-                } else if wanted.is_empty() && reader.groups.is_none() {
+                } else if wanted.is_empty() {
+                    // A row without a cell is seen nowhere.
                     unique.see(rows.iter().map(person).zip(cells.iter().copied()));
                 } else {
                     self.seen.clear();

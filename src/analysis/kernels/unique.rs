@@ -67,13 +67,13 @@ impl UniquePersons {
         Self { buckets, seen }
     }
 
-    /// Rows by their person, counted from the first of the range, and their cell.
+    /// Rows by their person, counted from the first of the range, and their cell. One that there is not is
+    /// not counted.
     pub fn see(&mut self, rows: impl Iterator<Item = (u32, u32)>) {
         match &mut self.seen {
             Seen::Bits { words, bits } => {
                 for (person, cell) in rows {
                     let place = person as usize;
-                    // Rows that count have a cell.
                     if let Some(word) = bits.get_mut(cell as usize * *words + place / 64) {
                         *word |= 1 << (place % 64);
                     }
@@ -111,7 +111,6 @@ impl UniquePersons {
                 for &pair in &*pairs {
                     let cell = pair as u32 as usize;
                     let (person, group) = (pair >> 32, cell / buckets);
-                    // Rows that count have a cell.
                     let Some(count) = cells.get_mut(cell) else { continue };
                     *count += 1;
                     // The cells of a person ascend, and so do the groups.

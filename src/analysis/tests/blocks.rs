@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Reads;
 use super::reference::Fact;
 use crate::eventstore::{ABSENT, Bits, COUNT_STEPS, Dictionary, Numbers, PropertyColumn, Quarters, RowBlock};
-use crate::model::{PersonNo, PropertyValue};
+use crate::model::{Interned, PersonNo, PropertyValue};
 
 /// One shard as a kernel gets it.
 pub struct Shard {
@@ -148,11 +148,11 @@ fn column(values: &[Option<PropertyValue>], sparse: bool) -> PropertyColumn {
 }
 
 fn dictionary(texts: &[Option<&str>]) -> Dictionary {
-    let mut values: Vec<Arc<str>> = Vec::new();
+    let mut values: Vec<Interned> = Vec::new();
     let mut code = |text: &str| {
         let known = values.iter().position(|value| **value == *text);
         known.unwrap_or_else(|| {
-            values.push(Arc::from(text));
+            values.push(Interned::new(text));
             values.len() - 1
         }) as u32
     };

@@ -1,10 +1,9 @@
 //! Texts of rows as codes into a list of those that differ.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::rows::{AT_ONCE, Picker, retain};
-use crate::model::FastMap;
+use crate::model::{FastMap, Interned};
 
 /// The code of an absent value in a [`Dictionary`].
 pub const ABSENT: u32 = u32::MAX;
@@ -13,7 +12,7 @@ pub const ABSENT: u32 = u32::MAX;
 #[derive(Clone, Debug, Default)]
 pub struct Dictionary {
     codes: Codes,
-    values: Vec<Arc<str>>,
+    values: Vec<Interned>,
 }
 
 /// Codes as wide as the list needs; the greatest number of each width is that of an absent value.
@@ -101,8 +100,8 @@ impl Codes {
 #[derive(Clone, Default)]
 pub struct DictionaryBuilder {
     codes: Codes,
-    values: Vec<Arc<str>>,
-    known: FastMap<Arc<str>, u32>,
+    values: Vec<Interned>,
+    known: FastMap<Box<str>, u32>,
 }
 
 impl DictionaryBuilder {
@@ -111,7 +110,7 @@ impl DictionaryBuilder {
     }
 
     /// For rows whose codes are places in this list.
-    pub fn of_list(values: Vec<Arc<str>>, rows: usize) -> Self {
+    pub fn of_list(values: Vec<Interned>, rows: usize) -> Self {
         Self { codes: Codes::for_values(values.len(), rows), values, known: FastMap::default() }
     }
 
@@ -125,9 +124,9 @@ impl DictionaryBuilder {
         if let Some(&code) = self.known.get(text) {
             return code;
         }
-        let (code, text) = (self.values.len() as u32, Arc::<str>::from(text));
-        self.values.push(text.clone());
-        self.known.insert(text, code);
+        let code = self.values.len() as u32;
+        self.values.push(Interned::new(text));
+        self.known.insert(text.into(), code);
         self.codes.widen_for(self.values.len());
         code
     }
@@ -144,7 +143,7 @@ impl DictionaryBuilder {
 
 impl Dictionary {
     /// Precondition: every code is [`ABSENT`] or below the number of values.
-    pub fn new(codes: impl Iterator<Item = u32>, values: Vec<Arc<str>>) -> Self {
+    pub fn new(codes: impl Iterator<Item = u32>, values: Vec<Interned>) -> Self {
         let mut narrow = Codes::for_values(values.len(), codes.size_hint().0);
         narrow.extend(codes);
         Self { codes: narrow, values }
@@ -159,12 +158,12 @@ impl Dictionary {
         self.len() == 0
     }
 
-    pub fn values(&self) -> &[Arc<str>] {
+    pub fn values(&self) -> &[Interned] {
         &self.values
     }
 
     pub fn get(&self, row: usize) -> Option<&str> {
-        self.values.get(self.codes.get(row) as usize).map(AsRef::as_ref)
+        self.values.get(self.codes.get(row) as usize).map(|text| &**text)
     }
 
     pub fn has_absent(&self) -> bool {
@@ -179,7 +178,7 @@ impl Dictionary {
     pub fn by_text<T: Copy>(&self, mut of: impl FnMut(Option<(usize, &str)>) -> T) -> ByText<'_, T> {
         let absent = of(None);
         let mut table: Vec<T> =
-            self.values.iter().enumerate().map(|(code, text)| of(Some((code, text.as_ref())))).collect();
+            self.values.iter().enumerate().map(|(code, text)| of(Some((code, text)))).collect();
         table.push(absent);
         if matches!(self.codes, Codes::U8(_)) {
             table.resize(1 << 8, absent);
@@ -331,7 +330,7 @@ mod tests {
 
     fn dictionary(values: usize) -> Dictionary {
         let codes = (0..values as u32).rev().chain([ABSENT]);
-        Dictionary::new(codes, (0..values).map(|n| Arc::from(format!("v{n}"))).collect())
+        Dictionary::new(codes, (0..values).map(|n| Interned::new(&format!("v{n}"))).collect())
     }
 
     #[test]
@@ -370,7 +369,7 @@ mod tests {
             let all = values + 1;
             let code = |row: usize| row * 7 % all;
             let codes = (0..300).map(|row| if code(row) < values { code(row) as u32 } else { ABSENT });
-            let texts = (0..values).map(|n| Arc::from(format!("v{n}"))).collect();
+            let texts = (0..values).map(|n| Interned::new(&format!("v{n}"))).collect();
             let dictionary = Dictionary::new(codes, texts);
             for wanted in [0, 1, 5, 6, 7, all / 2, all - 7.min(all), all - 6.min(all), all - 1, all] {
                 let is_wanted = |text: Option<(usize, &str)>| match text {

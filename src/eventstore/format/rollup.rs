@@ -17,7 +17,8 @@ use super::FormatError;
 use super::names::Names;
 use crate::eventstore::{COUNT_STEPS, Dictionary, QUARTER_MS, Quarters, RowBlock};
 use crate::model::{
-    FastMap, Millis, PropertiesError, put_text, put_varint, put_zigzag, take_text, take_varint, take_zigzag,
+    FastMap, Interned, Millis, PropertiesError, put_text, put_varint, put_zigzag, take_text, take_varint,
+    take_zigzag,
 };
 
 /// Smaller segments are read as quickly without one.
@@ -215,7 +216,7 @@ impl<'a> Rollup<'a> {
         let (mut starts, mut stand_for) = (Vec::new(), Vec::new());
         self.for_each_event(rows, |name, cells| {
             codes.extend(std::iter::repeat_n(names.len() as u32, cells.len()));
-            names.push(Arc::<str>::from(name));
+            names.push(Interned::new(name));
             for &(start, rows) in cells {
                 starts.push(start);
                 stand_for.push(rows);

@@ -18,6 +18,7 @@ use super::parts::PartSet;
 use super::read::{ObjectReader, fewer_rows};
 use super::runs::{self, Run, Runs};
 use crate::eventstore::{ABSENT, Dictionary, DictionaryBuilder};
+use crate::model::Interned;
 
 /// The codes of the rows of a page, and which rows have one.
 #[derive(Default)]
@@ -130,11 +131,11 @@ fn more_rows(expected: usize) -> FormatError {
 /// The texts of a dictionary page, each behind its length.
 fn list_of(page: &[u8], texts: u32, rows: usize) -> Result<DictionaryBuilder, FormatError> {
     let mut input = Input(page);
-    let mut list: Vec<Arc<str>> = Vec::with_capacity((texts as usize).min(page.len() / 4));
+    let mut list: Vec<Interned> = Vec::with_capacity((texts as usize).min(page.len() / 4));
     for _ in 0..texts {
         let length = input.take(4)?.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
         let text = std::str::from_utf8(input.take(length as usize)?);
-        list.push(text.map_err(|_| FormatError::corrupt("a text that is not UTF-8"))?.into());
+        list.push(Interned::new(text.map_err(|_| FormatError::corrupt("a text that is not UTF-8"))?));
     }
     Ok(DictionaryBuilder::of_list(list, rows))
 }

@@ -16,7 +16,7 @@ use quick_cache::sync::Cache;
 use super::ListedObject;
 use crate::eventstore::weighted;
 use crate::eventstore::{Dictionary, PropertyColumn, Quarters, RowBlock, RowColumns, Times};
-use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
+use crate::model::{Interned, Millis, ObjectId, PersonNo, ProjectId};
 use crate::telemetry::Metrics;
 
 pub struct ColumnCache {
@@ -238,6 +238,7 @@ impl ColumnCache {
     pub fn clear(&self) {
         if let Some(columns) = &self.columns {
             columns.clear();
+            Interned::sweep();
             self.metrics.bytes.set(0);
         }
     }
@@ -363,7 +364,7 @@ mod tests {
     const PROJECT: ProjectId = ProjectId(1);
 
     fn block(rows: usize, properties: usize) -> RowBlock {
-        let codes = Dictionary::new(std::iter::repeat_n(0, rows), vec![Arc::from("e")]);
+        let codes = Dictionary::new(std::iter::repeat_n(0, rows), vec!["e".into()]);
         let property = Arc::new(PropertyColumn { strings: Some(codes.clone()), ..Default::default() });
         RowBlock {
             person_no: vec![1; rows].into(),
