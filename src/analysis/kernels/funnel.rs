@@ -163,34 +163,41 @@ impl Histories {
 struct DistinctRule {
     steps: usize,
     window: Millis,
-    /// Per step, the latest time of a first row among the chains that reached it.
-    started: Vec<Option<Millis>>,
+    /// Per step, the latest time of a first row among the chains that reached it, or [`NEVER`]; before the
+    /// first step there is a chain of no rows, which begins with the row that is looked at.
+    started: Vec<Millis>,
     /// For each step that is reached, when it first was.
     reached_at: Vec<Millis>,
     group: GroupMatching,
 }
 
+/// Before all times, by more than the longest window.
+const NEVER: Millis = Millis::MIN / 2;
+const WINDOW_MAX: Millis = Millis::MAX / 4;
+
 impl DistinctRule {
     fn new(steps: usize, window: Option<Millis>) -> Self {
         debug_assert!(steps <= StepMask::BITS as usize);
-        let window = window.unwrap_or(Millis::MAX);
-        let (started, reached_at) = (vec![None; steps], Vec::with_capacity(steps));
+        let window = window.unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
+        let (started, reached_at) = (vec![NEVER; 1 + steps], Vec::with_capacity(steps));
         Self { steps, window, started, reached_at, group: GroupMatching::new(steps) }
     }
 
     /// When a person first reaches each of the steps that they reach. Precondition: rows are in time
     /// order, masks not 0.
     fn reach(&mut self, rows: &[(Millis, StepMask)]) -> &[Millis] {
-        self.started.fill(None);
+        self.started.fill(NEVER);
         self.reached_at.clear();
         for group in rows.chunk_by(|a, b| a.0 == b.0) {
+            let at = group[0].0;
+            self.started[0] = at;
             match group {
-                [(at, mask)] => self.take_row(*at, *mask),
+                [(_, mask)] => self.take_row(at, *mask),
                 group => self.take_group(group),
             }
             // Steps are reached in order, so those that are new follow those that are known.
-            while self.started.get(self.reached_at.len()).is_some_and(Option::is_some) {
-                self.reached_at.push(group[0].0);
+            while self.started.get(self.reached_at.len() + 1).is_some_and(|started| *started != NEVER) {
+                self.reached_at.push(at);
             }
             // Chains end at the last step: nobody gets further.
             if self.reached_at.len() == self.steps {
@@ -206,30 +213,30 @@ impl DistinctRule {
         while left != 0 {
             let step = (StepMask::BITS - 1 - left.leading_zeros()) as usize;
             left &= !(1 << step);
-            let start = if step == 0 { Some(at) } else { self.alive(step - 1, at) };
-            self.started[step] = self.started[step].max(start);
+            // Without branches: which step a row serves cannot be foretold.
+            self.started[step + 1] = self.started[step + 1].max(self.alive(step, at));
         }
     }
 
     fn take_group(&mut self, group: &[(Millis, StepMask)]) {
         let at = group[0].0;
         self.group.load(group);
-        let before: [Option<Millis>; StepMask::BITS as usize] =
-            std::array::from_fn(|step| if step < self.steps { self.alive(step, at) } else { None });
-        for done in 0..self.steps {
-            let start = if done == 0 { Some(at) } else { before[done - 1] };
-            if start.is_some() {
+        let before: [Millis; StepMask::BITS as usize] =
+            std::array::from_fn(|done| if done < self.steps { self.alive(done, at) } else { NEVER });
+        for (done, &start) in before[..self.steps].iter().enumerate() {
+            if start != NEVER {
                 let reach = self.group.reach_from(done);
-                for started in &mut self.started[done..reach] {
+                for started in &mut self.started[done + 1..reach + 1] {
                     *started = (*started).max(start);
                 }
             }
         }
     }
 
-    /// The latest start of a chain that reached `step` and may still go on at `at`.
-    fn alive(&self, step: usize, at: Millis) -> Option<Millis> {
-        self.started[step].filter(|start| at - start <= self.window)
+    /// The latest start of a chain of so many steps that may still go on at `at`, or [`NEVER`].
+    fn alive(&self, done: usize, at: Millis) -> Millis {
+        let start = self.started[done];
+        if at - start <= self.window { start } else { NEVER }
     }
 }
 

@@ -9,6 +9,9 @@ use std::ops::Range;
 use super::{Cancel, KernelError};
 use crate::model::PersonNo;
 
+/// So many rows a block has in most ranges.
+const NEAR: usize = if cfg!(test) { 2 } else { 256 };
+
 /// Visits persons in ascending order, `length` numbers at a time: the first of a range, and of each block
 /// the rows of its persons.
 ///
@@ -26,11 +29,21 @@ pub fn for_each_range(
         let firsts = blocks.iter().zip(&ranges).filter_map(|(persons, rows)| persons.get(rows.end));
         let Some(&first) = firsts.min() else { return Ok(()) };
         for (persons, rows) in blocks.iter().zip(&mut ranges) {
-            let count = persons[rows.end..].partition_point(|person| person - first < length);
+            let count = partition_near(&persons[rows.end..], |person| person - first < length);
             *rows = rows.end..rows.end + count;
         }
         visit(first, &ranges)?;
     }
+}
+
+/// As [`slice::partition_point`], which would look all over a block for what is close to where the last range
+/// ended.
+fn partition_near(persons: &[PersonNo], is_before: impl Fn(&PersonNo) -> bool) -> usize {
+    let (mut begin, mut end) = (0, NEAR);
+    while persons.get(end).is_some_and(&is_before) {
+        (begin, end) = (end, 2 * end);
+    }
+    begin + persons[begin..end.min(persons.len())].partition_point(is_before)
 }
 
 /// From the least number to the greatest.
