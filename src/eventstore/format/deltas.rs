@@ -34,7 +34,7 @@ pub(super) fn decode(page: &[u8], expected: usize, values: &mut Vec<i64>) -> Res
     values.reserve(total);
     values.push(last);
     let mut left = total - 1;
-    let mut packed = [0; AT_ONCE * 8 + BEYOND];
+    let mut last_packed = [0; AT_ONCE * 8 + BEYOND];
     let mut above_least = [0; AT_ONCE];
     while left > 0 {
         let least = input.signed()?;
@@ -42,13 +42,22 @@ pub(super) fn decode(page: &[u8], expected: usize, values: &mut Vec<i64>) -> Res
             if u32::from(width) > u64::BITS {
                 return Err(FormatError::corrupt(format!("differences of {width} bits")));
             }
+            let unpack = unpack_of(width);
             for _ in 0..of_miniblock / AT_ONCE {
                 if left == 0 {
                     break;
                 }
-                let bytes = input.take(AT_ONCE / 8 * usize::from(width))?;
-                packed[..bytes.len()].copy_from_slice(bytes);
-                unpack(&packed, width.into(), &mut above_least);
+                let length = AT_ONCE / 8 * usize::from(width);
+                let with_beyond = input.0.get(..length + BEYOND);
+                let packed = input.take(length)?;
+                match with_beyond {
+                    Some(packed) => unpack(packed, &mut above_least),
+                    // At the end of the page.
+                    None => {
+                        last_packed[..length].copy_from_slice(packed);
+                        unpack(&last_packed[..length + BEYOND], &mut above_least);
+                    }
+                }
                 let some = left.min(AT_ONCE);
                 values.extend(above_least[..some].iter().map(|above| {
                     last = last.wrapping_add(least).wrapping_add(*above as i64);
@@ -61,25 +70,45 @@ pub(super) fn decode(page: &[u8], expected: usize, values: &mut Vec<i64>) -> Res
     Ok(())
 }
 
-/// Precondition: `width <= 64`.
-fn unpack(packed: &[u8; AT_ONCE * 8 + BEYOND], width: usize, values: &mut [u64; AT_ONCE]) {
-    if width == 0 {
-        values.fill(0);
-        return;
+/// Takes [`AT_ONCE`] numbers out of as many bits of each as it is for, and [`BEYOND`] bytes more.
+type Unpack = fn(&[u8], &mut [u64; AT_ONCE]);
+
+/// One for each width, since then the compiler knows where every number lies. Precondition: `width <= 64`.
+fn unpack_of(width: u8) -> Unpack {
+    macro_rules! of_widths {
+        ($($narrow:literal)*; $($wide:literal)*) => {
+            match width {
+                $($narrow => unpack_narrow::<$narrow>,)*
+                $($wide => unpack_wide::<$wide>,)*
+                _ => |_, values| values.fill(0),
+            }
+        };
     }
-    let mask = u64::MAX >> (64 - width);
-    if width <= 57 {
-        for (n, value) in values.iter_mut().enumerate() {
-            let bit = n * width;
-            let word = packed[bit / 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-            *value = word >> (bit % 8) & mask;
-        }
-    } else {
-        for (n, value) in values.iter_mut().enumerate() {
-            let bit = n * width;
-            let word = packed[bit / 8..].first_chunk().map_or(0, |word| u128::from_le_bytes(*word));
-            *value = (word >> (bit % 8)) as u64 & mask;
-        }
+    of_widths!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29
+        30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57;
+        58 59 60 61 62 63 64
+    )
+}
+
+/// Each is within eight bytes.
+fn unpack_narrow<const WIDTH: usize>(packed: &[u8], values: &mut [u64; AT_ONCE]) {
+    let packed = &packed[..AT_ONCE / 8 * WIDTH + BEYOND];
+    let mask = u64::MAX >> (64 - WIDTH);
+    for (n, value) in values.iter_mut().enumerate() {
+        let bit = n * WIDTH;
+        let word = packed[bit / 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        *value = word >> (bit % 8) & mask;
+    }
+}
+
+fn unpack_wide<const WIDTH: usize>(packed: &[u8], values: &mut [u64; AT_ONCE]) {
+    let packed = &packed[..AT_ONCE / 8 * WIDTH + BEYOND];
+    let mask = u64::MAX >> (64 - WIDTH);
+    for (n, value) in values.iter_mut().enumerate() {
+        let bit = n * WIDTH;
+        let word = packed[bit / 8..].first_chunk().map_or(0, |word| u128::from_le_bytes(*word));
+        *value = (word >> (bit % 8)) as u64 & mask;
     }
 }
 
