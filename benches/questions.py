@@ -5,7 +5,9 @@ their ids, of weir alone.
 are made by ClickHouse, kept there in two sort orders, and exported once for `weir import`, so both have
 the same. Every answer is compared before any time counts.
 
-cold: a process of weir that has just started; ClickHouse's mark and uncompressed caches dropped.
+cold: a process of weir that has just started; ClickHouse's mark and uncompressed caches dropped. MariaDB has
+the shipped settings; once more each question is asked cold with the buffer pool that MariaDB has by default,
+which does not hold the events, and with a large one.
 warm: the median of further runs of the same question in the same process. weir is asked with
 `"fresh": true`, which keeps it from handing out an answer that is there already; ClickHouse's query
 cache is off unless asked for. For each question the better of ClickHouse's two sort orders counts.
@@ -25,6 +27,8 @@ PERSON_P99_GOAL_MS = 20
 # As many events as the page of a person shows, and as there are in one answer at most.
 PERSON_EVENTS = 500
 SHARDS = 4
+# MariaDB's default, and one that holds everything.
+BUFFER_POOLS_MB = [128, 2_048]
 
 
 def read_arguments():
@@ -41,13 +45,15 @@ def main():
     clickhouse = ClickHouse(os.path.join(given.folder, "clickhouse"), os.cpu_count())
     export = os.path.join(given.folder, "events.ndjson.zst")
     clickhouse.fill(given.events, given.persons, export)
-    weir = Weir(given.weir, given.folder, MariaDb(given.mysql).empty_database("weir"), storage__shards=SHARDS)
+    mariadb = MariaDb(given.mysql)
+    weir = Weir(given.weir, given.folder, mariadb.empty_database("weir"), storage__shards=SHARDS)
     try:
         weir.create_project()
         weir.fill(export, given.events)
         weir.stop()
         rows = [stored(weir, clickhouse, given.events)]
         rows += ask_questions(weir, clickhouse, given.runs)
+        rows += ask_cold(weir, clickhouse, mariadb)
         rows += look_up_persons(weir, clickhouse, given.lookups)
     finally:
         weir.stop()
@@ -83,6 +89,24 @@ def ask_questions(weir, clickhouse, runs):
         ratio = geometric_mean([row["ratio"] for row in rows if row["name"].endswith(f", {which}")])
         rows.append(figure(f"geometric mean, {which}", ratio, "of ClickHouse", ratio=ratio, goal=goal))
         print(f"geometric mean, {which}: {ratio:.2f} of ClickHouse's time, goal {goal}")
+    return rows
+
+
+def ask_cold(weir, clickhouse, mariadb):
+    """With other buffer pools of MariaDB, which each question in turn finds as the others left it."""
+    rows, shipped = [], mariadb.buffer_pool()
+    for megabytes in BUFFER_POOLS_MB:
+        mariadb.set_buffer_pool(megabytes << 20)
+        ratios = []
+        for name, body, _, sql, _ in QUESTIONS:
+            found = weir.timed(body, 0)["cold"]
+            ratios.append(found / clickhouse.timed(sql, 0)["cold"])
+            rows.append(figure(f"{name}, cold, pool of {megabytes} MB", found, "s", ratio=ratios[-1], goal=1.0))
+        ratio = geometric_mean(ratios)
+        name = f"geometric mean, cold, pool of {megabytes} MB"
+        rows.append(figure(name, ratio, "of ClickHouse", ratio=ratio, goal=COLD_GOAL))
+        print(f"{name}: {ratio:.2f} of ClickHouse's time, goal {COLD_GOAL}", flush=True)
+    mariadb.set_buffer_pool(shipped)
     return rows
 
 

@@ -18,6 +18,7 @@ PROJECT = "bench"
 READY_SECS_MAX = 300
 # Nothing was sealed or compacted for so long: there is nothing left to do.
 REST_SECS = 12
+RESIZED_SECS_MAX = 60
 
 
 class Failed(SystemExit):
@@ -68,6 +69,19 @@ class MariaDb:
         """Its address for weir; what was in it is gone."""
         self.rows(f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}")
         return f"{self.url}/{name}"
+
+    def buffer_pool(self):
+        return int(self.rows("SELECT @@innodb_buffer_pool_size")[0][0])
+
+    def set_buffer_pool(self, size):
+        """MariaDB grows and shrinks it behind the statement's back."""
+        self.rows(f"SET GLOBAL innodb_buffer_pool_size = {size}")
+        until = time.monotonic() + RESIZED_SECS_MAX
+        done = "SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'innodb_buffer_pool_resize_status'"
+        while "resizing" in "".join(*self.rows(done)).lower() or self.buffer_pool() != size:
+            if time.monotonic() > until:
+                raise Failed(f"the buffer pool has not become {size} bytes after {RESIZED_SECS_MAX} s")
+            time.sleep(0.2)
 
     def cpu_secs(self):
         with open(self.rows("SELECT @@pid_file")[0][0], encoding="utf-8") as file:
@@ -197,7 +211,8 @@ class Weir:
             times.append(time.perf_counter() - began)
         memory = self.memory_mb("VmHWM")
         self.stop()
-        return {"cold": times[0], "warm": statistics.median(times[1:]), "answer": answer, "memory": memory}
+        warm = statistics.median(times[1:]) if runs else None
+        return {"cold": times[0], "warm": warm, "answer": answer, "memory": memory}
 
     def metrics(self):
         with urllib.request.urlopen(f"http://{self.ops}/metrics", timeout=10) as answer:
