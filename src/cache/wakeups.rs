@@ -92,10 +92,15 @@ impl Wakeups {
         Ok(Self { here, elsewhere: Some(Elsewhere { channel, client, _listener: listener }) })
     }
 
-    /// Never waits: the message to the others travels on its own.
-    pub fn send(&self, wakeup: Wakeup) {
+    /// What nobody can wait for in another process.
+    pub fn send_here(&self, wakeup: Wakeup) {
         // Nobody listening is no error.
         let _ = self.here.send(wakeup);
+    }
+
+    /// Never waits: the message to the others travels on its own.
+    pub fn send(&self, wakeup: Wakeup) {
+        self.send_here(wakeup);
         if let Some(Elsewhere { channel, client, .. }) = &self.elsewhere
             && client.is_well()
         {

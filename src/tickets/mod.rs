@@ -44,6 +44,7 @@ mod service;
 mod sharing;
 mod steps;
 mod ticket;
+mod untold;
 mod worker;
 
 #[cfg(test)]

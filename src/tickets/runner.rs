@@ -362,8 +362,9 @@ impl Inner {
     /// decides. `None` when it could not be written.
     async fn write(&self, ticket: &TicketRow, lease_end: &LeaseEnd, step: Move<'_>) -> Option<Finished> {
         let mut pause = Duration::from_millis(50);
+        let mut is_first = true;
         loop {
-            match self.write_once(ticket, step).await {
+            match self.write_once(ticket, step, std::mem::take(&mut is_first)).await {
                 Ok(done) => return Some(done),
                 Err(error) if error.is_transient() && Instant::now() + pause < lease_end.get() => {
                     tokio::time::sleep(pause).await;
@@ -382,12 +383,27 @@ impl Inner {
         }
     }
 
-    async fn write_once(&self, ticket: &TicketRow, step: Move<'_>) -> Result<Finished, StorageError> {
+    async fn write_once(
+        &self,
+        ticket: &TicketRow,
+        step: Move<'_>,
+        is_first: bool,
+    ) -> Result<Finished, StorageError> {
         let store = &self.store;
         let now = self.clock.now_ms();
         let expires_at = now + self.kept_ms();
         let moved = match step {
-            Move::Publish(result) => return store.publish(ticket, result, now, expires_at).await,
+            Move::Publish(result) => {
+                let finished = store.publish(ticket, result, now, expires_at).await?;
+                // An earlier try may have been what published it, at another time. What is owed changes its
+                // body while it runs. And settling others takes a while, in which this one may be erased.
+                let is_read_back = !is_first || ticket.is_owed();
+                if !is_read_back && matches!(&finished, Finished::Yes { settled } if settled.is_empty()) {
+                    let end = || (ticket.published(result, now, expires_at), result.body.clone());
+                    self.untold.end(ticket.ticket_id, end);
+                }
+                return Ok(finished);
+            }
             Move::AnswerWith(other) => return store.answer_with(ticket, other, now).await,
             Move::Fail(failure) => return store.fail(ticket, failure, now, expires_at).await,
             Move::FinishCancelling => return store.finish_cancelling(ticket, now, expires_at).await,

@@ -15,6 +15,7 @@ use super::kind::{PrepareError, StopHandle};
 use super::metrics::TicketMetrics;
 use super::result_key::ResultKey;
 use super::sharing::{self, Arrivals, Shared, WAITS_AT_MOST};
+use super::untold::{Untold, UntoldTicket};
 use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
 use crate::cache::{Cache, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
@@ -94,6 +95,7 @@ pub(super) struct Inner {
     pub(super) replica: ReplicaId,
     pub(super) slots: Arc<Semaphore>,
     arrivals: Arrivals,
+    pub(super) untold: Untold,
     /// The last look into the queue found a ticket.
     pub(super) has_backlog: watch::Sender<bool>,
     /// Where runs live: a ticket is often submitted from one of HTTP's threads, which end before the
@@ -125,6 +127,7 @@ pub struct Submitted {
     pub estimate: Duration,
     /// What has been heard since before it was there.
     wakeups: broadcast::Receiver<Wakeup>,
+    _untold: UntoldTicket,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -170,6 +173,7 @@ impl Tickets {
             random: parts.random,
             slots: Arc::new(Semaphore::new(parts.settings.slots)),
             arrivals: Arrivals::default(),
+            untold: Untold::default(),
             has_backlog: watch::channel(false).0,
             runtime: Handle::current(),
             settings: parts.settings,
@@ -216,6 +220,7 @@ impl Tickets {
             created_at: now,
             overdue_at: now + if kind.is_owed() { OWED_OVERDUE_MS } else { OVERDUE_MS },
         };
+        let untold = self.inner.untold.add(ticket.ticket_id);
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
         let inner = self.inner.clone();
@@ -224,7 +229,8 @@ impl Tickets {
             Ok(row) => row?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        Ok(Submitted { ticket: self.inner.ticket(row).await?, estimate: prepared.estimate, wakeups })
+        let ticket = self.inner.ticket(row).await?;
+        Ok(Submitted { ticket, estimate: prepared.estimate, wakeups, _untold: untold })
     }
 
     /// The ticket, if it is this project's.
@@ -275,7 +281,10 @@ impl Tickets {
                 () = changed(&mut wakeups, ticket.ticket_id) => {}
                 () = tokio::time::sleep(pause.min(left)) => pause = LOOK_LONGEST.min(pause * 2),
             }
-            ticket = self.get(ticket.project_id, ticket.ticket_id).await?;
+            ticket = match self.inner.untold.take_end(ticket.ticket_id) {
+                Some((row, result)) => Ticket { at_hand: Some(result), ..Ticket::from_row(row, None) },
+                None => self.get(ticket.project_id, ticket.ticket_id).await?,
+            };
         }
     }
 
@@ -323,6 +332,9 @@ impl Tickets {
 
     /// The whole result as JSON text.
     pub async fn result(&self, ticket: &Ticket) -> Result<Bytes, TicketError> {
+        if let Some(result) = &ticket.at_hand {
+            return Ok(result.clone());
+        }
         let result = ticket.result.ok_or(TicketError::NoResult)?;
         let key = ResultKey(result);
         if let Some(body) = self.inner.cache.get(&key).await {
@@ -462,7 +474,12 @@ impl Inner {
 
     /// Tells those who wait for this ticket, and for those that its end settled.
     pub(super) fn wake(&self, ticket: TicketId, settled: &[TicketId]) {
-        self.cache.wakeups().send(Wakeup::TicketChanged(ticket));
+        let (wakeups, changed) = (self.cache.wakeups(), Wakeup::TicketChanged(ticket));
+        if self.untold.contains(ticket) {
+            wakeups.send_here(changed);
+        } else {
+            wakeups.send(changed);
+        }
         self.wake_settled(settled);
     }
 

@@ -254,7 +254,8 @@ impl Inner {
         if outcome == "done" {
             failpoint::hit("tickets.after_step");
         }
-        self.wake(step.ticket_id, &[]);
+        // Whoever runs the ticket waits for it, wherever that is.
+        self.cache.wakeups().send(Wakeup::TicketChanged(step.ticket_id));
     }
 
     /// Renews the lease; returns when the step is not ours any more.

@@ -1,5 +1,7 @@
 //! A ticket as callers see it.
 
+use bytes::Bytes;
+
 use super::{Failure, TicketProgress, TicketState};
 use crate::model::{Millis, ProjectId, TicketId, hash64};
 use crate::storage::control::tickets::{ResultRef, TicketRow};
@@ -30,6 +32,8 @@ pub struct Ticket {
     /// It runs until it succeeds.
     pub is_owed: bool,
     pub(super) result: Option<ResultRef>,
+    /// The result itself, when it was handed over.
+    pub(super) at_hand: Option<Bytes>,
 }
 
 /// Tickets of a project, youngest first.
@@ -72,6 +76,7 @@ impl Ticket {
             expires_at: 3,
             is_owed: false,
             result: None,
+            at_hand: None,
         }
     }
 
@@ -101,6 +106,7 @@ impl Ticket {
             finished_at: row.finished_at,
             expires_at: row.expires_at,
             result: row.result,
+            at_hand: None,
         }
     }
 

@@ -14,6 +14,24 @@ on_both! {
 }
 
 on_both! {
+    async fn who_waits_for_a_ticket_that_was_not_told_gets_it_as_it_would_be_found_without_a_look(db: Db) {
+        let stage = Stage::new(db, settings(1));
+        let submitted = stage.tickets.submit(submission(json!({}))).await.unwrap();
+        let ticket = submitted.ticket.ticket_id;
+        assert!(stage.tickets.inner.untold.contains(ticket) && !submitted.ticket.state.is_final());
+        // The slot is free again when the run is written down.
+        drop(stage.tickets.inner.slots.acquire().await.unwrap());
+        let found = stage.tickets.get(PROJECT, ticket).await.unwrap();
+        // Nobody finds it from now on.
+        stage.store.expire(ticket, NOW, 1_000).await.unwrap();
+        let waited = stage.tickets.wait_for_end(submitted, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(stage.tickets.result(&waited).await.unwrap(), r#"{"answer":1}"#);
+        assert_eq!(Ticket { at_hand: None, ..waited }, found);
+        assert!(!stage.tickets.inner.untold.contains(ticket), "it is told");
+    }
+}
+
+on_both! {
     async fn a_run_that_may_go_better_is_tried_again_after_a_pause(db: Db) {
         let stage = Stage::new(db, settings(1));
         stage.puppet.steps.lock().unwrap().extend(["retry", "panic", "answer"]);

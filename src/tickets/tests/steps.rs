@@ -103,7 +103,13 @@ on_both! {
         }
         let dead = LeaseRequest { by: ReplicaId([9; 16]), now: NOW, until: NOW + 20_000 };
         assert_eq!(stage.store.lease_step(dead, &["puppet"]).await.unwrap().unwrap().shard_no, ShardNo(4));
+        let mut wakeups = stage.tickets.inner.cache.wakeups().listen();
         stage.puppet.gate.add_permits(4);
+        // With the clock advanced while they are open, the leases of these steps would be over too.
+        while stage.store.list_settled_steps(ticket, 1).await.unwrap().len() < 4 {
+            let settled = super::super::service::changed(&mut wakeups, ticket);
+            tokio::time::timeout(Duration::from_secs(20), settled).await.expect("a step settles");
+        }
         stage.clock.advance(20_001);
         assert_eq!(stage.step().await, 4);
         assert_eq!(stage.end(ticket).await.state, TicketState::Succeeded);

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::row::{read, select};
-use super::{TicketRow, TicketState, TicketStore};
+use super::{ResultRef, TicketRow, TicketState, TicketStore};
 use crate::model::{Millis, ProjectId, TicketId};
 use crate::storage::db::{Statement, Tx, statement};
 use crate::storage::{Read, Sql, StorageError};
@@ -123,6 +123,32 @@ pub enum Finished {
     Cancelling,
     /// It is not ours any more.
     Lost,
+}
+
+impl TicketRow {
+    /// What a running one is once this has been published, as it is read then.
+    pub fn published(&self, result: &TicketResult, now: Millis, expires_at: Millis) -> Self {
+        let stored = ResultRef {
+            ticket_id: self.ticket_id,
+            fence: self.fence,
+            bytes: result.body.len() as u64,
+            parts: split(&result.body).len() as u32,
+        };
+        Self {
+            state: TicketState::Succeeded,
+            finished_at: Some(now),
+            expires_at,
+            sweep_at: expires_at,
+            as_of: result.as_of,
+            partial: result.partial,
+            data_version: result.data_version,
+            result: Some(stored),
+            error: None,
+            lease_until: None,
+            progress: result.progress,
+            ..self.clone()
+        }
+    }
 }
 
 impl TicketStore {

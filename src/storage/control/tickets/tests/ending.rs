@@ -32,6 +32,7 @@ on_both! {
             assert_eq!(finished, ended());
             let after = get(&store, n).await;
             assert_eq!(after.state, TicketState::Succeeded);
+            assert_eq!(after, row.published(&result(&body), NOW + 9, NOW + 99));
             assert_eq!((after.finished_at, after.expires_at, after.sweep_at), (Some(NOW + 9), NOW + 99, NOW + 99));
             assert_eq!((after.as_of, after.progress.rows_done, after.lease_until), (Some(NOW - 5), 9, None));
             let stored = after.result.unwrap();
