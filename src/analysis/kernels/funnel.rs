@@ -165,7 +165,7 @@ struct DistinctRule {
     window: Millis,
     /// Per step, the latest time of a first row among the chains that reached it, or [`NEVER`]; before the
     /// first step there is a chain of no rows, which begins with the row that is looked at.
-    started: Vec<Millis>,
+    started: [Millis; 1 + StepMask::BITS as usize],
     /// For each step that is reached, when it first was.
     reached_at: Vec<Millis>,
     group: GroupMatching,
@@ -179,42 +179,62 @@ impl DistinctRule {
     fn new(steps: usize, window: Option<Millis>) -> Self {
         debug_assert!(steps <= StepMask::BITS as usize);
         let window = window.unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
-        let (started, reached_at) = (vec![NEVER; 1 + steps], Vec::with_capacity(steps));
-        Self { steps, window, started, reached_at, group: GroupMatching::new(steps) }
+        let started = [NEVER; 1 + StepMask::BITS as usize];
+        Self {
+            steps,
+            window,
+            started,
+            reached_at: Vec::with_capacity(steps),
+            group: GroupMatching::new(steps),
+        }
     }
 
     /// When a person first reaches each of the steps that they reach. Precondition: rows are in time
     /// order, masks not 0.
     fn reach(&mut self, rows: &[(Millis, StepMask)]) -> &[Millis] {
-        self.started.fill(NEVER);
+        self.started[..=self.steps].fill(NEVER);
         self.reached_at.clear();
-        for group in rows.chunk_by(|a, b| a.0 == b.0) {
-            let at = group[0].0;
+        let mut next = 1;
+        let mut left = rows;
+        while let [(at, mask), others @ ..] = left {
+            let at = *at;
             self.started[0] = at;
-            match group {
-                [(_, mask)] => self.take_row(at, *mask),
-                group => self.take_group(group),
+            if others.first().is_some_and(|other| other.0 == at) {
+                let (group, later) = left.split_at(left.partition_point(|row| row.0 == at));
+                self.take_group(group);
+                left = later;
+            } else {
+                self.take_row(at, *mask);
+                left = others;
             }
             // Steps are reached in order, so those that are new follow those that are known.
-            while self.started.get(self.reached_at.len() + 1).is_some_and(|started| *started != NEVER) {
+            while self.started[next] != NEVER {
                 self.reached_at.push(at);
-            }
-            // Chains end at the last step: nobody gets further.
-            if self.reached_at.len() == self.steps {
-                break;
+                next += 1;
+                // Chains end at the last step: nobody gets further.
+                if next > self.steps {
+                    return &self.reached_at;
+                }
             }
         }
         &self.reached_at
     }
 
     fn take_row(&mut self, at: Millis, mask: StepMask) {
+        // Without branches: which step a row serves cannot be foretold.
+        let mut serve = |step: usize| {
+            let start = self.alive(step, at);
+            self.started[step + 1] = self.started[step + 1].max(start);
+        };
+        if mask.is_power_of_two() {
+            return serve(mask.trailing_zeros() as usize);
+        }
         // From the last step down: a row must not follow itself.
         let mut left = mask;
         while left != 0 {
             let step = (StepMask::BITS - 1 - left.leading_zeros()) as usize;
             left &= !(1 << step);
-            // Without branches: which step a row serves cannot be foretold.
-            self.started[step + 1] = self.started[step + 1].max(self.alive(step, at));
+            serve(step);
         }
     }
 
@@ -442,6 +462,17 @@ mod tests {
                 prop_assert!(search(&rows[..until(at - 1)], steps, window) <= step);
             }
         }
+    }
+
+    #[test]
+    fn as_many_steps_as_there_may_be_and_a_window_of_all_times() {
+        let day = |n: i64| 1_700_000_000_000 + n * 86_400_000;
+        let in_order: Vec<_> = (0..StepMask::BITS).map(|step| (day(step.into()), 1 << step)).collect();
+        assert_eq!(reached(&in_order, 32, Some(Millis::MAX)), 32);
+        assert_eq!(reached(&in_order, 32, Some(31 * 86_400_000)), 32);
+        assert_eq!(reached(&in_order, 32, Some(31 * 86_400_000 - 1)), 31);
+        let at_once: Vec<_> = (0..StepMask::BITS).rev().map(|step| (day(0), 1 << step)).collect();
+        assert_eq!(reached(&at_once, 32, None), 32);
     }
 
     #[test]

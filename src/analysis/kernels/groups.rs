@@ -53,7 +53,7 @@ pub struct ValueCodes<'a> {
     integers: Option<&'a Numbers<i64>>,
     floats: Option<&'a Numbers<f64>>,
     booleans: Option<&'a Numbers<bool>>,
-    numbers: Interner,
+    numbers: NumberCodes,
 }
 
 /// The values of a block's rows, and which group each belongs to.
@@ -207,7 +207,7 @@ impl<'a> ValueCodes<'a> {
             integers: None,
             floats: None,
             booleans: None,
-            numbers: Interner::default(),
+            numbers: NumberCodes::default(),
         };
         match by {
             BreakdownBy::Event => codes.strings = Some(codes.add_texts(&block.event, GroupKey::Text)),
@@ -301,13 +301,13 @@ impl<'a> ValueCodes<'a> {
 
 /// Codes for numbers. Equal numbers get one, whatever type they came in.
 #[derive(Default)]
-struct Interner {
+struct NumberCodes {
     integers: FastMap<i64, u32>,
     /// By their bits: canonical floats that are equal have the same.
     floats: FastMap<u64, u32>,
 }
 
-impl Interner {
+impl NumberCodes {
     fn code(&mut self, number: Number, keys: &mut Vec<GroupKey<&Interned>>) -> u32 {
         let number = number.canonical();
         let known = match number {

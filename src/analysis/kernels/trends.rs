@@ -355,10 +355,16 @@ impl Measured {
         }
         if let Some(rows) = &mut self.rows {
             let every = self.series.len() as u64;
-            for (place, &group) in chunk.groups.iter().enumerate() {
+            let mut add = |group: u32, times: u64| {
                 if let Some(rows) = rows.get_mut(group as usize) {
-                    *rows += chunk.picked.times(place, every);
+                    *rows += times;
                 }
+            };
+            if chunk.picked.wanted.is_empty() {
+                chunk.groups.iter().for_each(|&group| add(group, every));
+            } else {
+                let wanted = chunk.groups.iter().zip(&chunk.picked.wanted);
+                wanted.for_each(|(&group, bits)| add(group, bits.count_ones().into()));
             }
         }
         Ok(())

@@ -203,7 +203,7 @@ impl ChunkReader for SparseFile {
     type T = SparseRead;
 
     fn get_read(&self, start: u64) -> Result<SparseRead, ParquetError> {
-        Ok(SparseRead { piece: self.piece(start)?, next: start, file: self.clone() })
+        SparseRead::new(self, start)
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -227,23 +227,33 @@ impl ChunkReader for SparseFile {
     }
 }
 
-/// Reads on from one part to the next.
+/// Reads on from one part to the next. Headers of pages are read byte by byte.
 pub(super) struct SparseRead {
     file: SparseFile,
-    /// Where `piece` begins.
-    next: u64,
     piece: Bytes,
+    /// How many bytes of `piece` have been read.
+    read: usize,
+    /// Where `piece` ends.
+    end: u64,
+}
+
+impl SparseRead {
+    fn new(file: &SparseFile, start: u64) -> Result<Self, ParquetError> {
+        let piece = file.piece(start)?;
+        Ok(Self { end: start + piece.len() as u64, file: file.clone(), piece, read: 0 })
+    }
 }
 
 impl Read for SparseRead {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.piece.is_empty() {
-            self.piece = self.file.piece(self.next).map_err(std::io::Error::other)?;
+        if self.read == self.piece.len() {
+            *self = Self::new(&self.file, self.end).map_err(std::io::Error::other)?;
         }
-        let taken = self.piece.split_to(self.piece.len().min(buffer.len()));
-        buffer[..taken.len()].copy_from_slice(&taken);
-        self.next += taken.len() as u64;
-        Ok(taken.len())
+        let rest = &self.piece[self.read..];
+        let taken = rest.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&rest[..taken]);
+        self.read += taken;
+        Ok(taken)
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn decode(
     numbers: &mut Vec<u32>,
 ) -> Result<(), FormatError> {
     let mut runs = Runs::new(bytes, width)?;
+    let unpack = unpack_of(width);
     let mut left = count;
     numbers.reserve(count + EIGHT);
     while left > 0 {
@@ -83,10 +84,7 @@ pub(super) fn decode(
             Run::Same(number) => numbers.extend(std::iter::repeat_n(number as u32, some)),
             Run::Packed(bits) => {
                 let end = numbers.len() + some;
-                for group in 0..some.div_ceil(EIGHT) {
-                    let bits = &bits[group * usize::from(width)..];
-                    numbers.extend_from_slice(&unpack_eight(bits, width.into()));
-                }
+                unpack(bits, some.div_ceil(EIGHT), numbers);
                 numbers.truncate(end);
             }
         }
@@ -97,23 +95,51 @@ pub(super) fn decode(
 
 const EIGHT: usize = 8;
 
-/// The first eight numbers. Precondition: `width <= 32`, and there are so many.
-fn unpack_eight(bits: &[u8], width: usize) -> [u32; EIGHT] {
-    let mask = ((1_u64 << width) - 1) as u32;
-    match bits.first_chunk() {
-        // As nearly all are: all eight are within one word.
-        Some(word) if width <= 8 => {
-            let word = u64::from_le_bytes(*word);
-            std::array::from_fn(|n| (word >> (n * width)) as u32 & mask)
-        }
-        _ => match bits.first_chunk() {
-            Some(word) if width <= 16 => {
-                let word = u128::from_le_bytes(*word);
-                std::array::from_fn(|n| (word >> (n * width)) as u32 & mask)
+/// Appends so many times eight numbers, which have to be there.
+type Unpack = fn(&[u8], usize, &mut Vec<u32>);
+
+/// One for each width, since then the compiler knows where every number lies. Precondition: `width <= 32`.
+fn unpack_of(width: u8) -> Unpack {
+    macro_rules! of_widths {
+        ($($width:literal)*) => {
+            match width {
+                $($width => unpack::<$width>,)*
+                _ => |_, groups, numbers| numbers.resize(numbers.len() + groups * EIGHT, 0),
             }
-            _ => std::array::from_fn(|n| packed_at(bits, width, n) as u32),
-        },
+        };
     }
+    of_widths!(
+        1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
+        17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+    )
+}
+
+fn unpack<const WIDTH: usize>(bits: &[u8], groups: usize, numbers: &mut Vec<u32>) {
+    for group in 0..groups {
+        let bits = &bits[group * WIDTH..];
+        numbers.extend_from_slice(&match bits.get(..WIDTH + BEYOND) {
+            Some(bits) => unpack_eight::<WIDTH>(bits),
+            // At the end.
+            None => {
+                let mut last = [0; 32 + BEYOND];
+                last[..WIDTH].copy_from_slice(&bits[..WIDTH]);
+                unpack_eight::<WIDTH>(&last[..WIDTH + BEYOND])
+            }
+        });
+    }
+}
+
+/// So many bytes beyond the packed ones may be looked at.
+const BEYOND: usize = 8;
+
+/// Precondition: there are their bytes, and [`BEYOND`] more.
+fn unpack_eight<const WIDTH: usize>(bits: &[u8]) -> [u32; EIGHT] {
+    let bits = &bits[..WIDTH + BEYOND];
+    let mask = (u64::MAX >> (64 - WIDTH)) as u32;
+    std::array::from_fn(|n| {
+        let word = bits[n * WIDTH / 8..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        (word >> (n * WIDTH % 8)) as u32 & mask
+    })
 }
 
 #[cfg(test)]
