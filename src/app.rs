@@ -27,7 +27,7 @@ use crate::eventstore::retention::Retention;
 use crate::eventstore::scan::Scanner;
 use crate::eventstore::sealer::{ChunkLimits, Homes, SealContext, Sealer, TraitLimits};
 use crate::http::{HttpServer, HttpState, ListenSettings, Stop};
-use crate::model::{Clock, Random, ReplicaId};
+use crate::model::{Clock, Interned, Random, ReplicaId};
 use crate::storage::control::projects;
 use crate::storage::{DatabaseClock, Storage, checkup};
 use crate::telemetry::Metrics;
@@ -41,6 +41,8 @@ const CLOCK_LOOK: Duration = Duration::from_secs(15);
 const STORE_LOOK: Duration = Duration::from_secs(60);
 /// How often it is looked whether somebody was erased, and so what is in memory to be forgotten.
 const ERASURES_LOOK: Duration = Duration::from_secs(5);
+/// How long texts that nothing needs any more stay in memory at most.
+const TEXTS_LOOK: Duration = Duration::from_secs(60);
 /// How long running tickets may take to be given back at a stop.
 const TICKETS_STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -138,6 +140,10 @@ impl App {
                 }
             })),
         ];
+        tasks.push(tokio::spawn(every(TEXTS_LOOK, stopped.clone(), || async {
+            // What columns that are no longer kept had for themselves.
+            let _ = tokio::task::spawn_blocking(Interned::sweep).await;
+        })));
         tasks.push(tokio::spawn(forget_erased(storage.clone(), cache, scanner, stopped.clone())));
         if config.roles.work() {
             let retention = Arc::new(Retention::new(clock.clone()));

@@ -1,9 +1,9 @@
 //! Texts of which there is one copy in the process.
 //!
 //! The lists of a column's texts are much the same in all segments. Their texts are told apart by where they
-//! lie, so that a breakdown over many segments reads none of them, and they take memory once.
+//! lie, so that a breakdown over many segments reads none of them, and they take memory once. That needs one
+//! set for the whole process: whoever reads a partial answer back knows no other.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug)]
 pub struct Interned(Arc<str>);
 
-/// All that are in use, and some that were until recently.
+/// All that are in use, and some that were until a moment ago: the process sweeps now and then.
 static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
     let sets = (0..SETS).map(|_| Mutex::default()).collect();
     Texts { hasher: RandomState::new(), sets }
@@ -42,6 +42,11 @@ impl Interned {
     pub fn new(text: &str) -> Self {
         let set = TEXTS.hasher.hash_one(text) as usize % SETS;
         Self(lock(&TEXTS.sets[set]).intern(text))
+    }
+
+    /// For what is looked up by text.
+    pub fn to_arc(&self) -> Arc<str> {
+        self.0.clone()
     }
 
     /// Lets go of the texts that nobody uses any more.
@@ -119,7 +124,7 @@ impl Serialize for Interned {
 
 impl<'de> Deserialize<'de> for Interned {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer).map(|text| Self::new(&text))
+        String::deserialize(deserializer).map(|text| Self::new(&text))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Texts of rows as codes into a list of those that differ.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::rows::{AT_ONCE, Picker, retain};
 use crate::model::{FastMap, Interned};
@@ -101,7 +102,7 @@ impl Codes {
 pub struct DictionaryBuilder {
     codes: Codes,
     values: Vec<Interned>,
-    known: FastMap<Box<str>, u32>,
+    known: FastMap<Arc<str>, u32>,
 }
 
 impl DictionaryBuilder {
@@ -124,9 +125,9 @@ impl DictionaryBuilder {
         if let Some(&code) = self.known.get(text) {
             return code;
         }
-        let code = self.values.len() as u32;
-        self.values.push(Interned::new(text));
-        self.known.insert(text.into(), code);
+        let (code, text) = (self.values.len() as u32, Interned::new(text));
+        self.known.insert(text.to_arc(), code);
+        self.values.push(text);
         self.codes.widen_for(self.values.len());
         code
     }
@@ -186,7 +187,8 @@ impl Dictionary {
         ByText { codes: &self.codes, table, values: self.values.len() }
     }
 
-    /// About: a text has a counter and a pointer beside its bytes.
+    /// About: a text has counters and pointers beside its bytes. Of one that other dictionaries have too it is
+    /// not known who should count it; all do.
     pub fn memory_bytes(&self) -> usize {
         let codes = match &self.codes {
             Codes::U8(codes) => size_of_val(&**codes),

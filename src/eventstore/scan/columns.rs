@@ -238,9 +238,9 @@ impl ColumnCache {
     pub fn clear(&self) {
         if let Some(columns) = &self.columns {
             columns.clear();
-            Interned::sweep();
             self.metrics.bytes.set(0);
         }
+        Interned::sweep();
     }
 
     /// Keeps what was read of an object, whole, with these properties.
