@@ -40,7 +40,7 @@ TABLE = "by_user"
 def read_arguments():
     parser = arguments()
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000, 10_000_000, 40_000_000])
-    parser.add_argument("--shards-events", type=int, default=2_000_000)
+    parser.add_argument("--shards-events", type=int, nargs="+", default=[2_000_000, 10_000_000])
     parser.add_argument("--day-events", type=int, default=20_000, help="of each of the 90 and of the 900 days")
     parser.add_argument("--runs", type=int, default=5)
     return parser.parse_args()
@@ -51,7 +51,8 @@ def main():
     ground = Ground(given)
     try:
         rows = measure_sizes(ground, sorted(given.sizes), given.runs)
-        rows += measure_shards(ground, given.shards_events, given.runs)
+        for events in sorted(given.shards_events):
+            rows += measure_shards(ground, events, given.runs)
         rows += measure_days(ground, given.day_events)
     finally:
         ground.weir.stop()
@@ -155,13 +156,13 @@ def measure_shards(ground, events, runs):
             if differs:
                 print(f"{name}, {shards} shards: the answers differ: {differs}", flush=True)
         ratio = used[shards] / used[SHARDS[0]]
-        print(f"{shards:>2} shards: {used[shards]:.2f} s of CPU time, {ratio:.2f} of {SHARDS[0]}", flush=True)
+        print(f"{short(events)} events, {shards:>2} shards: {used[shards]:.2f} s of CPU time, {ratio:.2f} of {SHARDS[0]}", flush=True)
         if shards != SHARDS[0]:
             goal = SHARDS_CPU_GOAL if shards == SHARDS[-1] else None
-            name = f"{shards} shards: CPU time of ten warm questions, of {SHARDS[0]}"
+            name = f"{short(events)} events, {shards} shards: CPU time of ten warm questions, of {SHARDS[0]}"
             rows.append(figure(name, used[shards] / (2 * runs), "s", ratio=ratio, goal=goal))
     asked = len(QUESTIONS) * len(SHARDS)
-    name = "equal answers on " + ", ".join(map(str, SHARDS)) + " shards"
+    name = f"{short(events)} events: equal answers on " + ", ".join(map(str, SHARDS)) + " shards"
     rows.append(figure(name, equal, f"of {asked}", goal=asked, at_least=True))
     return rows
 
