@@ -33,6 +33,9 @@ pub struct SealingConfig {
     pub compact_fan_in: u32,
     /// How often compaction looks for something to merge.
     pub compact_every_ms: u32,
+    /// When no segment of a project has come to a shard for so long, even a few of them become one; likewise
+    /// runs, which are of all projects.
+    pub compact_quiet_secs: u32,
     /// How long a retired run or segment stays for those who are still reading it.
     pub retired_grace_secs: u32,
     /// Memory for the filters that tell whether an event is stored already, two bytes an event of the days
@@ -67,6 +70,7 @@ impl Default for SealingConfig {
             run_age_secs_max: 6 * 3_600,
             compact_fan_in: 8,
             compact_every_ms: 5_000,
+            compact_quiet_secs: 30,
             retired_grace_secs: 120,
             filters_bytes_max: 256 << 20,
             persons_cache_entries_max: 200_000,
@@ -95,6 +99,7 @@ impl SealingConfig {
         check("run_age_secs_max", self.run_age_secs_max, 1, 30 * 86_400);
         check("compact_fan_in", self.compact_fan_in, 2, 64);
         check("compact_every_ms", self.compact_every_ms, 50, 3_600_000);
+        check("compact_quiet_secs", self.compact_quiet_secs, 1, 30 * 86_400);
         check("retired_grace_secs", self.retired_grace_secs, 1, 86_400);
         check("traits_max", self.traits_max, 0, 2_000);
         check("traits_bytes_max", self.traits_bytes_max, 1 << 10, 1 << 20);

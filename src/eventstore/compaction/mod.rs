@@ -17,6 +17,7 @@ mod expired;
 mod masks;
 mod merge;
 mod metrics;
+mod quiet;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use choose::{Candidate, Merge};
 pub use choose::{CompactionOptions, Debt};
 use masks::{MaskWork, SeenMasks};
 use metrics::CompactionMetrics;
+use quiet::Arrivals;
 use step::parse_facts;
 
 /// Steps of one shard before the next shard has its turn.
@@ -113,6 +115,7 @@ pub struct Compactor {
     write: WriteOptions,
     lease_ms: u64,
     grace_ms: Millis,
+    quiet_ms: Millis,
     retention: Arc<Retention>,
     random: Arc<dyn Random>,
     seen: Mutex<Seen>,
@@ -134,6 +137,7 @@ struct Seen {
     /// At the last look.
     debts: HashMap<ShardNo, Debt>,
     kept_runs: HashMap<ShardNo, expired::KeptRuns>,
+    arrivals: HashMap<ShardNo, Arrivals>,
 }
 
 impl Compactor {
@@ -158,6 +162,7 @@ impl Compactor {
             write: WriteOptions::from(config),
             lease_ms: u64::from(config.lease_secs) * 1_000,
             grace_ms: Millis::from(config.retired_grace_secs) * 1_000,
+            quiet_ms: Millis::from(config.compact_quiet_secs) * 1_000,
             retention: Arc::default(),
             random,
             seen: Mutex::default(),
@@ -308,8 +313,10 @@ impl Compactor {
         shard_no: ShardNo,
         now: Millis,
     ) -> Result<Option<(Merge, Why)>, CompactionError> {
-        let runs = self.waiting_runs(db, shard_no).await?;
+        let runs = objects::list_runs_bare(db, shard_no).await?;
         let segments = objects::list_all_segments(db, shard_no).await?;
+        let quiet = self.look_for_arrivals(shard_no, &runs, &segments, now);
+        let runs = self.waiting_runs(db, shard_no, runs).await?;
         let cuts = self.retention.cuts(now);
         let expired = expired::choose(&segments, &cuts);
         let projects = segments.chunk_by(|a, b| a.project_id == b.project_id);
@@ -320,7 +327,7 @@ impl Compactor {
             debt.add(self.options.debt_of_segments(&candidates));
         }
         self.seen().debts.insert(shard_no, debt);
-        if let Some(merge) = self.options.choose_runs(&runs, now) {
+        if let Some(merge) = self.options.choose_runs(&runs, now, quiet.contains(&None)) {
             return Ok(Some((merge, Why::Size)));
         }
         let expired = match expired {
@@ -334,11 +341,26 @@ impl Compactor {
             let project_id = of_project[0].project_id.unwrap_or(ProjectId(0));
             let candidates: Vec<Candidate> =
                 of_project.iter().map(|segment| self.candidate(segment)).collect();
-            if let Some(merge) = self.options.choose_segments(project_id, &candidates) {
+            let is_quiet = quiet.contains(&of_project[0].project_id);
+            if let Some(merge) = self.options.choose_segments(project_id, &candidates, is_quiet) {
                 return Ok(Some((merge, Why::Size)));
             }
         }
         Ok(None)
+    }
+
+    /// The projects to whose segments none has come for a while, and none when that is so of the runs.
+    fn look_for_arrivals(
+        &self,
+        shard_no: ShardNo,
+        runs: &[ObjectRow],
+        segments: &[ObjectRow],
+        now: Millis,
+    ) -> HashSet<Option<ProjectId>> {
+        let mut seen = self.seen();
+        let arrivals = seen.arrivals.entry(shard_no).or_default();
+        arrivals.look(runs.iter().chain(segments), now);
+        arrivals.quiet_since(now - self.quiet_ms)
     }
 
     fn candidate(&self, object: &ObjectRow) -> Candidate {
@@ -351,11 +373,12 @@ impl Compactor {
         &self,
         db: &Db,
         shard_no: ShardNo,
+        listed: Vec<ObjectRow>,
     ) -> Result<Vec<(Candidate, Millis)>, CompactionError> {
         let known = self.seen().waiting_since.remove(&shard_no).unwrap_or_default();
         let mut still = HashMap::new();
         let mut runs = Vec::new();
-        for run in objects::list_runs_bare(db, shard_no).await? {
+        for run in listed {
             let since = match known.get(&run.object_id) {
                 Some(&since) => since,
                 None => {
@@ -379,6 +402,7 @@ impl From<&ObjectRow> for Candidate {
             rows: row.events,
             bytes: row.bytes,
             min_at: row.min_at,
+            max_at: row.max_at,
             mask_version: row.mask_version,
             is_settled: false,
         }

@@ -64,6 +64,9 @@ impl Compactor {
             return Err(error);
         }
         failpoint::hit("compact.after_commit");
+        if let Some(arrivals) = self.seen().arrivals.get_mut(&lease.shard_no) {
+            placements.iter().for_each(|placement| arrivals.wrote(placement.object_id));
+        }
 
         done.steps += 1;
         done.inputs += candidates.len() as u64;

@@ -98,6 +98,34 @@ on_both! {
 }
 
 on_both! {
+    async fn little_is_merged_as_soon_as_nothing_comes_any_more(db: Db) {
+        let random = SeededRandom::new(5);
+        for n in 0..3 {
+            store_segment(&db, &random, rows(PROJECT, n * 100..(n + 1) * 100)).await;
+        }
+        store_run(&db, &random, rows(PROJECT, 300..310)).await;
+        store_run(&db, &random, rows(OTHER, 0..10)).await;
+        let mut compactor = compactor(1);
+        compactor.quiet_ms = 3_600_000;
+        let later = |hours: i64| compactor.ahead_ms.store(hours * 3_600_000, std::sync::atomic::Ordering::Relaxed);
+        let steps = async || compactor.compact_shard(&db, SHARD).await.unwrap().steps;
+        assert_eq!(steps().await, 0, "it has just begun to look");
+        later(1);
+        assert_eq!(steps().await, 2);
+        assert_eq!(counts(&db).await, (1, 1));
+        // Something comes, and it has to wait as long again.
+        store_segment(&db, &random, rows(PROJECT, 400..600)).await;
+        assert_eq!(steps().await, 0);
+        later(2);
+        assert_eq!(steps().await, 1);
+        assert_eq!(counts(&db).await, (1, 1));
+        assert_eq!((shown(&db, PROJECT).await.len(), shown(&db, OTHER).await.len()), (510, 10));
+        later(3);
+        assert_eq!(steps().await, 0);
+    }
+}
+
+on_both! {
     async fn a_merged_segment_has_every_row_whole_and_in_its_filter(db: Db) {
         let random = SeededRandom::new(5);
         for n in 0..4 {
