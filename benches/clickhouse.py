@@ -20,8 +20,8 @@ ARRIVED_TOGETHER, ARRIVALS_APART_MS = 1_000, 9
 # skewed: few persons send much. Path has 5,000 values, country 40, version 60, source 12, plan 3.
 GENERATE = """
 SELECT
-  toUUID(concat(substring(h, 1, 8), '-', substring(h, 9, 4), '-4', substring(h, 14, 3), '-8',
-                substring(h, 18, 3), '-', substring(h, 21, 12))) AS id,
+  toUUID(concat(substring(h, 1, 8), '-', substring(h, 9, 4), '-4', substring(h, 14, 3), '-',
+                substring('89ab', 1 + cityHash64(number, 19) % 4, 1), substring(h, 18, 3), '-', substring(h, 21, 12))) AS id,
   toUInt32(floor({persons} * pow(r1, 1.7))) AS user_no,
   toDateTime64('{first} 00:00:00', 3, 'UTC') + toIntervalMillisecond(
     toInt64(floor({days} * r2)) * 86400000 + toInt64(floor(86400000 * r3))) AS ts,

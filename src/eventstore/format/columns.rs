@@ -10,8 +10,8 @@ use parquet::file::properties::{
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
-use super::FormatError;
 use super::header::ObjectKind;
+use super::{FormatError, ids};
 use crate::model::PropertyBytes;
 
 /// The type of a property's value. The numbers are part of the format.
@@ -58,12 +58,25 @@ pub(super) enum Fixed {
     IdNo,
     ReceivedAt,
     TimeSource,
+    /// Version and variant of the id, where it is stored without them ([`super::ids`]).
+    IdVersion,
     EventId,
     /// Runs only.
     ProjectId,
 }
 
-const SEGMENT_FIXED: [Fixed; 7] = [
+const SEGMENT_FIXED: [Fixed; 8] = [
+    Fixed::PersonNo,
+    Fixed::OccurredAt,
+    Fixed::Event,
+    Fixed::IdNo,
+    Fixed::ReceivedAt,
+    Fixed::TimeSource,
+    Fixed::IdVersion,
+    Fixed::EventId,
+];
+/// Before format version 4.
+const SEGMENT_FIXED_WHOLE_IDS: [Fixed; 7] = [
     Fixed::PersonNo,
     Fixed::OccurredAt,
     Fixed::Event,
@@ -92,18 +105,19 @@ impl Fixed {
             Self::IdNo => "id_no",
             Self::ReceivedAt => "received_at",
             Self::TimeSource => "time_source",
+            Self::IdVersion => "id_version",
             Self::EventId => "event_id",
             Self::ProjectId => "project_id",
         }
     }
 
-    fn data_type(self, access: Access) -> DataType {
+    fn data_type(self, layout: &Layout, access: Access) -> DataType {
         match self {
             Self::PersonNo | Self::IdNo | Self::ProjectId => DataType::UInt32,
             Self::OccurredAt | Self::ReceivedAt => DataType::Int64,
             Self::Event => access.text(),
-            Self::TimeSource => DataType::UInt8,
-            Self::EventId => DataType::FixedSizeBinary(16),
+            Self::TimeSource | Self::IdVersion => DataType::UInt8,
+            Self::EventId => DataType::FixedSizeBinary(layout.id_bytes() as i32),
         }
     }
 }
@@ -133,14 +147,22 @@ pub(super) struct Layout {
     /// Whether `received_at` holds the time since `occurred_at`: small numbers for events that came
     /// as they happened, while the time itself is the smaller one for an import of old events.
     pub received_as_delay: bool,
+    /// Whether event ids are stored without version and variant: in segments since format version 4.
+    pub short_ids: bool,
 }
 
 impl Layout {
     pub fn fixed(&self) -> &'static [Fixed] {
-        match self.kind {
-            ObjectKind::Run => &RUN_FIXED,
-            ObjectKind::Segment => &SEGMENT_FIXED,
+        match (self.kind, self.short_ids) {
+            (ObjectKind::Run, _) => &RUN_FIXED,
+            (ObjectKind::Segment, true) => &SEGMENT_FIXED,
+            (ObjectKind::Segment, false) => &SEGMENT_FIXED_WHOLE_IDS,
         }
+    }
+
+    /// Of what the column of ids has of each.
+    pub fn id_bytes(&self) -> usize {
+        ids::stored_bytes(self.short_ids)
     }
 
     pub fn fixed_index(&self, column: Fixed) -> Result<usize, FormatError> {
@@ -183,7 +205,7 @@ impl Layout {
     pub fn schema(&self, access: Access) -> Arc<Schema> {
         let mut fields = Vec::with_capacity(self.len());
         for column in self.fixed() {
-            fields.push(Field::new(column.name(), column.data_type(access), false));
+            fields.push(Field::new(column.name(), column.data_type(self, access), false));
         }
         for (name, kind) in &self.properties {
             fields.push(Field::new(property_column(name, *kind), kind.data_type(access), true));
@@ -269,7 +291,7 @@ fn fixed_encoding(properties: WriterPropertiesBuilder, column: Fixed) -> WriterP
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
         // Events that came in one request share it.
         Fixed::ReceivedAt => few_integers(properties, path),
-        Fixed::Event | Fixed::TimeSource | Fixed::ProjectId => properties,
+        Fixed::Event | Fixed::TimeSource | Fixed::IdVersion | Fixed::ProjectId => properties,
         // Random bytes: compressing them costs time and gains nothing.
         Fixed::EventId => properties
             .set_column_dictionary_enabled(path.clone(), false)

@@ -13,9 +13,11 @@ use super::parts::PartTable;
 use crate::model::{PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
-/// 2 may leave names out of `rest`, 3 may have a rollup.
-pub(super) const FORMAT_VERSION: u8 = 3;
-const VERSION_WITHOUT_ROLLUP: u8 = 2;
+/// 2 may leave names out of `rest`, 3 may have a rollup, 4 has event ids of 15 bytes and a filter of any bits.
+pub(super) const FORMAT_VERSION: u8 = 4;
+const WHOLE_IDS_VERSION: u8 = 3;
+/// Of runs, which builds before version 3 read too.
+const RUN_VERSION: u8 = 2;
 const ZSTD_LEVEL: i32 = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ struct Description {
     page_rows: u64,
     properties: Vec<(String, PropertyKind)>,
     received_as_delay: bool,
+    #[serde(default)]
+    short_ids: bool,
     rest: Vec<String>,
     #[serde(default)]
     rest_has_more: bool,
@@ -97,6 +101,7 @@ impl Header {
             page_rows: self.page_rows,
             properties: self.layout.properties.clone(),
             received_as_delay: self.layout.received_as_delay,
+            short_ids: self.layout.short_ids,
             rest: self.rest.names.clone(),
             rest_has_more: self.rest.has_more,
             pages: self.page_first_persons.len(),
@@ -116,8 +121,11 @@ impl Header {
         let packed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("memory is the only thing zstd can lack");
         let mut bytes = Vec::with_capacity(packed.len() + 5);
         bytes.extend_from_slice(MAGIC);
-        // Earlier builds read what has no rollup.
-        bytes.push(if self.rollup.is_empty() { VERSION_WITHOUT_ROLLUP } else { FORMAT_VERSION });
+        bytes.push(match (self.layout.kind, self.layout.short_ids) {
+            (ObjectKind::Run, _) => RUN_VERSION,
+            (ObjectKind::Segment, false) => WHOLE_IDS_VERSION,
+            (ObjectKind::Segment, true) => FORMAT_VERSION,
+        });
         bytes.extend_from_slice(&packed);
         bytes.into()
     }
@@ -150,6 +158,9 @@ impl Header {
         }
         // Copies: the rest of the body is not needed any more.
         let rollup = Bytes::copy_from_slice(&body.split_to(description.rollup_bytes));
+        if description.short_ids && (description.kind == ObjectKind::Run || version < FORMAT_VERSION) {
+            return Err(FormatError::corrupt("event ids in 15 bytes, where they have 16"));
+        }
         if description.page_rows == 0 {
             return Err(FormatError::corrupt("pages of no rows"));
         }
@@ -158,6 +169,7 @@ impl Header {
                 kind: description.kind,
                 properties: description.properties,
                 received_as_delay: description.received_as_delay,
+                short_ids: description.short_ids,
             },
             project_id: description.project_id,
             rows: description.rows,

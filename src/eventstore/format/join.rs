@@ -32,7 +32,7 @@ use super::header::Rest;
 use super::parts::PartSet;
 use super::rollup::{Rollup, RollupBuilder};
 use super::write::{WrittenFile, file_writer, widen};
-use super::{FormatError, ObjectBytes, ObjectFacts, ObjectReader, SegmentPlan, WriteOptions};
+use super::{FormatError, ObjectBytes, ObjectFacts, ObjectReader, SegmentPlan, WriteOptions, ids};
 use crate::model::{EventId, Millis, PersonNo, ProjectId, utc_day};
 
 /// Dictionaries of one column together, before compression: their offsets are 32 bits.
@@ -84,6 +84,7 @@ pub fn join_segments(
         page_rows,
         page_first_persons: Vec::new(),
         hashes: keys.iter().flat_map(Keys::hashes).collect(),
+        filter_bits: options.filter_bits,
         rows,
         raw_bytes,
         received: None,
@@ -127,36 +128,36 @@ fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<u8>
 struct Keys {
     person_no: ArrayRef,
     occurred_at: ArrayRef,
-    event_id: ArrayRef,
+    event_id: Vec<EventId>,
 }
 
-type Key = (PersonNo, Millis, [u8; 16]);
+type Key = (PersonNo, Millis, EventId);
 
 impl Keys {
     fn read(input: &JoinInput<'_>) -> Result<Self, FormatError> {
-        let column = |column| {
-            let index = input.reader.header().layout.fixed_index(column)?;
-            input.reader.read_column(index, input.parts)
-        };
+        let layout = &input.reader.header().layout;
+        let column = |column| input.reader.read_column(layout.fixed_index(column)?, input.parts);
+        let versions = layout.short_ids.then(|| column(Fixed::IdVersion)).transpose()?;
+        let stored = column(Fixed::EventId)?;
         Ok(Self {
             person_no: column(Fixed::PersonNo)?,
             occurred_at: column(Fixed::OccurredAt)?,
-            event_id: column(Fixed::EventId)?,
+            event_id: ids::ids_of(stored.as_fixed_size_binary().value_data(), versions.as_ref())?,
         })
     }
 
-    fn columns(&self) -> (&[PersonNo], &[Millis], &[[u8; 16]]) {
+    fn columns(&self) -> (&[PersonNo], &[Millis], &[EventId]) {
         (
             self.person_no.as_primitive::<UInt32Type>().values(),
             self.occurred_at.as_primitive::<Int64Type>().values(),
-            self.event_id.as_fixed_size_binary().value_data().as_chunks::<16>().0,
+            &self.event_id,
         )
     }
 
     fn hashes(&self) -> impl Iterator<Item = u64> {
         let (persons, times, ids) = self.columns();
         persons.iter().zip(times).zip(ids).map(|((&person_no, &occurred_at), &event_id)| {
-            identity_hash(None, person_no, EventId(event_id), utc_day(occurred_at))
+            identity_hash(None, person_no, event_id, utc_day(occurred_at))
         })
     }
 }
@@ -277,9 +278,18 @@ impl Columns<'_> {
         Ok(match column {
             Fixed::PersonNo => Arc::new(UInt32Array::from(person_no.take().unwrap_or_default())),
             Fixed::OccurredAt => Arc::new(Int64Array::from(self.occurred_at())),
-            Fixed::EventId => {
+            Fixed::IdVersion => {
                 let ids = order.gather(|input| self.keys[input].columns().2);
-                Arc::new(FixedSizeBinaryArray::try_new(16, ids.into_flattened().into(), None)?)
+                Arc::new(ids.into_iter().map(ids::version_of).collect::<UInt8Array>())
+            }
+            Fixed::EventId => {
+                let mut stored = Vec::with_capacity(order.sources.len() * self.layout.id_bytes());
+                let ids = order.gather(|input| self.keys[input].columns().2);
+                match self.layout.short_ids {
+                    true => ids.into_iter().for_each(|id| ids::push_short(id, &mut stored)),
+                    false => ids.into_iter().for_each(|id| stored.extend_from_slice(&id.0)),
+                }
+                Arc::new(FixedSizeBinaryArray::try_new(self.layout.id_bytes() as i32, stored.into(), None)?)
             }
             Fixed::Event => {
                 self.texts(&self.read_fixed(column)?.into_iter().map(Some).collect::<Vec<_>>())?

@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::header::{Header, ObjectKind};
 use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
 use super::rollup::Rollup;
-use super::{FormatError, RowRanges};
+use super::{FormatError, RowRanges, ids};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
 
@@ -271,8 +271,21 @@ impl ObjectReader {
         let Some(batch) = self.only_batch(want, parts)? else { return Ok(IdentityBlock::default()) };
         let event_id = match (&want.columns, &want.rows) {
             (Columns::PersonsAndTimes, _) => Vec::new(),
-            (_, RowRanges::Some(ranges)) => self.read_ids(ranges, parts)?,
-            (_, RowRanges::All) => ids_of(batch.column(2)),
+            (_, rows) => {
+                let decoded = self.columns_decoded(want)?;
+                let of = |column: Fixed| {
+                    let index = self.header.layout.fixed_index(column)?;
+                    let place = decoded.iter().position(|decoded| *decoded == index);
+                    place.map(|place| batch.column(place)).ok_or_else(|| FormatError::corrupt("no event ids"))
+                };
+                let versions = self.header.layout.short_ids.then(|| of(Fixed::IdVersion)).transpose()?;
+                match rows {
+                    RowRanges::Some(ranges) => ids::ids_of(&self.read_stored_ids(ranges, parts)?, versions)?,
+                    RowRanges::All => {
+                        ids::ids_of(of(Fixed::EventId)?.as_fixed_size_binary().value_data(), versions)?
+                    }
+                }
+            }
         };
         Ok(IdentityBlock {
             person_no: batch.column(0).as_primitive::<UInt32Type>().values().to_vec(),
@@ -310,11 +323,16 @@ impl ObjectReader {
             Columns::PersonsAndTimes => {
                 Ok(vec![layout.fixed_index(Fixed::PersonNo)?, layout.fixed_index(Fixed::OccurredAt)?])
             }
-            Columns::Identity => Ok(vec![
-                layout.fixed_index(Fixed::PersonNo)?,
-                layout.fixed_index(Fixed::OccurredAt)?,
-                layout.fixed_index(Fixed::EventId)?,
-            ]),
+            Columns::Identity => {
+                let is_part = |column: &Fixed| match column {
+                    Fixed::PersonNo | Fixed::OccurredAt | Fixed::IdVersion | Fixed::EventId => true,
+                    Fixed::Event | Fixed::IdNo | Fixed::ReceivedAt | Fixed::TimeSource | Fixed::ProjectId => {
+                        false
+                    }
+                };
+                let fixed = layout.fixed().iter().enumerate().filter(|(_, column)| is_part(column));
+                Ok(fixed.map(|(index, _)| index).collect())
+            }
             Columns::Block { with, properties } => {
                 let mut indices = vec![layout.fixed_index(Fixed::Event)?];
                 if with.persons {
@@ -450,11 +468,6 @@ impl ObjectReader {
         let locations = locations.ok_or_else(|| FormatError::corrupt("a column without an offset index"))?;
         Ok(self.pages.get_or_init(|| Pages { metadata, locations }))
     }
-}
-
-pub(super) fn ids_of(column: &ArrayRef) -> Vec<EventId> {
-    let (ids, _) = column.as_fixed_size_binary().value_data().as_chunks();
-    ids.iter().map(|id| EventId(*id)).collect()
 }
 
 pub(super) fn fewer_rows(expected: u64) -> FormatError {

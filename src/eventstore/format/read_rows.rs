@@ -13,8 +13,8 @@ use super::cells::Chunk;
 use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
 use super::parts::PartSet;
-use super::read::{Columns, Located, ObjectReader, Want, fewer_rows, ids_of};
-use super::{FormatError, RowRanges, StoredRow, json};
+use super::read::{Columns, Located, ObjectReader, Want, fewer_rows};
+use super::{FormatError, RowRanges, StoredRow, ids, json};
 use crate::model::{
     EventId, FastMap, Millis, PersonNo, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource,
 };
@@ -27,7 +27,7 @@ impl ObjectReader {
         let batches = self.batches(want, parts, self.header.page_rows as usize)?;
         let ids = match &want.rows {
             RowRanges::All => None,
-            RowRanges::Some(ranges) => Some(self.read_ids(ranges, parts)?),
+            RowRanges::Some(ranges) => Some(self.read_stored_ids(ranges, parts)?),
         };
         let located = match &want.columns {
             Columns::Located(located) => Some(located.clone()),
@@ -69,8 +69,10 @@ impl ObjectReader {
         if identities.len() != rows.len() {
             return Err(fewer_rows(rows.len() as u64));
         }
-        let ids = self.read_ids(ranges, parts)?;
-        Page { header: &self.header, columns }.rows(&identities, &ids).map(Some)
+        let stored_ids = self.read_stored_ids(ranges, parts)?;
+        let page = Page { header: &self.header, columns };
+        let ids = page.ids(Some(&stored_ids))?;
+        page.rows(&identities, &ids).map(Some)
     }
 }
 
@@ -80,8 +82,10 @@ pub struct RowBatches {
     batches: ParquetRecordBatchReader,
     /// Where each column of the layout is in a batch, if it was read.
     places: Vec<Option<usize>>,
-    /// Of the rows to come, when the batches are without them.
-    ids: Option<std::vec::IntoIter<EventId>>,
+    /// What is stored of the ids of all rows, when the batches are without them.
+    stored_ids: Option<Vec<u8>>,
+    /// Rows that were given.
+    given: usize,
     /// The same of their persons and times.
     located: Option<(PersonNo, std::vec::IntoIter<Millis>)>,
 }
@@ -92,7 +96,7 @@ impl RowBatches {
         header: Arc<Header>,
         columns: &[usize],
         batches: ParquetRecordBatchReader,
-        ids: Option<Vec<EventId>>,
+        stored_ids: Option<Vec<u8>>,
         located: Option<Located>,
     ) -> Self {
         let mut places = vec![None; header.layout.len()];
@@ -100,7 +104,7 @@ impl RowBatches {
             places[*column] = Some(place);
         }
         let located = located.map(|located| (located.person_no, located.occurred_at.into_iter()));
-        Self { header, batches, places, ids: ids.map(Vec::into_iter), located }
+        Self { header, batches, places, stored_ids, given: 0, located }
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<StoredRow>, FormatError> {
@@ -108,10 +112,13 @@ impl RowBatches {
         let columns =
             self.places.iter().map(|place| place.map(|place| batch.column(place).clone())).collect();
         let columns = Page { header: &self.header, columns };
-        let ids = match &mut self.ids {
-            None => ids_of(columns.fixed(Fixed::EventId)?),
-            Some(ids) => ids.take(rows).collect(),
-        };
+        let id_bytes = self.header.layout.id_bytes();
+        let stored_ids = self.stored_ids.as_deref().map(|all| {
+            let of_rows = self.given * id_bytes..(self.given + rows) * id_bytes;
+            all.get(of_rows).unwrap_or_default()
+        });
+        let ids = columns.ids(stored_ids)?;
+        self.given += rows;
         let identities: Vec<(PersonNo, Millis)> = match &mut self.located {
             None => {
                 let persons = columns.fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>().values();
@@ -151,6 +158,15 @@ impl Page<'_> {
     fn fixed(&self, column: Fixed) -> Result<&ArrayRef, FormatError> {
         let index = self.header.layout.fixed_index(column)?;
         self.column(index).ok_or_else(|| FormatError::corrupt(format!("column {index} was not read")))
+    }
+
+    /// `stored` when they were not read with the other columns.
+    fn ids(&self, stored: Option<&[u8]>) -> Result<Vec<EventId>, FormatError> {
+        let versions = self.header.layout.short_ids.then(|| self.fixed(Fixed::IdVersion)).transpose()?;
+        match stored {
+            Some(stored) => ids::ids_of(stored, versions),
+            None => ids::ids_of(self.fixed(Fixed::EventId)?.as_fixed_size_binary().value_data(), versions),
+        }
     }
 
     /// `identities` and `ids` of each of them.

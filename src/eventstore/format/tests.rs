@@ -169,11 +169,13 @@ proptest! {
         page_rows in 1..9_usize,
         columns_max in 0..12_usize,
         names_max in prop_oneof![1..6_usize, Just(2_000)],
+        short_ids in any::<bool>(),
     ) {
         rows.iter_mut().for_each(|row| row.project_id = ProjectId(9));
         rows.sort_by_key(StoredRow::segment_key);
-        let options = WriteOptions { page_rows, columns_max, names_max, ..WriteOptions::default() };
+        let options = WriteOptions { page_rows, columns_max, names_max, short_ids, ..WriteOptions::default() };
         let object = write_segment(&rows, &options).unwrap();
+        prop_assert_eq!(object.parts[0][4], if short_ids { 4 } else { 3 });
         prop_assert_eq!(exact(&read_rows(&object, RowRanges::All)), exact(&rows));
         assert_person_is_found(&object, &rows);
         let asked = [NAMES[1], NAMES[0], "never there", NAMES[4], NAMES[1]];
@@ -182,6 +184,12 @@ proptest! {
         let (from, to) = (rows.len() / 3, rows.len() - rows.len() / 3);
         let some = RowRanges::one(from as u64..to as u64);
         prop_assert_eq!(exact(&read_rows(&object, some.clone())), exact(&rows[from..to]));
+        for (ranges, rows) in [(RowRanges::All, &*rows), (some.clone(), &rows[from..to])] {
+            let want = Want { columns: Columns::Identity, rows: ranges };
+            let reader = open(&object);
+            let read = reader.read_identities(&want, &fetch(&object, &reader, &want)).unwrap();
+            prop_assert_eq!(read.event_id, rows.iter().map(|row| row.event_id).collect::<Vec<_>>());
+        }
         assert_block_shows(&read_block(&object, &asked, some), &rows[from..to], &asked);
     }
 
@@ -254,7 +262,7 @@ proptest! {
 #[test]
 fn the_pages_of_all_columns_are_cut_at_the_same_rows() {
     // Long texts and sparse values must not move a cut; a dictionary that overflows moves one.
-    const UNIQUE: usize = 9;
+    const UNIQUE: usize = 10;
     let mut rows = many_rows();
     for (n, row) in rows.iter_mut().enumerate() {
         row.properties = row.properties.with("unique", PropertyValue::String(format!("{n:0>400}")));
@@ -266,7 +274,7 @@ fn the_pages_of_all_columns_are_cut_at_the_same_rows() {
     assert_person_is_found(&object, &rows);
     let starts = open(&object).page_starts().unwrap();
     let expected: Vec<i64> = (0..20_000).step_by(512).collect();
-    assert_eq!(starts.len(), 7 + 4 + 1);
+    assert_eq!(starts.len(), 8 + 4 + 1);
     for (column, starts) in starts.iter().enumerate().filter(|(column, _)| *column != UNIQUE) {
         assert_eq!(starts, &expected, "column {column}");
     }

@@ -11,7 +11,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::columns::{Access, Layout, PropertyKind};
 use super::facts::SliceCount;
-use super::filter::{Filter, identity_hash};
+use super::filter::{self, Filter, identity_hash};
 use super::header::{Header, ObjectKind, Rest};
 use super::parts::{PART_BYTES, PartTable, cut};
 use super::rollup::RollupBuilder;
@@ -30,12 +30,23 @@ pub struct WriteOptions {
     /// more, the rarest are left out.
     pub names_max: usize,
     pub zstd_level: i32,
+    /// Of a fingerprint of the filter.
+    pub filter_bits: u32,
+    /// Whether segments keep event ids as [`super::ids`] says, which earlier builds cannot read.
+    pub short_ids: bool,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
         // 4,096 rows of a column are some 5 to 50 KB: enough to compress well, little to read for one person.
-        Self { page_rows: 4_096, columns_max: 500, names_max: 2_000, zstd_level: 3 }
+        Self {
+            page_rows: 4_096,
+            columns_max: 500,
+            names_max: 2_000,
+            zstd_level: 3,
+            filter_bits: 14,
+            short_ids: true,
+        }
     }
 }
 
@@ -53,7 +64,7 @@ impl WriteOptions {
     /// For objects that compaction writes again within minutes: what a better compression saves is
     /// not read often enough to earn it back.
     pub fn for_passes(self) -> Self {
-        Self { zstd_level: 1, ..self }
+        Self { zstd_level: 1, filter_bits: filter::BITS_MAX, ..self }
     }
 }
 
@@ -135,9 +146,9 @@ impl SegmentPlan {
     }
 
     pub(super) fn layout(self, options: &WriteOptions) -> Layout {
-        let received_as_delay = self.keeps_delays();
+        let (received_as_delay, short_ids) = (self.keeps_delays(), options.short_ids);
         let properties = self.choose(options.columns_max);
-        Layout { kind: ObjectKind::Segment, properties, received_as_delay }
+        Layout { kind: ObjectKind::Segment, properties, received_as_delay, short_ids }
     }
 
     /// Received times that lie much closer together than those of the events are an import.
@@ -225,7 +236,7 @@ impl SegmentWriter {
         // Names that have a column are counted whole, so that a reader knows all of their types.
         let pinned = layout.properties.iter().map(|(name, _)| name.as_str());
         let count = SliceCount::new(0, options.names_max, pinned);
-        let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
+        let writer = ObjectWriter::new(layout, page_rows, options)?;
         Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::new(count)), rollup, writer })
     }
 
@@ -288,9 +299,14 @@ pub struct RunWriter {
 impl RunWriter {
     /// `rows` and `raw_bytes` say, about, what will come.
     pub fn new(rows: u64, raw_bytes: u64, options: &WriteOptions) -> Result<Self, FormatError> {
-        let layout = Layout { kind: ObjectKind::Run, properties: Vec::new(), received_as_delay: false };
+        let layout = Layout {
+            kind: ObjectKind::Run,
+            properties: Vec::new(),
+            received_as_delay: false,
+            short_ids: false,
+        };
         let page_rows = options.page_rows_for(rows, raw_bytes);
-        let writer = ObjectWriter::new(layout, page_rows, options.zstd_level)?;
+        let writer = ObjectWriter::new(layout, page_rows, options)?;
         let names_max = options.names_max;
         let count = SliceCount::new(0, names_max, std::iter::empty());
         Ok(Self { last: None, count, slices: Vec::new(), names_max, writer })
@@ -339,21 +355,27 @@ struct ObjectWriter {
     page_first_persons: Vec<PersonNo>,
     file: ArrowWriter<Vec<u8>>,
     hashes: Vec<u64>,
+    filter_bits: u32,
     rows: u64,
     raw_bytes: u64,
     received: Option<(Millis, Millis)>,
 }
 
 impl ObjectWriter {
-    fn new(layout: Layout, page_rows: usize, zstd_level: i32) -> Result<Self, FormatError> {
+    fn new(layout: Layout, page_rows: usize, options: &WriteOptions) -> Result<Self, FormatError> {
         let schema = layout.schema(Access::Write);
         Ok(Self {
             page: PageBuffer::new(&layout, Arc::<Schema>::clone(&schema)),
-            file: file_writer(&layout, schema, page_rows, zstd_level)?,
-            layout,
+            file: file_writer(&layout, schema, page_rows, options.zstd_level)?,
             page_rows,
             page_first_persons: Vec::new(),
             hashes: Vec::new(),
+            filter_bits: match layout.kind {
+                // They are merged soon, and builds before format version 4 read them.
+                ObjectKind::Run => filter::BITS_MAX,
+                ObjectKind::Segment => options.filter_bits,
+            },
+            layout,
             rows: 0,
             raw_bytes: 0,
             received: None,
@@ -399,6 +421,7 @@ impl ObjectWriter {
             page_rows: self.page_rows,
             page_first_persons: self.page_first_persons,
             hashes: self.hashes,
+            filter_bits: self.filter_bits,
             rows: self.rows,
             raw_bytes: self.raw_bytes,
             received: self.received,
@@ -415,6 +438,7 @@ pub(super) struct WrittenFile {
     pub page_first_persons: Vec<PersonNo>,
     /// Of the identities of all rows, in any order.
     pub hashes: Vec<u64>,
+    pub filter_bits: u32,
     pub rows: u64,
     pub raw_bytes: u64,
     pub received: Option<(Millis, Millis)>,
@@ -436,7 +460,7 @@ impl WrittenFile {
         let data_end = chunks.map(|(start, bytes)| start + bytes).max().unwrap_or(0);
         let ends = cut(data_end);
 
-        let filter = Filter::build(self.hashes);
+        let filter = Filter::build(self.hashes, self.filter_bits);
         let filter_parts: Vec<Bytes> = split(filter.bytes(), PART_BYTES);
         let table = PartTable { filter_parts: filter_parts.len() as u32, ends };
         let header = Header {

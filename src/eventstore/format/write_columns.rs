@@ -10,7 +10,7 @@ use arrow_schema::Schema;
 
 use super::columns::{Fixed, Layout, PropertyKind};
 use super::names::Names;
-use super::{FormatError, StoredRow, json};
+use super::{FormatError, StoredRow, ids, json};
 use crate::model::PropertyBytes;
 
 /// The rows of the page that is being filled. Properties are appended where they occur and padded
@@ -25,7 +25,10 @@ pub(super) struct PageBuffer {
     id_no: Vec<u32>,
     received_at: Vec<i64>,
     time_source: Vec<u8>,
+    id_version: Vec<u8>,
+    /// What is stored of the ids, one behind the other.
     event_id: Vec<u8>,
+    short_ids: bool,
     project_id: Vec<u32>,
     names: Names,
     /// Per number of a name the column of each type.
@@ -81,7 +84,9 @@ impl PageBuffer {
             id_no: Vec::new(),
             received_at: Vec::new(),
             time_source: Vec::new(),
+            id_version: Vec::new(),
             event_id: Vec::new(),
+            short_ids: layout.short_ids,
             project_id: Vec::new(),
             names,
             columns_of,
@@ -107,7 +112,12 @@ impl PageBuffer {
             false => row.received_at,
         });
         self.time_source.push(row.time_source as u8);
-        self.event_id.extend_from_slice(&row.event_id.0);
+        if self.short_ids {
+            self.id_version.push(ids::version_of(row.event_id));
+            ids::push_short(row.event_id, &mut self.event_id);
+        } else {
+            self.event_id.extend_from_slice(&row.event_id.0);
+        }
         if self.fixed.contains(&Fixed::ProjectId) {
             self.project_id.push(row.project_id.0);
         }
@@ -154,9 +164,11 @@ impl PageBuffer {
                 Fixed::IdNo => Arc::new(UInt32Array::from(std::mem::take(&mut self.id_no))),
                 Fixed::ReceivedAt => Arc::new(Int64Array::from(std::mem::take(&mut self.received_at))),
                 Fixed::TimeSource => Arc::new(UInt8Array::from(std::mem::take(&mut self.time_source))),
+                Fixed::IdVersion => Arc::new(UInt8Array::from(std::mem::take(&mut self.id_version))),
                 Fixed::EventId => {
                     let bytes = std::mem::take(&mut self.event_id);
-                    Arc::new(FixedSizeBinaryArray::try_new(16, bytes.into(), None)?)
+                    let id_bytes = ids::stored_bytes(self.short_ids) as i32;
+                    Arc::new(FixedSizeBinaryArray::try_new(id_bytes, bytes.into(), None)?)
                 }
                 Fixed::ProjectId => Arc::new(UInt32Array::from(std::mem::take(&mut self.project_id))),
             });

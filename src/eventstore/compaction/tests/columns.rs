@@ -43,14 +43,15 @@ proptest! {
     #[test]
     fn merged_segments_choose_columns_anew_and_keep_every_value(
         seed in any::<u32>(),
-        inputs in proptest::collection::vec((1..80_u32, 1..8_usize, 1..8_usize), 1..6),
+        inputs in proptest::collection::vec((1..80_u32, 1..8_usize, 1..8_usize, any::<bool>()), 1..6),
         (columns_max, names_max) in (1..20_usize, 1..20_usize),
     ) {
         let (mut all, mut objects, mut next) = (Vec::new(), Vec::new(), 0);
-        for (count, columns_max, names_max) in inputs {
+        for (count, columns_max, names_max, short_ids) in inputs {
             let rows = rows_of_some_properties(next..next + count, seed);
             next += count;
-            let options = WriteOptions { page_rows: 16, columns_max, names_max, ..WriteOptions::default() };
+            let options =
+                WriteOptions { page_rows: 16, columns_max, names_max, short_ids, ..WriteOptions::default() };
             objects.push(input(write_segment(&rows, &options).unwrap()));
             all.extend(rows);
         }
@@ -97,7 +98,9 @@ proptest! {
             for row in rows.iter_mut().filter(|_| as_import) {
                 row.received_at = row.occurred_at + 5;
             }
-            objects.push(input(write_segment(&rows, &options).unwrap()));
+            // Some of an earlier build.
+            let short_ids = next % 3 > 0;
+            objects.push(input(write_segment(&rows, &WriteOptions { short_ids, ..options }).unwrap()));
             all.extend(rows);
         }
         all.sort_by_key(StoredRow::segment_key);

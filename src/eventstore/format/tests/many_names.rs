@@ -130,13 +130,23 @@ fn the_last_row_of_a_name_is_known_to_the_second() {
 }
 
 #[test]
-fn objects_of_the_version_before_are_read() {
-    let object = write_segment(&many_rows(), &small_pages()).unwrap();
-    let mut older = object.clone();
-    let mut header = older.parts[0].to_vec();
-    header[4] = 1;
-    older.parts[0] = header.into();
-    assert_eq!(read_rows(&older, RowRanges::All), many_rows());
+fn objects_of_the_versions_before_are_read() {
+    let of_version = |object: &ObjectBytes, version| {
+        let mut header = object.parts[0].to_vec();
+        header[4] = version;
+        let mut older = object.clone();
+        older.parts[0] = header.into();
+        older
+    };
+    let options = WriteOptions { short_ids: false, filter_bits: 16, ..small_pages() };
+    let object = write_segment(&many_rows(), &options).unwrap();
+    assert_eq!(object.parts[0][4], 3);
+    for version in 1..4 {
+        assert_eq!(read_rows(&of_version(&object, version), RowRanges::All), many_rows());
+    }
+    let short = write_segment(&many_rows(), &small_pages()).unwrap();
+    let refused = ObjectReader::open(&of_version(&short, 3).parts[0]).err().unwrap();
+    assert!(refused.to_string().contains("15 bytes"), "{refused}");
     let mut facts = object.facts.to_bytes();
     facts[0] = 1;
     assert_eq!(ObjectFacts::from_bytes(&facts).unwrap(), object.facts);
