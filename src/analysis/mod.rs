@@ -29,6 +29,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod time;
+mod together;
 
 pub use answer::{
     Answer, Breakdown, FunnelAnswer, FunnelAnswerStep, PersonsAnswer, PersonsAnswerPerson, TrendsAnswer,

@@ -155,6 +155,18 @@ impl Plan {
         }
     }
 
+    /// Whether it matters which person a row is of: a number means another person in each shard.
+    pub fn tells_persons_apart(&self) -> bool {
+        match &self.work {
+            Work::Trends(question, _) => question.series.iter().any(|series| series.measure.counts_persons()),
+            Work::Funnel(_) | Work::Persons(_) => true,
+        }
+    }
+
+    pub fn names_persons(&self) -> bool {
+        matches!(self.work, Work::Persons(_))
+    }
+
     /// How many rounds there will be; all must see the same rows.
     pub fn rounds(&self) -> usize {
         if self.first_round() == Round::GroupTotals { 2 } else { 1 }
@@ -229,7 +241,8 @@ impl Plan {
                     }
                 }
             }
-            (Work::Trends(question, buckets), Round::Trends(groups), PartialBody::Trends(cells)) => {
+            (Work::Trends(question, buckets), Round::Trends(groups), PartialBody::Trends(mut cells)) => {
+                cells.iter_mut().for_each(SeriesCells::compact_few);
                 Next::Done(Answer::Trends(finish_trends(question, buckets, groups.as_ref(), &cells)))
             }
             (Work::Funnel(question), Round::Funnel, PartialBody::Funnel(reached)) => {

@@ -26,9 +26,9 @@ use super::naming::NamingError;
 use super::plan::{Next, Partial, Plan, Round};
 use super::room::Room;
 use super::split::{Splitting, scan_request};
+use super::together::{Reading, groups_of};
 use super::{ProjectSettings, QuestionLimits};
-use crate::eventstore::RowBlock;
-use crate::eventstore::scan::{Listing, ScanError, Scanner, list_shards};
+use crate::eventstore::scan::{Listing, ScanError, ScanRequest, Scanner, ShardRows, list_shards};
 use crate::model::{Clock, Millis, ProjectId, ShardNo, shards_of};
 use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
@@ -48,7 +48,7 @@ const ATTEMPTS: u32 = 5;
 /// Shards of one question that are read at the same time.
 const SHARDS_AT_ONCE: usize = 4;
 /// So many rows are passed over, whatever is asked of them, sooner than another thread has begun to.
-const SMALL_ROWS_MAX: usize = 20_000;
+pub(super) const SMALL_ROWS_MAX: usize = 20_000;
 /// How long a question that asks for fresh data waits for the sealer.
 const FRESH_WAIT_MAX: Duration = Duration::from_secs(10);
 const FRESH_LOOK_FIRST: Duration = Duration::from_millis(20);
@@ -65,24 +65,17 @@ pub struct QuestionKind {
     pub(super) clock: Arc<dyn Clock>,
     /// Kernels over many rows at the same time, in all questions of this process.
     cores: Arc<Semaphore>,
-    room: Room,
+    cores_max: usize,
+    pub(super) room: Room,
     move_settle: Duration,
 }
 
-/// One shard after a round that read it, or not.
-pub(super) enum Read {
-    Passed(PassedShard),
-    Away(ShardNo),
+/// What became of reading one shard.
+pub(super) enum ShardRead {
+    Rows(ShardRows),
+    Away,
     /// Something that was listed is gone: all has to be listed anew.
     Outrun,
-}
-
-pub(super) struct PassedShard {
-    pub(super) rows: u64,
-    bytes: u64,
-    pub(super) partial: Partial,
-    /// Only when another round follows.
-    blocks: Option<Arc<Vec<RowBlock>>>,
 }
 
 pub struct QuestionParts {
@@ -102,11 +95,25 @@ impl QuestionKind {
     pub fn new(parts: QuestionParts) -> Self {
         let QuestionParts { control, shards, scanner, clock, limits, cores, split_after, move_settle } =
             parts;
-        let cores = Arc::new(Semaphore::new(cores.max(1)));
+        let cores_max = cores.max(1);
+        let cores = Arc::new(Semaphore::new(cores_max));
         let (splitting, heard) = (Splitting::new(split_after), Mutex::default());
         let prepared = JustPrepared::default();
         let room = Room::default();
-        Self { heard, prepared, control, shards, scanner, limits, splitting, clock, cores, room, move_settle }
+        Self {
+            heard,
+            prepared,
+            control,
+            shards,
+            scanner,
+            limits,
+            splitting,
+            clock,
+            cores,
+            cores_max,
+            room,
+            move_settle,
+        }
     }
 
     pub(super) async fn settings(
@@ -185,52 +192,49 @@ impl QuestionKind {
         }
     }
 
-    /// Reads what is listed of a shard and passes over its rows, so that one shard is read while another
-    /// is counted.
-    pub(super) async fn read_shard(
+    /// Reads what is listed of a shard.
+    pub(super) async fn read_rows(
         &self,
-        project_id: ProjectId,
-        basis: &Basis,
+        request: &ScanRequest,
         listing: &Listing,
-        plan: &Arc<Plan>,
-        round: &Round,
-        cancel: &Cancel,
-    ) -> Result<Read, RunError> {
+    ) -> Result<ShardRead, RunError> {
         let shard_no = listing.shard_no;
-        let request = scan_request(project_id, &plan.reads(), basis.kept_from);
-        let _room =
-            self.room.enter(listing.rows_to_read(), || self.scanner.rows_at_hand(&request, listing)).await;
         let read = match self.shards.db_of(shard_no) {
-            Ok(db) => self.scanner.read(db, &request, listing.clone()).await,
+            Ok(db) => self.scanner.read(db, request, listing.clone()).await,
             Err(error) => Err(ScanError::Storage(error)),
         };
-        let rows = match read {
-            Ok(Some(rows)) => rows,
-            Ok(None) => return Ok(Read::Outrun),
+        match read {
+            Ok(Some(rows)) => Ok(ShardRead::Rows(rows)),
+            Ok(None) => Ok(ShardRead::Outrun),
             Err(ScanError::Storage(error)) if error.is_transient() => {
-                return Ok(away(shard_no, &error));
+                warn_away(shard_no, &error);
+                Ok(ShardRead::Away)
             }
-            Err(error) => return Err(retry(error)),
+            Err(error) => Err(retry(error)),
+        }
+    }
+
+    /// A shard's part of a round, with the names of persons where they are asked for; `None` when its
+    /// server is away.
+    pub(super) async fn named(
+        &self,
+        shard_no: ShardNo,
+        project_id: ProjectId,
+        plan: &Plan,
+        partial: Partial,
+    ) -> Result<Option<Partial>, RunError> {
+        let numbered = match partial.into_numbered() {
+            Err(partial) => return Ok(Some(partial)),
+            Ok(numbered) => numbered,
         };
-        let (row_count, bytes) = (rows.rows(), rows.bytes);
-        let blocks = Arc::new(rows.blocks);
-        let partial = self.pass(plan, round, blocks.clone(), cancel).await?;
-        let partial = match partial.into_numbered() {
-            Err(partial) => partial,
-            Ok(numbered) => {
-                let limit = plan.persons_limit();
-                match self.name_persons(shard_no, project_id, numbered, limit).await {
-                    Ok(named) => Partial::of_persons(named),
-                    Err(NamingError::Storage(error)) if error.is_transient() => {
-                        return Ok(away(shard_no, &error));
-                    }
-                    Err(error) => return Err(retry(error)),
-                }
+        match self.name_persons(shard_no, project_id, numbered, plan.persons_limit()).await {
+            Ok(named) => Ok(Some(Partial::of_persons(named))),
+            Err(NamingError::Storage(error)) if error.is_transient() => {
+                warn_away(shard_no, &error);
+                Ok(None)
             }
-        };
-        // Kept while another round may follow, which then need not read them again.
-        let blocks = (plan.rounds() > 1).then_some(blocks);
-        Ok(Read::Passed(PassedShard { rows: row_count, bytes, partial, blocks }))
+            Err(error) => Err(retry(error)),
+        }
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
@@ -314,31 +318,28 @@ impl QuestionKind {
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
         let mut round = plan.first_round();
         let first = round.clone();
-        let reads: Vec<_> = basis
-            .listings
+        let permits = Semaphore::new(SHARDS_AT_ONCE);
+        let project_id = run.project_id;
+        let reading = Reading { project_id, basis, plan, round: &first, cancel: &cancel, permits: &permits };
+        let groups = groups_of(&basis.listings, self.cores_max);
+        let reads: Vec<_> = groups
             .iter()
             // In boxes: what waits for several of them moves them about.
-            .map(|listing| Box::pin(self.read_shard(run.project_id, basis, listing, plan, &first, &cancel)))
+            .map(|group| Box::pin(async { (group.len(), self.read_group(&reading, group).await) }))
             .collect();
         let mut reads = stream::iter(reads).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
         let (mut away, mut bytes, mut rows) = (basis.unlisted(), 0, 0);
         away.iter().for_each(|_| run.progress.add_shard());
-        while let Some(read) = reads.next().await {
-            match read? {
-                Read::Away(shard_no) => {
-                    away.insert(shard_no);
-                }
-                Read::Outrun => return Ok(None),
-                Read::Passed(shard) => {
-                    run.progress.add_rows(shard.rows);
-                    rows += shard.rows;
-                    bytes += shard.bytes;
-                    partials.push(shard.partial);
-                    kept.extend(shard.blocks);
-                }
-            }
-            run.progress.add_shard();
+        while let Some((shards, read)) = reads.next().await {
+            let Some(group) = read? else { return Ok(None) };
+            away.extend(group.away);
+            run.progress.add_rows(group.rows);
+            rows += group.rows;
+            bytes += group.bytes;
+            partials.extend(group.partials);
+            kept.extend(group.blocks);
+            (0..shards).for_each(|_| run.progress.add_shard());
         }
         self.scanner.observe_question(bytes);
         if partials.is_empty() {
@@ -351,7 +352,7 @@ impl QuestionKind {
                 Next::Round(next) => {
                     round = next;
                     let passes = kept.iter().map(|blocks| self.pass(plan, &round, blocks.clone(), &cancel));
-                    partials = futures_util::future::try_join_all(passes).await?;
+                    partials = futures_util::future::try_join_all(passes).await?.concat();
                 }
             }
         };
@@ -374,20 +375,8 @@ impl QuestionKind {
         self.compute(is_small, merge).await
     }
 
-    async fn pass(
-        &self,
-        plan: &Arc<Plan>,
-        round: &Round,
-        blocks: Arc<Vec<RowBlock>>,
-        cancel: &Cancel,
-    ) -> Result<Partial, RunError> {
-        let rows: usize = blocks.iter().map(|block| block.rows().len()).sum();
-        let (plan, round, cancel) = (plan.clone(), round.clone(), cancel.clone());
-        self.compute(rows <= SMALL_ROWS_MAX, move || plan.run(&round, &blocks, &cancel)).await
-    }
-
     /// On a thread of its own, as many at a time as there are cores; what is small at once.
-    async fn compute<T: Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         is_small: bool,
         work: impl FnOnce() -> Result<T, KernelError> + Send + 'static,
@@ -404,10 +393,9 @@ impl QuestionKind {
     }
 }
 
-fn away(shard_no: ShardNo, error: &StorageError) -> Read {
+fn warn_away(shard_no: ShardNo, error: &StorageError) {
     let error: &dyn std::error::Error = error;
     tracing::warn!(shard.no = shard_no.0, error, "a shard is away; the answer is partial");
-    Read::Away(shard_no)
 }
 
 /// A server that does not answer makes the answer partial later; here it only keeps it from being fresh.

@@ -13,7 +13,7 @@ pub(super) struct Room(Semaphore);
 /// About so many rows lie in memory at the same time: up to some 15 bytes each, for a funnel.
 const ROWS_MAX: u64 = 20_000_000;
 /// A shard with fewer does not matter, and does not wait.
-const ROWS_LARGE: u64 = 1_000_000;
+pub(super) const ROWS_LARGE: u64 = 1_000_000;
 /// What is counted.
 const UNIT_ROWS: u64 = 1_000;
 

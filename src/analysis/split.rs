@@ -11,12 +11,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::asked::Asked;
 use super::completeness::Basis;
 use super::kernels::{Cancel, CancelOnDrop};
 use super::plan::{Next, PARTIAL_VERSION, Partial, Plan, Reads, Round};
-use super::question_kind::{QuestionKind, Read};
+use super::question_kind::QuestionKind;
+use super::together::{PassedGroup, Reading};
 use crate::eventstore::scan::{Listing, RowsAtHand, ScanRequest};
 use crate::model::{Millis, ProjectId, ShardNo};
 use crate::tickets::{RunError, StepOutput, TicketOutput, TicketRun, TicketStep, fail, retry};
@@ -205,13 +207,15 @@ impl QuestionKind {
         let plan = Arc::new(Plan::new(&asked.question, &self.limits));
         let cancel = Cancel::default();
         let _cancelled_with_this = CancelOnDrop(cancel.clone());
-        let passed = self.read_shard(step.project_id, &basis, listing, &plan, &round, &cancel).await?;
-        let (part, is_complete) = match passed {
-            Read::Away(_) => (ShardPart::Away, false),
-            Read::Outrun => (ShardPart::Outrun, true),
-            Read::Passed(shard) => {
-                (ShardPart::Passed { rows: shard.rows, partial: Box::new(shard.partial) }, true)
-            }
+        let (project_id, permits) = (step.project_id, Semaphore::new(1));
+        let (basis, plan, round, cancel) = (&basis, &plan, &round, &cancel);
+        let reading = Reading { project_id, basis, plan, round, cancel, permits: &permits };
+        let (part, is_complete) = match self.read_group(&reading, &[listing]).await? {
+            None => (ShardPart::Outrun, true),
+            Some(PassedGroup { rows, mut partials, .. }) => match partials.pop() {
+                Some(partial) => (ShardPart::Passed { rows, partial: Box::new(partial) }, true),
+                None => (ShardPart::Away, false),
+            },
         };
         Ok(StepOutput { body: write(&part)?, is_complete })
     }

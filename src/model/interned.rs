@@ -44,6 +44,11 @@ impl Interned {
         Self(lock(&TEXTS.sets[set]).intern(text))
     }
 
+    /// Equal for equal texts, as long as one of them is kept.
+    pub fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// For what is looked up by text.
     pub fn to_arc(&self) -> Arc<str> {
         self.0.clone()
@@ -100,7 +105,7 @@ impl Eq for Interned {}
 
 impl Hash for Interned {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).addr().hash(state);
+        self.address().hash(state);
     }
 }
 

@@ -167,6 +167,13 @@ impl SeriesCells {
         }
     }
 
+    /// For finding percentiles of what is merged.
+    pub fn compact_few(&mut self) {
+        if let Self::Percentile { runs } = self {
+            runs.iter_mut().for_each(NumberRuns::compact_few);
+        }
+    }
+
     /// How many numbers are held; those of one cell differ once they are compact.
     pub fn distinct_numbers(&self) -> usize {
         match self {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::KernelError;
 use super::cells::SeriesCells;
-use super::groups::{GroupKey, GroupTotals, Groups, choose};
+use super::groups::{GroupKey, GroupTotals, Groups, KeyNumbers, choose};
 use crate::model::FastMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct Grouped {
 impl Grouped {
     /// Without the keys that have no rows. Precondition: the series have a group for each key.
     pub fn new(
-        keys: Vec<GroupKey>,
-        rows: Vec<u64>,
+        mut keys: Vec<GroupKey>,
+        mut rows: Vec<u64>,
         series: Vec<SeriesCells>,
         buckets: usize,
     ) -> Result<Self, KernelError> {
@@ -33,8 +33,9 @@ impl Grouped {
             rows.iter().map(|rows| if *rows > 0 { kept.next() } else { None }).collect();
         let groups = kept.start;
         let series = regroup(series, &to, groups, buckets)?;
-        let with_rows = keys.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);
-        let (keys, rows) = with_rows.unzip();
+        let mut of_keys = to.iter();
+        keys.retain(|_| of_keys.next().is_some_and(Option::is_some));
+        rows.retain(|rows| *rows > 0);
         Ok(Self { keys, rows, series })
     }
 
@@ -48,16 +49,18 @@ impl Grouped {
 
     /// Adds what other shards know: their persons are others.
     pub fn merge(&mut self, others: Vec<Self>, buckets: usize) -> Result<(), KernelError> {
-        let mut places: FastMap<GroupKey, usize> = FastMap::default();
+        let mut places = KeyNumbers::default();
         let mut series = Vec::with_capacity(others.len() + 1);
-        let mut rows = Vec::new();
+        let (mut keys, mut rows) = (Vec::new(), Vec::new());
         for part in [std::mem::take(self)].into_iter().chain(others) {
-            places.reserve(part.keys.len());
+            if keys.is_empty() {
+                places.reserve(part.keys.len());
+            }
             let mut to = Vec::with_capacity(part.keys.len());
             for (key, of_part) in part.keys.into_iter().zip(part.rows) {
-                let next = places.len();
-                let place = *places.entry(key).or_insert(next);
-                if place == rows.len() {
+                let place = places.find(&key.as_ref(), keys.len() as u32) as usize;
+                if place == keys.len() {
+                    keys.push(key);
                     rows.push(0);
                 }
                 rows[place] += of_part;
@@ -65,7 +68,7 @@ impl Grouped {
             }
             series.push((part.series, to));
         }
-        let groups = places.len();
+        let groups = keys.len();
         let mut series = series.into_iter();
         let (mut merged, to) = series.next().unwrap_or_default();
         merged = regroup(merged, &to, groups, buckets)?;
@@ -77,10 +80,6 @@ impl Grouped {
             for (cells, other) in merged.iter_mut().zip(other) {
                 cells.merge(other)?;
             }
-        }
-        let mut keys: Vec<GroupKey> = (0..groups).map(|_| GroupKey::Absent).collect();
-        for (key, place) in places {
-            keys[place] = key;
         }
         *self = Self { keys, rows, series: merged };
         Ok(())

@@ -63,6 +63,14 @@ pub struct GroupCodes<'a> {
     pub groups: Vec<u32>,
 }
 
+/// Numbers values as they come, equal ones alike.
+#[derive(Default)]
+pub struct KeyNumbers {
+    /// By where they lie: nearly all values are texts.
+    texts: FastMap<usize, u32>,
+    others: FastMap<GroupKey, u32>,
+}
+
 /// Finds the group of a value.
 pub struct GroupIndex<'a> {
     chosen: FastMap<GroupKey<&'a Interned>, u32>,
@@ -151,6 +159,24 @@ impl Groups {
     }
 }
 
+impl KeyNumbers {
+    /// `next` of a value that has not come before. Precondition: whoever asks keeps the value.
+    pub fn find(&mut self, key: &GroupKey<&Interned>, next: u32) -> u32 {
+        match key {
+            GroupKey::Text(text) => *self.texts.entry(text.address()).or_insert(next),
+            _ => *self.others.entry(key.clone().into_owned()).or_insert(next),
+        }
+    }
+
+    pub fn reserve(&mut self, keys: usize) {
+        self.texts.reserve(keys);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.others.is_empty()
+    }
+}
+
 impl<'a> GroupIndex<'a> {
     pub fn new(groups: &'a Groups) -> Self {
         let other = if groups.has_other { groups.chosen.len() as u32 } else { NO_GROUP };
@@ -231,7 +257,7 @@ impl<'a> ValueCodes<'a> {
         columns: &Columns,
         values_max: usize,
     ) -> Option<(Vec<GroupKey>, Vec<GroupCodes<'a>>)> {
-        let mut numbers: FastMap<GroupKey<&Interned>, u32> = FastMap::default();
+        let mut numbers = KeyNumbers::default();
         let mut keys: Vec<GroupKey<&Interned>> = Vec::new();
         let mut of_blocks = Vec::with_capacity(blocks.len());
         for block in blocks {
@@ -242,19 +268,25 @@ impl<'a> ValueCodes<'a> {
             if codes.keys.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
-            if numbers.is_empty() {
-                numbers.reserve(codes.keys.len());
-            }
-            let number = |key: GroupKey<&'a Interned>| {
-                let next = keys.len() as u32;
-                *numbers.entry(key).or_insert_with_key(|key| {
-                    keys.push(key.clone());
-                    next
-                })
+            // Those of one block all differ.
+            let groups = if keys.is_empty() {
+                keys.clone_from(&codes.keys);
+                (0..codes.keys.len() as u32).collect()
+            } else {
+                if numbers.is_empty() {
+                    (0..).zip(&keys).for_each(|(number, key)| _ = numbers.find(key, number));
+                }
+                let number = |key: &GroupKey<&'a Interned>| {
+                    let number = numbers.find(key, keys.len() as u32);
+                    if number as usize == keys.len() {
+                        keys.push(key.clone());
+                    }
+                    number
+                };
+                codes.keys.iter().map(number).collect()
             };
-            let groups = codes.keys.iter().cloned().map(number).collect();
             of_blocks.push(GroupCodes { values: codes, groups });
-            if numbers.len() > values_max + KEYS_ALWAYS {
+            if keys.len() > values_max + KEYS_ALWAYS {
                 return None;
             }
         }

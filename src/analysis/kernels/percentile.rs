@@ -33,14 +33,31 @@ const EXACT_MAX: u64 = 1 << 53;
 /// Fewer pending numbers than this are not worth sorting.
 const PENDING_MIN: usize = if cfg!(test) { 8 } else { 4_096 };
 
+/// So many numbers of a cell are sorted sooner than each percentile is looked up in many runs.
+const FEW: usize = if cfg!(test) { 16 } else { 2_048 };
+
+/// The [key](key_of) of a number that is a float to the last bit.
+fn exact_key(number: Number) -> Option<i64> {
+    match number {
+        Number::Integer(integer) if integer.unsigned_abs() > EXACT_MAX => None,
+        Number::Integer(integer) => Some(key_of(integer as f64)),
+        // A whole number that is larger is canonically an integer; and of two zeros there is one.
+        Number::Float(float) if float.abs() > EXACT_MAX as f64 => None,
+        Number::Float(float) => Some(key_of(float + 0.0)),
+    }
+}
+
+/// Each number of a run, with how often it came.
+fn counts_of(run: &[(Number, u64)]) -> impl Iterator<Item = (Number, u64)> {
+    let before = std::iter::once(0).chain(run.iter().map(|(_, end)| *end));
+    run.iter().zip(before).map(|((number, end), before)| (*number, end - before))
+}
+
 impl Pending {
     fn add(&mut self, number: Number) {
-        match number {
-            Number::Integer(integer) if integer.unsigned_abs() > EXACT_MAX => self.others.push(number),
-            Number::Integer(integer) => self.floats.push(key_of(integer as f64)),
-            // A whole number that is larger is canonically an integer; and of two zeros there is one.
-            Number::Float(float) if float.abs() > EXACT_MAX as f64 => self.others.push(number.canonical()),
-            Number::Float(float) => self.floats.push(key_of(float + 0.0)),
+        match exact_key(number) {
+            Some(key) => self.floats.push(key),
+            None => self.others.push(number.canonical()),
         }
     }
 
@@ -121,6 +138,26 @@ impl NumberRuns {
             });
             self.runs = merged.collect();
         }
+    }
+
+    /// Puts them into one where that takes less than looking into all of them for each percentile.
+    pub fn compact_few(&mut self) {
+        if self.runs.len() < 2 || self.len() > FEW {
+            return;
+        }
+        let keys =
+            self.runs.iter().flat_map(|run| counts_of(run).map(|(number, count)| (exact_key(number), count)));
+        // One after the other they would be merged, and each comparison of two numbers be foretold wrongly.
+        let keys: Option<Vec<(i64, u64)>> = keys.map(|(key, count)| Some((key?, count))).collect();
+        let Some(mut keys) = keys else { return self.compact() };
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        let mut end = 0;
+        let of_number = |same: &[(i64, u64)]| {
+            end += same.iter().map(|(_, count)| count).sum::<u64>();
+            (Number::Float(float_of(same[0].0)).canonical(), end)
+        };
+        let run = keys.chunk_by(|(key, _), (next, _)| key == next).map(of_number).collect();
+        self.runs = vec![run];
     }
 
     /// How many different numbers there are at most, and exactly when compact. Precondition: settled.
@@ -287,6 +324,41 @@ mod tests {
         ];
         for (name, numbers, percent, expected) in cases {
             assert_eq!(percentile(&[runs(numbers)], percent), expected, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn putting_few_together_is_merging_them(
+            parts in prop::collection::vec(
+                prop::collection::vec(
+                    prop_oneof![
+                        (-3..4_i64).prop_map(Number::Integer),
+                        (-3..4_i64).prop_map(|n| Number::Float(n as f64 / 2.0)),
+                        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Number::Float),
+                        Just(Number::Float(-0.0)),
+                        prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(1 << 53), Just((1 << 53) + 1)]
+                            .prop_map(Number::Integer),
+                    ],
+                    0..12,
+                ),
+                0..5,
+            ),
+        ) {
+            let mut together = NumberRuns::default();
+            for part in parts {
+                let mut runs = NumberRuns::default();
+                part.into_iter().for_each(|number| _ = runs.add(number));
+                runs.settle();
+                together.merge(runs);
+            }
+            let mut compact = together.clone();
+            compact.compact();
+            let are_few = together.len() <= FEW;
+            together.compact_few();
+            prop_assert!(together.runs.len() < 2 || !are_few);
+            together.compact();
+            prop_assert_eq!(format!("{:?}", together.runs.concat()), format!("{:?}", compact.runs.concat()));
         }
     }
 

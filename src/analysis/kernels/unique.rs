@@ -35,11 +35,12 @@ impl Walk {
         let length = (BITS_MAX / cells.max(1)).min(RANGE_MAX) / 64 * 64;
         let rows: usize = blocks.iter().map(|persons| persons.len()).sum();
         // All words of all ranges are looked at, however few rows fall into them.
-        let words = count_numbers(blocks) / 64 * cells;
-        if length < RANGE_MIN || words > rows * WORDS_PER_ROW_MAX {
+        let numbers = count_numbers(blocks);
+        if length < RANGE_MIN || numbers / 64 * cells > rows * WORDS_PER_ROW_MAX {
             return Self { length: length_of_rows(blocks, PAIRS), by_bits: false };
         }
-        Self { length: length as u32, by_bits: true }
+        // One of many shards may have fewer persons than fit.
+        Self { length: length.min(numbers.max(1).next_multiple_of(64)) as u32, by_bits: true }
     }
 }
 
@@ -211,6 +212,8 @@ mod tests {
         let sparse = [0, u32::MAX];
         let walk = |persons: &[PersonNo], cells| Walk::new(&[persons], cells);
         assert_eq!(walk(&dense, 90), Walk { length: 65_536, by_bits: true });
+        assert_eq!(walk(&dense[..3_700], 90), Walk { length: 3_712, by_bits: true });
+        assert_eq!(Walk::new(&[], 90), Walk { length: 64, by_bits: true }, "of nobody");
         assert_eq!(walk(&dense, 2_000), Walk { length: 4_160, by_bits: true });
         assert!(!walk(&dense, 20_000).by_bits, "ranges would be too short");
         assert!(!walk(&sparse, 90).by_bits, "all of the bits would be unset");

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::analysis::completeness::Basis;
 use crate::analysis::kernels::Cancel;
 use crate::analysis::plan::Plan;
-use crate::analysis::question_kind::{QuestionKind, Read};
+use crate::analysis::question_kind::QuestionKind;
+use crate::analysis::together::Reading;
 use crate::analysis::{Question, QuestionLimits, QuestionParts};
 use crate::eventstore::fixture::{SHARD, rows, store_segment, two_servers};
 use crate::eventstore::object_cache::ObjectCache;
@@ -66,12 +68,12 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
     let read = async |basis| {
         let basis: &Basis = basis;
         let listing = basis.listing_of(SHARD).unwrap();
-        let round = plan.first_round();
-        match kind.read_shard(project_id, basis, listing, &plan, &round, &Cancel::default()).await.unwrap() {
-            Read::Passed(shard) => Some(shard.rows),
-            Read::Outrun => None,
-            Read::Away(shard_no) => panic!("{shard_no} is away"),
-        }
+        let (round, cancel, permits) = (plan.first_round(), Cancel::default(), Semaphore::new(1));
+        let (plan, round, cancel, permits) = (&plan, &round, &cancel, &permits);
+        let reading = Reading { project_id, basis, plan, round, cancel, permits };
+        let passed = kind.read_group(&reading, &[listing]).await.unwrap()?;
+        assert_eq!((passed.away.len(), passed.partials.len()), (0, 1));
+        Some(passed.rows)
     };
 
     let before = basis().await;

@@ -118,6 +118,32 @@ impl Listing {
     pub fn rows_to_read(&self) -> u64 {
         self.objects.iter().map(ListedObject::rows_to_read).sum()
     }
+
+    /// Of one segment.
+    #[cfg(test)]
+    pub fn of_rows(shard_no: ShardNo, events: u64) -> Self {
+        let segment = ListedObject {
+            object_id: ObjectId([0; 16]),
+            events,
+            bytes: 0,
+            min_at: 0,
+            max_at: 0,
+            created_at: 0,
+            rows: RowRanges::All,
+            is_whole: true,
+            obeys_masks: true,
+        };
+        Self {
+            shard_no,
+            objects: vec![segment],
+            masked: Vec::new(),
+            mask_version: 0,
+            data_version: 0,
+            as_of: 0,
+            moving: 0,
+            pruned: 0,
+        }
+    }
 }
 
 /// The catalogue row of a segment says all that is needed otherwise.

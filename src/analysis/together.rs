@@ -1,0 +1,177 @@
+//! Several shards of a question at once.
+//!
+//! Passing over a shard costs something however few rows it has: a thread has to begin, and what it found
+//! has to be put together with the others. So shards with few rows are passed over in groups, each on one
+//! thread; and where it does not matter which persons rows are of, as if all were of one shard.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+
+use super::completeness::Basis;
+use super::kernels::Cancel;
+use super::plan::{Partial, Plan, Round};
+use super::question_kind::{QuestionKind, SMALL_ROWS_MAX, ShardRead};
+use super::room::ROWS_LARGE;
+use super::split::scan_request;
+use crate::eventstore::RowBlock;
+use crate::eventstore::scan::Listing;
+use crate::model::{ProjectId, ShardNo};
+use crate::tickets::{RunError, retry};
+
+/// The rows of each of some shards.
+pub(super) type ShardBlocks = Vec<Arc<Vec<RowBlock>>>;
+
+/// Groups for each core, so that none has much to do while the others have nothing.
+const GROUPS_PER_CORE: u64 = 2;
+/// They need no room of their own, and more would cost little less.
+const GROUP_ROWS_MAX: u64 = ROWS_LARGE / 2;
+
+/// Shards after the first round.
+#[derive(Default)]
+pub(super) struct PassedGroup {
+    pub away: Vec<ShardNo>,
+    pub rows: u64,
+    /// That were read.
+    pub bytes: u64,
+    pub partials: Vec<Partial>,
+    /// Only when another round follows.
+    pub blocks: Option<ShardBlocks>,
+}
+
+/// What of a question is the same for all groups.
+pub(super) struct Reading<'r> {
+    pub project_id: ProjectId,
+    pub basis: &'r Basis,
+    pub plan: &'r Arc<Plan>,
+    pub round: &'r Round,
+    pub cancel: &'r Cancel,
+    /// For each shard that is read.
+    pub permits: &'r Semaphore,
+}
+
+impl QuestionKind {
+    /// Reads what is listed of these shards and passes over their rows: one group is read while another is
+    /// counted. `None` when something that was listed is gone.
+    pub(super) async fn read_group(
+        &self,
+        reading: &Reading<'_>,
+        group: &[&Listing],
+    ) -> Result<Option<PassedGroup>, RunError> {
+        let Reading { project_id, basis, plan, round, cancel, permits } = *reading;
+        let request = scan_request(project_id, &plan.reads(), basis.kept_from);
+        let rows = group.iter().map(|listing| listing.rows_to_read()).sum();
+        // One with so many rows is a group of its own.
+        let at_hand = || self.scanner.rows_at_hand(&request, group[0]);
+        let _room = self.room.enter(rows, at_hand).await;
+        let read = async |listing: &Listing| {
+            let _permit = permits.acquire().await.map_err(retry)?;
+            self.read_rows(&request, listing).await
+        };
+        let reads = try_join_all(group.iter().map(|listing| Box::pin(read(listing)))).await?;
+        let mut passed = PassedGroup::default();
+        let mut blocks = Vec::with_capacity(group.len());
+        let mut read_shards = Vec::with_capacity(group.len());
+        for (listing, read) in group.iter().zip(reads) {
+            match read {
+                ShardRead::Rows(rows) => {
+                    read_shards.push((listing.shard_no, rows.rows()));
+                    passed.bytes += rows.bytes;
+                    blocks.push(Arc::new(rows.blocks));
+                }
+                ShardRead::Away => passed.away.push(listing.shard_no),
+                ShardRead::Outrun => return Ok(None),
+            }
+        }
+        passed.rows = read_shards.iter().map(|(_, rows)| rows).sum();
+        passed.partials = self.pass(plan, round, blocks.clone(), cancel).await?;
+        if plan.names_persons() {
+            let partials = std::mem::take(&mut passed.partials);
+            let name = async |(shard_no, rows): (ShardNo, u64), partial| {
+                let _permit = permits.acquire().await.map_err(retry)?;
+                let named = self.named(shard_no, project_id, plan, partial).await?;
+                Ok::<_, RunError>((shard_no, rows, named))
+            };
+            let names = read_shards.into_iter().zip(partials);
+            let names = names.map(|(shard, partial)| Box::pin(name(shard, partial)));
+            for (shard_no, rows, named) in try_join_all(names).await? {
+                match named {
+                    Some(partial) => passed.partials.push(partial),
+                    None => {
+                        passed.away.push(shard_no);
+                        passed.rows -= rows;
+                    }
+                }
+            }
+        }
+        // Kept while another round may follow, which then need not read them again.
+        passed.blocks = (plan.rounds() > 1).then_some(blocks);
+        Ok(Some(passed))
+    }
+
+    /// Passes over the rows of some shards: one partial answer of each, or one of all.
+    pub(super) async fn pass(
+        &self,
+        plan: &Arc<Plan>,
+        round: &Round,
+        shards: ShardBlocks,
+        cancel: &Cancel,
+    ) -> Result<Vec<Partial>, RunError> {
+        let rows: usize = shards.iter().flat_map(|blocks| &**blocks).map(|block| block.rows().len()).sum();
+        let (plan, round, cancel) = (plan.clone(), round.clone(), cancel.clone());
+        let work = move || {
+            if shards.len() > 1 && !plan.tells_persons_apart() {
+                let all: Vec<RowBlock> = shards.iter().flat_map(|blocks| blocks.iter().cloned()).collect();
+                return plan.run(&round, &all, &cancel).map(|partial| vec![partial]);
+            }
+            shards.iter().map(|blocks| plan.run(&round, blocks, &cancel)).collect()
+        };
+        self.compute(rows <= SMALL_ROWS_MAX, work).await
+    }
+}
+
+/// Neighbours, as many as have so many rows together that all cores have something to do.
+pub(super) fn groups_of(listings: &[Listing], cores: usize) -> Vec<Vec<&Listing>> {
+    let rows: u64 = listings.iter().map(Listing::rows_to_read).sum();
+    let rows_max = (rows / (GROUPS_PER_CORE * cores as u64)).clamp(SMALL_ROWS_MAX as u64, GROUP_ROWS_MAX);
+    let mut groups: Vec<Vec<&Listing>> = Vec::new();
+    let mut rows_of_last = 0;
+    for listing in listings {
+        let rows = listing.rows_to_read();
+        match groups.last_mut() {
+            Some(last) if rows_of_last + rows <= rows_max => {
+                last.push(listing);
+                rows_of_last += rows;
+            }
+            _ => {
+                groups.push(vec![listing]);
+                rows_of_last = rows;
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eventstore::scan::Listing;
+
+    fn sizes(rows: &[u64], cores: usize) -> Vec<usize> {
+        let listings: Vec<Listing> =
+            (0..).zip(rows).map(|(shard_no, rows)| Listing::of_rows(ShardNo(shard_no), *rows)).collect();
+        groups_of(&listings, cores).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn few_rows_are_one_group_and_many_as_many_as_keep_the_cores_busy() {
+        assert_eq!(sizes(&[], 2), [] as [usize; 0]);
+        assert_eq!(sizes(&[1_250; 16], 2), [16]);
+        assert_eq!(sizes(&[125_000; 16], 2), [4, 4, 4, 4]);
+        assert_eq!(sizes(&[600_000; 16], 2), [1; 16], "two are many");
+        assert_eq!(sizes(&[600_000, 100_000, 100_000, 400_000, 0, 2_500_000, 3], 2), [1, 2, 2, 1, 1]);
+        assert_eq!(sizes(&[250_000; 64], 2), [2; 32]);
+        assert_eq!(sizes(&[0, 0, 0], 64), [3]);
+    }
+}
