@@ -16,8 +16,8 @@ import urllib.request
 PROJECT = "bench"
 # Filling the demo happens before it is ready.
 READY_SECS_MAX = 300
-# Nothing was sealed or compacted for so long: there is nothing left to do.
-REST_SECS = 12
+# Nothing was sealed or compacted for so long: there is nothing left to do, `sealing.compact_quiet_secs` included.
+REST_SECS = 45
 RESIZED_SECS_MAX = 60
 
 
