@@ -147,7 +147,7 @@ pub(super) struct Layout {
     /// Whether `received_at` holds the time since `occurred_at`: small numbers for events that came
     /// as they happened, while the time itself is the smaller one for an import of old events.
     pub received_as_delay: bool,
-    /// Whether event ids are stored without version and variant: in segments since format version 4.
+    /// Whether ids are stored as [`super::ids`] says: in segments since format version 4.
     pub short_ids: bool,
 }
 

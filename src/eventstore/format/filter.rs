@@ -4,7 +4,7 @@
 //! and Smaller Than Xor Filters", JEA 2022. With fingerprints of 16 bits it takes about 18 an event and
 //! says yes wrongly once in 65,536 questions, which matters because every wrong yes reads pages: a
 //! Bloom filter of that size errs 30 times as often. Segments that compaction wrote have fingerprints of
-//! 14 bits: they stay for long, while of the days that most events are of there are few.
+//! 13 bits: they stay for long, while of the days that most events are of there are few.
 //!
 //! The bytes are little-endian: a seed (u64); the length of a segment (u24) and the bits of a fingerprint
 //! (u8, 0 for 16); the length of all segments but the last two (u32); then the fingerprints, packed from
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn everything_that_was_put_in_is_found_at_any_size() {
         for count in [0, 1, 2, 3, 4, 7, 10, 100, 1_000, 8_191, 100_000] {
-            for bits in [1, 7, 8, 14, 15, 16] {
+            for bits in [1, 7, 8, 13, 14, 15, 16] {
                 let inside = hashes(count as u64, count);
                 let built = Filter::build(inside.clone(), bits);
                 let read = Filter::from_bytes(built.bytes().clone()).unwrap();
@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn says_yes_wrongly_as_seldom_as_its_bits_promise() {
-        // Of 2^20 questions 16 and 64 wrong answers are expected, and those are eight standard deviations more.
-        for (bits, wrong_max) in [(16, 48), (14, 128)] {
+        // Of 2^20 questions 16 and 128 wrong answers are expected, and those are eight standard deviations more.
+        for (bits, wrong_max) in [(16, 48), (13, 219)] {
             let filter = Filter::build(hashes(1, 200_000), bits);
             let taken = filter.bytes().len() as f64 * 8.0 / 200_000.0;
             let bits = f64::from(bits);

@@ -13,7 +13,7 @@ use super::parts::PartTable;
 use crate::model::{PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
-/// 2 may leave names out of `rest`, 3 may have a rollup, 4 has event ids of 15 bytes and a filter of any bits.
+/// 2 may leave names out of `rest`, 3 may have a rollup, 4 has short ids and a filter of any bits.
 pub(super) const FORMAT_VERSION: u8 = 4;
 const WHOLE_IDS_VERSION: u8 = 3;
 /// Of runs, which builds before version 3 read too.

@@ -1,11 +1,14 @@
-//! Event ids as they are stored.
+//! Ids as they are stored.
 //!
-//! An id is 16 random bytes, but for the version and the variant of a UUID (RFC 9562), which are six of the
+//! An event id is 16 random bytes, but for the version and the variant of a UUID (RFC 9562), which are six of the
 //! bits of two half bytes. Segments keep these halves as a column of their own, where the ids of one maker take
 //! the two bits that differ, and 15 bytes of the rest; an id of any other bytes is stored as well, in 16. Runs
 //! keep 16 bytes.
 //!
-//! They are neither packed nor coded and stand at the end of their page: those of a few rows are read alone,
+//! The number of a distinct id is kept by its distance from the number of the person in the same segments: they
+//! are given out side by side, and persons with one id each are the most.
+//!
+//! Event ids are neither packed nor coded and stand at the end of their page: those of a few rows are read alone,
 //! while a page of them has 60 KiB.
 
 use std::ops::Range;
@@ -20,7 +23,7 @@ use super::FormatError;
 use super::columns::Fixed;
 use super::parts::PartSet;
 use super::read::ObjectReader;
-use crate::model::EventId;
+use crate::model::{EventId, IdNo, PersonNo};
 
 const WHOLE: usize = size_of::<EventId>();
 const SHORT: usize = WHOLE - 1;
@@ -29,7 +32,7 @@ const VERSION_BYTE: usize = 6;
 /// Where the variant is, in the upper half too.
 const VARIANT_BYTE: usize = 8;
 
-/// How many bytes of an id stand in its own column.
+/// How many bytes of an event id stand in its own column.
 pub(super) fn stored_bytes(short_ids: bool) -> usize {
     if short_ids { SHORT } else { WHOLE }
 }
@@ -68,6 +71,14 @@ pub(super) fn ids_of(stored: &[u8], versions: Option<&ArrayRef>) -> Result<Vec<E
         return Err(FormatError::Corrupt(detail));
     }
     Ok(short.iter().zip(versions).map(|(short, version)| whole(short, *version)).collect())
+}
+
+pub(super) fn stored_id_no(id_no: IdNo, person_no: PersonNo, short_ids: bool) -> u32 {
+    if short_ids { id_no.wrapping_sub(person_no) } else { id_no }
+}
+
+pub(super) fn id_no_of(stored: u32, person_no: PersonNo, short_ids: bool) -> IdNo {
+    if short_ids { person_no.wrapping_add(stored) } else { stored }
 }
 
 impl ObjectReader {

@@ -294,10 +294,7 @@ impl Columns<'_> {
             Fixed::Event => {
                 self.texts(&self.read_fixed(column)?.into_iter().map(Some).collect::<Vec<_>>())?
             }
-            Fixed::IdNo => {
-                let read = self.read_fixed(column)?;
-                Arc::new(UInt32Array::from(order.gather(|n| read[n].as_primitive::<UInt32Type>().values())))
-            }
+            Fixed::IdNo => Arc::new(UInt32Array::from(self.id_no(&self.read_fixed(column)?))),
             Fixed::TimeSource => {
                 let read = self.read_fixed(column)?;
                 Arc::new(UInt8Array::from(order.gather(|n| read[n].as_primitive::<UInt8Type>().values())))
@@ -316,6 +313,20 @@ impl Columns<'_> {
 
     fn occurred_at(&self) -> Vec<Millis> {
         self.order.gather(|input| self.keys[input].columns().1)
+    }
+
+    /// Kept as numbers or as distances, in each of the inputs and in the result.
+    fn id_no(&self, read: &[ArrayRef]) -> Vec<u32> {
+        let stored: Vec<&[u32]> =
+            read.iter().map(|array| &**array.as_primitive::<UInt32Type>().values()).collect();
+        let is_short: Vec<bool> =
+            self.inputs.iter().map(|input| input.reader.header().layout.short_ids).collect();
+        let of_row = |(input, row): (usize, usize)| {
+            let (stored, person_no) = (stored[input][row], self.keys[input].columns().0[row]);
+            let id_no = ids::id_no_of(stored, person_no, is_short[input]);
+            ids::stored_id_no(id_no, person_no, self.layout.short_ids)
+        };
+        self.order.places().map(of_row).collect()
     }
 
     /// Kept as times or as delays, in each of the inputs and in the result.

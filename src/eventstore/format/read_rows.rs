@@ -197,7 +197,7 @@ impl Page<'_> {
                     (None, own) => ProjectId(own.map_or(0, |own| own.value(row))),
                 },
                 person_no,
-                id_no: id_no.value(row),
+                id_no: ids::id_no_of(id_no.value(row), person_no, header.layout.short_ids),
                 occurred_at,
                 received_at: match header.layout.received_as_delay {
                     true => occurred_at.wrapping_add(received_at.value(row)),

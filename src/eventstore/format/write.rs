@@ -32,7 +32,7 @@ pub struct WriteOptions {
     pub zstd_level: i32,
     /// Of a fingerprint of the filter.
     pub filter_bits: u32,
-    /// Whether segments keep event ids as [`super::ids`] says, which earlier builds cannot read.
+    /// Whether segments keep ids as [`super::ids`] says, which earlier builds cannot read.
     pub short_ids: bool,
 }
 
@@ -43,8 +43,8 @@ impl Default for WriteOptions {
             page_rows: 4_096,
             columns_max: 500,
             names_max: 2_000,
-            zstd_level: 3,
-            filter_bits: 14,
+            zstd_level: 6,
+            filter_bits: 13,
             short_ids: true,
         }
     }

@@ -106,7 +106,7 @@ impl PageBuffer {
         self.person_no.push(row.person_no);
         self.occurred_at.push(row.occurred_at);
         self.event.append_value(&row.event);
-        self.id_no.push(row.id_no);
+        self.id_no.push(ids::stored_id_no(row.id_no, row.person_no, self.short_ids));
         self.received_at.push(match self.received_as_delay {
             true => row.received_at.wrapping_sub(row.occurred_at),
             false => row.received_at,
