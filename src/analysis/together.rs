@@ -85,7 +85,9 @@ impl QuestionKind {
             }
         }
         passed.rows = read_shards.iter().map(|(_, rows)| rows).sum();
-        passed.partials = self.pass(plan, round, blocks.clone(), cancel).await?;
+        // Kept while another round may follow, which then need not read them again.
+        passed.blocks = (plan.rounds() > 1).then(|| blocks.clone());
+        passed.partials = self.pass(plan, round, blocks, cancel).await?;
         if plan.names_persons() {
             let partials = std::mem::take(&mut passed.partials);
             let name = async |(shard_no, rows): (ShardNo, u64), partial| {
@@ -105,8 +107,6 @@ impl QuestionKind {
                 }
             }
         }
-        // Kept while another round may follow, which then need not read them again.
-        passed.blocks = (plan.rounds() > 1).then_some(blocks);
         Ok(Some(passed))
     }
 
