@@ -321,7 +321,8 @@ impl QuestionKind {
         let permits = Semaphore::new(SHARDS_AT_ONCE);
         let project_id = run.project_id;
         let reading = Reading { project_id, basis, plan, round: &first, cancel: &cancel, permits: &permits };
-        let groups = groups_of(&basis.listings, self.cores_max);
+        let server_of = |shard_no| self.shards.server_of(shard_no).server_id;
+        let groups = groups_of(&basis.listings, server_of, self.cores_max);
         let reads: Vec<_> = groups
             .iter()
             // In boxes: what waits for several of them moves them about.

@@ -17,7 +17,7 @@ use super::room::ROWS_LARGE;
 use super::split::scan_request;
 use crate::eventstore::RowBlock;
 use crate::eventstore::scan::Listing;
-use crate::model::{ProjectId, ShardNo};
+use crate::model::{ProjectId, ServerId, ShardNo};
 use crate::tickets::{RunError, retry};
 
 /// The rows of each of some shards.
@@ -131,24 +131,33 @@ impl QuestionKind {
     }
 }
 
-/// Neighbours, as many as have so many rows together that all cores have something to do.
-pub(super) fn groups_of(listings: &[Listing], cores: usize) -> Vec<Vec<&Listing>> {
+/// Shards of one server, since none waits for another server, as many as have so many rows together that all
+/// cores have something to do.
+pub(super) fn groups_of(
+    listings: &[Listing],
+    server_of: impl Fn(ShardNo) -> ServerId,
+    cores: usize,
+) -> Vec<Vec<&Listing>> {
     let rows: u64 = listings.iter().map(Listing::rows_to_read).sum();
     let rows_max = (rows / (GROUPS_PER_CORE * cores as u64)).clamp(SMALL_ROWS_MAX as u64, GROUP_ROWS_MAX);
-    let mut groups: Vec<Vec<&Listing>> = Vec::new();
-    let mut rows_of_last = 0;
-    for listing in listings {
-        let rows = listing.rows_to_read();
-        match groups.last_mut() {
-            Some(last) if rows_of_last + rows <= rows_max => {
-                last.push(listing);
-                rows_of_last += rows;
+    let mut by_server: Vec<(ServerId, &Listing)> =
+        listings.iter().map(|listing| (server_of(listing.shard_no), listing)).collect();
+    // In the order of their first shards.
+    let servers: Vec<ServerId> = by_server.iter().map(|(server_id, _)| *server_id).collect();
+    by_server.sort_by_key(|(of, _)| servers.iter().position(|server_id| server_id == of));
+    let mut groups = Vec::new();
+    for of_server in by_server.chunk_by(|(server_id, _), (next, _)| server_id == next) {
+        let (mut group, mut rows_of_group) = (Vec::new(), 0);
+        for (_, listing) in of_server {
+            let rows = listing.rows_to_read();
+            if !group.is_empty() && rows_of_group + rows > rows_max {
+                groups.push(std::mem::take(&mut group));
+                rows_of_group = 0;
             }
-            _ => {
-                groups.push(vec![listing]);
-                rows_of_last = rows;
-            }
+            group.push(*listing);
+            rows_of_group += rows;
         }
+        groups.push(group);
     }
     groups
 }
@@ -156,12 +165,17 @@ pub(super) fn groups_of(listings: &[Listing], cores: usize) -> Vec<Vec<&Listing>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eventstore::scan::Listing;
 
-    fn sizes(rows: &[u64], cores: usize) -> Vec<usize> {
+    fn groups(rows: &[u64], servers: u16, cores: usize) -> Vec<Vec<u16>> {
         let listings: Vec<Listing> =
             (0..).zip(rows).map(|(shard_no, rows)| Listing::of_rows(ShardNo(shard_no), *rows)).collect();
-        groups_of(&listings, cores).iter().map(Vec::len).collect()
+        let server_of = |shard_no: ShardNo| ServerId([(servers - shard_no.0 % servers) as u8; 16]);
+        let groups = groups_of(&listings, server_of, cores);
+        groups.iter().map(|group| group.iter().map(|listing| listing.shard_no.0).collect()).collect()
+    }
+
+    fn sizes(rows: &[u64], cores: usize) -> Vec<usize> {
+        groups(rows, 1, cores).iter().map(Vec::len).collect()
     }
 
     #[test]
@@ -173,5 +187,10 @@ mod tests {
         assert_eq!(sizes(&[600_000, 100_000, 100_000, 400_000, 0, 2_500_000, 3], 2), [1, 2, 2, 1, 1]);
         assert_eq!(sizes(&[250_000; 64], 2), [2; 32]);
         assert_eq!(sizes(&[0, 0, 0], 64), [3]);
+    }
+
+    #[test]
+    fn a_group_is_of_one_server() {
+        assert_eq!(groups(&[10; 7], 3, 2), [vec![0, 3, 6], vec![1, 4], vec![2, 5]]);
     }
 }
