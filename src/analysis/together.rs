@@ -131,8 +131,8 @@ impl QuestionKind {
     }
 }
 
-/// Shards of one server, since none waits for another server, as many as have so many rows together that all
-/// cores have something to do.
+/// Shards of one server, so that what is known of them is not kept back by another, as many as have so many rows
+/// together that all cores have something to do.
 pub(super) fn groups_of(
     listings: &[Listing],
     server_of: impl Fn(ShardNo) -> ServerId,

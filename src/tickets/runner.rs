@@ -276,11 +276,8 @@ impl Inner {
                     data_version: output.data_version,
                     progress: progress.read(),
                 };
-                // Who submitted it gets it from here, and mostly nobody else asks: whoever does finds it in the
-                // database, and caches it then.
-                let is_handed_over = self.untold.contains(ticket.ticket_id);
                 let outcome = self.make(ticket, lease_end, Move::Publish(&result)).await;
-                if outcome == Move::Publish(&result).outcome() && !is_handed_over {
+                if outcome == Move::Publish(&result).outcome() {
                     let stored =
                         ResultRef { ticket_id: ticket.ticket_id, fence: ticket.fence, bytes: 0, parts: 0 };
                     self.cache_result(stored, &result.body).await;

@@ -5,8 +5,8 @@
 //! the two bits that differ, and 15 bytes of the rest; an id of any other bytes is stored as well, in 16. Runs
 //! keep 16 bytes.
 //!
-//! The number of a distinct id is kept by its distance from the number of the person in the same segments: they
-//! are given out side by side, and persons with one id each are the most.
+//! In segments with such ids the number of a distinct id is its distance from the number of its person: both are
+//! given out side by side, and persons with one id each are the most.
 //!
 //! Event ids are neither packed nor coded and stand at the end of their page: those of a few rows are read alone,
 //! while a page of them has 60 KiB.
@@ -149,6 +149,17 @@ mod tests {
         let mut stored = Vec::new();
         push_short(id, &mut stored);
         assert_eq!(stored, hex::decode("01890a5dac967c4bceb302099a8057").unwrap());
+    }
+
+    #[test]
+    fn distances_go_both_ways_and_around() {
+        for (id_no, person_no) in [(7, 7), (9, 7), (7, 9), (0, u32::MAX), (u32::MAX, 0)] {
+            let stored = stored_id_no(id_no, person_no, true);
+            assert_eq!(id_no_of(stored, person_no, true), id_no, "{id_no} of {person_no}");
+            assert_eq!(stored_id_no(id_no, person_no, false), id_no);
+            assert_eq!(id_no_of(id_no, person_no, false), id_no);
+        }
+        assert_eq!(stored_id_no(7, 7, true), 0);
     }
 
     proptest! {
