@@ -38,8 +38,8 @@ pub struct SealingConfig {
     pub compact_quiet_secs: u32,
     /// How long a retired run or segment stays for those who are still reading it.
     pub retired_grace_secs: u32,
-    /// Memory for the filters that tell whether an event is stored already, two bytes an event of the days
-    /// that are written to. What does not fit is read again with every pass.
+    /// Memory for the filters that tell whether an event is stored already, about two bytes an event of
+    /// the days that are written to. What does not fit is read again with every pass.
     pub filters_bytes_max: u32,
     /// Memory for the numbers of known distinct ids in this process.
     pub persons_cache_entries_max: u32,

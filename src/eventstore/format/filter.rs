@@ -4,7 +4,7 @@
 //! and Smaller Than Xor Filters", JEA 2022. With fingerprints of 16 bits it takes about 18 an event and
 //! says yes wrongly once in 65,536 questions, which matters because every wrong yes reads pages: a
 //! Bloom filter of that size errs 30 times as often. Segments that compaction wrote have fingerprints of
-//! 13 bits: they stay for long, while of the days that most events are of there are few.
+//! 13 bits: they stay for long, and few of them are of the days that events come for, so few are asked.
 //!
 //! The bytes are little-endian: a seed (u64); the length of a segment (u24) and the bits of a fingerprint
 //! (u8, 0 for 16); the length of all segments but the last two (u32); then the fingerprints, packed from
