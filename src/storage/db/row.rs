@@ -1,8 +1,8 @@
 //! Values in, rows out, the same for both drivers.
 
-use sqlx::mysql::MySqlRow;
+use sqlx::mysql::{MySqlRow, MySqlValue};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{MySql, Sqlite};
+use sqlx::{MySql, Sqlite, Value as _, ValueRef};
 
 use super::{Dialect, Sql};
 use crate::storage::StorageError;
@@ -166,6 +166,17 @@ impl Row {
         self.get(index, |row| try_get(row, index), |row| try_get(row, index))
     }
 
+    /// The same memory that the driver has read into, where it can be shared: what is large is not copied.
+    pub fn shared_bytes(&self, index: usize) -> Result<bytes::Bytes, StorageError> {
+        let Inner::MySql(row) = &self.inner else { return self.bytes(index).map(bytes::Bytes::from) };
+        let value = sqlx::Row::try_get_raw(row, index).map_err(|error| self.unreadable(index, &error))?;
+        let value = OwnedValue(ValueRef::to_owned(&value));
+        match value.bytes() {
+            Some(_) => Ok(bytes::Bytes::from_owner(value)),
+            None => Err(self.missing(index)),
+        }
+    }
+
     pub fn array<const N: usize>(&self, index: usize) -> Result<[u8; N], StorageError> {
         let bytes = self.bytes(index)?;
         bytes.as_slice().try_into().map_err(|_| {
@@ -194,11 +205,31 @@ impl Row {
             Inner::MySql(row) => mysql(row),
             Inner::Sqlite(row) => sqlite(row),
         }
-        .map_err(|error| StorageError::corrupt(self.name, "row", format!("column {index}: {error}")))
+        .map_err(|error| self.unreadable(index, &error))
+    }
+
+    fn unreadable(&self, index: usize, error: &sqlx::Error) -> StorageError {
+        StorageError::corrupt(self.name, "row", format!("column {index}: {error}"))
     }
 
     fn missing(&self, index: usize) -> StorageError {
         StorageError::corrupt(self.name, "row", format!("column {index} is null"))
+    }
+}
+
+/// A value that holds on to the message it came in.
+struct OwnedValue(MySqlValue);
+
+impl OwnedValue {
+    /// `None`: it is null.
+    fn bytes(&self) -> Option<&[u8]> {
+        <Option<&[u8]> as sqlx::Decode<MySql>>::decode(self.0.as_ref()).ok().flatten()
+    }
+}
+
+impl AsRef<[u8]> for OwnedValue {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes().unwrap_or_default()
     }
 }
 

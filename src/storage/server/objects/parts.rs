@@ -48,7 +48,7 @@ pub async fn find_parts_of(
         let mut binds = values![object_id];
         binds.extend(wanted.iter().map(|&part_no| Value::from(part_no)));
         for row in db.fetch_all(READ_PARTS.with_rows("?", wanted.len()), binds).await? {
-            parts.push((row.u32(0)?, Bytes::from(row.bytes(1)?)));
+            parts.push((row.u32(0)?, row.shared_bytes(1)?));
         }
     }
     Ok((parts.len() == part_nos.len()).then_some(parts))
