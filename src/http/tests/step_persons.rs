@@ -52,7 +52,6 @@ fn tickets(state: &HttpState) -> Tickets {
         scanner: Scanner::new(ObjectCache::none(), 2, 1 << 20, &Metrics::default()),
         clock: state.clock.clone(),
         limits: QuestionLimits { persons_max: PERSONS_MAX as usize, ..QuestionLimits::default() },
-        cores: 2,
         split_after: Duration::from_secs(2),
         move_settle: Duration::ZERO,
     });
