@@ -97,7 +97,6 @@ impl App {
             scanner: scanner.clone(),
             clock: clock.clone(),
             limits: QuestionLimits { persons_max, ..QuestionLimits::default() },
-            cores,
             split_after: Duration::from_millis(config.tickets.split_after_ms.into()),
             move_settle: Duration::from_millis(config.sealing.move_settle_ms.into()),
         });

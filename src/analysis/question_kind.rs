@@ -63,9 +63,6 @@ pub struct QuestionKind {
     pub(super) heard: Mutex<Heard>,
     prepared: JustPrepared,
     pub(super) clock: Arc<dyn Clock>,
-    /// Kernels over many rows at the same time, in all questions of this process.
-    cores: Arc<Semaphore>,
-    cores_max: usize,
     pub(super) room: Room,
     move_settle: Duration,
 }
@@ -84,7 +81,6 @@ pub struct QuestionParts {
     pub scanner: Scanner,
     pub clock: Arc<dyn Clock>,
     pub limits: QuestionLimits,
-    pub cores: usize,
     /// Questions estimated to take longer are split; zero splits all that can be.
     pub split_after: Duration,
     /// `sealing.move_settle_ms`.
@@ -93,27 +89,11 @@ pub struct QuestionParts {
 
 impl QuestionKind {
     pub fn new(parts: QuestionParts) -> Self {
-        let QuestionParts { control, shards, scanner, clock, limits, cores, split_after, move_settle } =
-            parts;
-        let cores_max = cores.max(1);
-        let cores = Arc::new(Semaphore::new(cores_max));
+        let QuestionParts { control, shards, scanner, clock, limits, split_after, move_settle } = parts;
         let (splitting, heard) = (Splitting::new(split_after), Mutex::default());
         let prepared = JustPrepared::default();
         let room = Room::default();
-        Self {
-            heard,
-            prepared,
-            control,
-            shards,
-            scanner,
-            limits,
-            splitting,
-            clock,
-            cores,
-            cores_max,
-            room,
-            move_settle,
-        }
+        Self { heard, prepared, control, shards, scanner, limits, splitting, clock, room, move_settle }
     }
 
     pub(super) async fn settings(
@@ -322,7 +302,7 @@ impl QuestionKind {
         let project_id = run.project_id;
         let reading = Reading { project_id, basis, plan, round: &first, cancel: &cancel, permits: &permits };
         let server_of = |shard_no| self.shards.server_of(shard_no).server_id;
-        let groups = groups_of(&basis.listings, server_of, self.cores_max);
+        let groups = groups_of(&basis.listings, server_of, self.scanner.cores().count());
         let reads: Vec<_> = groups
             .iter()
             // In boxes: what waits for several of them moves them about.
@@ -376,21 +356,14 @@ impl QuestionKind {
         self.compute(is_small, merge).await
     }
 
-    /// On a thread of its own, as many at a time as there are cores; what is small at once.
+    /// On a thread for what computes; what is small at once.
     pub(super) async fn compute<T: Send + 'static>(
         &self,
         is_small: bool,
         work: impl FnOnce() -> Result<T, KernelError> + Send + 'static,
     ) -> Result<T, RunError> {
-        if is_small {
-            return work().map_err(kernel_failed);
-        }
-        let permit = self.cores.clone().acquire_owned().await.map_err(retry)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(retry)?.map_err(kernel_failed)
+        let done = if is_small { work() } else { self.scanner.cores().run(work).await.map_err(retry)? };
+        done.map_err(kernel_failed)
     }
 }
 

@@ -250,6 +250,16 @@ impl RowBlock {
         }
     }
 
+    /// The rows of these events alone, or `None` where they are more than half of all. Precondition: all rows
+    /// count, each for one event.
+    pub fn of_events(&self, events: &[String]) -> Option<Self> {
+        debug_assert!(self.counted.is_none() && self.stand_for.is_none());
+        let rows = self.event.rows_of(events, self.event.len() / 2)?;
+        let mut block = self.clone();
+        block.gather(&rows);
+        Some(block)
+    }
+
     /// Only rows within `[from, to)` count from now on. Precondition: times are there, or quarters and
     /// both ends begin one.
     pub fn count_within(&mut self, from: Millis, to: Millis) {

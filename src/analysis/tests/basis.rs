@@ -54,7 +54,6 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
         scanner: Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()),
         clock: Arc::new(ManualClock::new(1)),
         limits: QuestionLimits::default(),
-        cores: 1,
         split_after: Duration::from_secs(2),
         move_settle: Duration::from_secs(2),
     });

@@ -34,6 +34,8 @@ pub struct ByText<'a, T> {
     values: usize,
 }
 
+/// So many rows are looked through with what is found in the nearest cache.
+const PICKED_AT_ONCE: usize = 4_096;
 /// So many codes are compared with sooner than each row is looked up.
 const FEW_CODES_MAX: usize = 6;
 
@@ -199,8 +201,38 @@ impl Dictionary {
         codes + texts
     }
 
+    /// The rows of these texts, ascending; `None` where there are more than so many.
+    pub(super) fn rows_of(&self, texts: &[String], rows_max: usize) -> Option<Vec<u32>> {
+        let is_asked =
+            self.by_text(|text| text.is_some_and(|(_, text)| texts.iter().any(|asked| asked == text)));
+        let picker = is_asked.picker(|is_asked| is_asked);
+        let (mut rows, mut picked) = (Vec::new(), Vec::new());
+        for first in (0..self.len()).step_by(PICKED_AT_ONCE) {
+            picker.pick(first..self.len().min(first + PICKED_AT_ONCE), &mut picked);
+            rows.extend_from_slice(&picked);
+            if rows.len() > rows_max {
+                return None;
+            }
+        }
+        Some(rows)
+    }
+
+    /// These rows, and the texts that they have.
     pub(super) fn gather(&self, rows: &[u32]) -> Self {
-        Self::new(rows.iter().map(|&row| self.codes.get(row as usize)), self.values.clone())
+        let mut is_used = vec![false; self.values.len()];
+        for &row in rows {
+            if let Some(is_used) = is_used.get_mut(self.codes.get(row as usize) as usize) {
+                *is_used = true;
+            }
+        }
+        let mut values = Vec::new();
+        let codes = self.by_text(|text| {
+            let (code, _) = text.filter(|(code, _)| is_used[*code])?;
+            values.push(self.values[code].clone());
+            Some(values.len() as u32 - 1)
+        });
+        let codes = rows.iter().map(|&row| codes.at(row as usize).unwrap_or(ABSENT));
+        Self::new(codes, values)
     }
 }
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::EndedEarly;
 use super::format::{FormatError, WriteOptions};
 use super::retention::Retention;
 use crate::config::SealingConfig;
@@ -68,7 +69,13 @@ pub enum CompactionError {
     #[error("another process compacts the shard")]
     Overtaken,
     #[error("the merging thread ended early")]
-    Stopped(#[from] tokio::task::JoinError),
+    Stopped(#[from] EndedEarly),
+}
+
+impl From<tokio::task::JoinError> for CompactionError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Stopped(error.into())
+    }
 }
 
 impl AsStorageError for CompactionError {

@@ -6,6 +6,9 @@
 //! Of a run, the columns of one project are always in the order of persons and times, whatever was read
 //! first. So when anything is missing, all that is asked for is read again: they are few rows. A project
 //! with many rows in a run is read in part, and that is not kept.
+//!
+//! Beside whole columns there are *projections*: of a segment the rows of a question's events alone, where they
+//! are few. Who asks for the same events again does not look at the others.
 
 use std::sync::Arc;
 
@@ -24,7 +27,15 @@ pub struct ColumnCache {
     metrics: ColumnMetrics,
 }
 
-type Key = (ObjectId, ProjectId, ColumnName);
+type Key = (ObjectId, ProjectId, KeptRows, ColumnName);
+
+/// Which rows of an object a column is of.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum KeptRows {
+    All,
+    /// Those of these events, sorted.
+    OfEvents(Arc<[String]>),
+}
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum ColumnName {
@@ -34,6 +45,8 @@ enum ColumnName {
     Events,
     Property(String),
     Rollup,
+    /// Of rows that are not all.
+    Standing,
 }
 
 #[derive(Clone)]
@@ -45,6 +58,16 @@ enum Column {
     Property(Arc<PropertyColumn>),
     /// With the length of its steps. `None`: the object has none.
     Rollup(Option<(Millis, RowBlock)>),
+    Standing(Standing),
+}
+
+/// What is known of the rows of some events where there is no projection of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Somebody asked for them.
+    Asked,
+    /// They are too many to be kept beside all.
+    TooMany,
 }
 
 #[derive(Clone)]
@@ -60,6 +83,7 @@ impl Weighter<Key, Column> for MemoryBytes {
             Column::Quarters(quarters) => quarters.memory_bytes(),
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
+            Column::Standing(_) => 0,
             Column::Rollup(rollup) => rollup.as_ref().map_or(0, |(_, block)| {
                 let stand_for = block.stand_for.as_deref().map_or(0, size_of_val);
                 block.event.memory_bytes() + block.quarters.memory_bytes() + stand_for
@@ -130,15 +154,23 @@ impl ColumnCache {
         Self { columns, metrics }
     }
 
+    /// Whether anything is kept at all.
+    pub fn are_on(&self) -> bool {
+        self.columns.is_some()
+    }
+
     pub fn find(
         &self,
         object: &ListedObject,
         project_id: ProjectId,
+        rows: &KeptRows,
         with: RowColumns,
         properties: &[String],
     ) -> Known {
         let columns = self.columns.as_ref().filter(|_| object.is_whole);
-        let find = |name| columns.and_then(|columns| columns.get(&(object.object_id, project_id, name)));
+        let find = |name| {
+            columns.and_then(|columns| columns.get(&(object.object_id, project_id, rows.clone(), name)))
+        };
         let mut known = Known {
             persons: match with.persons.then(|| find(ColumnName::Persons)) {
                 None => Asked::Not,
@@ -171,12 +203,41 @@ impl ColumnCache {
         if object.is_run() && !known.is_complete() {
             known.forget();
         }
-        let missing = known.count_missing();
+        known
+    }
+
+    /// To be told once an object and question: what is missing is read.
+    pub fn observe(&self, with: RowColumns, properties: &[String], missing: usize) {
         let of_rows = [with.persons, with.times, with.quarters];
         let all = of_rows.into_iter().filter(|is_asked| *is_asked).count() + 1 + properties.len();
-        self.metrics.columns.with_label_values(&["cached"]).inc_by((all - missing) as u64);
+        self.metrics.columns.with_label_values(&["cached"]).inc_by(all.saturating_sub(missing) as u64);
         self.metrics.columns.with_label_values(&["read"]).inc_by(missing as u64);
-        known
+    }
+
+    pub fn standing(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        rows: &KeptRows,
+    ) -> Option<Standing> {
+        let key = (object.object_id, project_id, rows.clone(), ColumnName::Standing);
+        match self.columns.as_ref()?.get(&key)? {
+            Column::Standing(standing) => Some(standing),
+            _ => None,
+        }
+    }
+
+    pub fn keep_standing(
+        &self,
+        object: &ListedObject,
+        project_id: ProjectId,
+        rows: &KeptRows,
+        standing: Standing,
+    ) {
+        if let Some(columns) = &self.columns {
+            let key = (object.object_id, project_id, rows.clone(), ColumnName::Standing);
+            columns.insert(key, Column::Standing(standing));
+        }
     }
 
     /// All rows of an object by event and time, in steps of this length at most. Known as `None`: it has no
@@ -188,7 +249,7 @@ impl ColumnCache {
         step_max: Millis,
     ) -> Asked<Option<RowBlock>> {
         let found = self.columns.as_ref();
-        match found.and_then(|columns| columns.get(&(object_id, project_id, ColumnName::Rollup))) {
+        match found.and_then(|columns| columns.get(&rollup_of(object_id, project_id))) {
             Some(Column::Rollup(rollup)) => {
                 let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
                 Asked::Known(usable.map(|(_, block)| block))
@@ -209,7 +270,7 @@ impl ColumnCache {
     ) {
         if let Some(columns) = &self.columns {
             let kept = Column::Rollup(rollup.clone());
-            columns.insert((object_id, project_id, ColumnName::Rollup), kept);
+            columns.insert(rollup_of(object_id, project_id), kept);
             self.metrics.bytes.set(columns.weight() as i64);
         }
     }
@@ -219,6 +280,7 @@ impl ColumnCache {
         &self,
         object: &ListedObject,
         project_id: ProjectId,
+        rows: &KeptRows,
         with: RowColumns,
         properties: &[String],
     ) -> bool {
@@ -231,7 +293,7 @@ impl ColumnCache {
         ];
         let of_rows = of_rows.into_iter().filter_map(|(is_asked, name)| is_asked.then_some(name));
         let mut names = of_rows.chain(properties.iter().cloned().map(ColumnName::Property));
-        names.all(|name| columns.contains_key(&(object.object_id, project_id, name)))
+        names.all(|name| columns.contains_key(&(object.object_id, project_id, rows.clone(), name)))
     }
 
     /// Forgets all, after an erasure.
@@ -243,16 +305,17 @@ impl ColumnCache {
         Interned::sweep();
     }
 
-    /// Keeps what was read of an object, whole, with these properties.
+    /// Keeps such rows of an object, all that there are, with these properties.
     pub fn keep(
         &self,
         object: &ListedObject,
         project_id: ProjectId,
+        rows: &KeptRows,
         properties: &[String],
         block: &RowBlock,
     ) {
         let Some(columns) = self.columns.as_ref().filter(|_| object.is_whole) else { return };
-        let keep = |name, column| columns.insert((object.object_id, project_id, name), column);
+        let keep = |name, column| columns.insert((object.object_id, project_id, rows.clone(), name), column);
         if !block.person_no.is_empty() {
             keep(ColumnName::Persons, Column::Persons(block.person_no.clone()));
         }
@@ -270,6 +333,10 @@ impl ColumnCache {
     }
 }
 
+fn rollup_of(object_id: ObjectId, project_id: ProjectId) -> Key {
+    (object_id, project_id, KeptRows::All, ColumnName::Rollup)
+}
+
 impl Known {
     pub fn of_rollup(block: RowBlock) -> Self {
         Self { rollup: Some(block), ..Self::default() }
@@ -279,7 +346,7 @@ impl Known {
         self.rollup.is_some()
     }
 
-    fn count_missing(&self) -> usize {
+    pub fn count_missing(&self) -> usize {
         let rows = [
             self.persons.is_missing(),
             self.times.is_missing(),
@@ -385,11 +452,12 @@ mod tests {
     fn only_what_is_missing_is_asked_for_and_the_order_is_that_of_the_question() {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
-        let find = |object, asked: &[String]| cache.find(object, PROJECT, RowColumns::ALL, asked);
+        let find =
+            |object, asked: &[String]| cache.find(object, PROJECT, &KeptRows::All, RowColumns::ALL, asked);
         assert_eq!(find(&segment, &names(&["a"])).missing(&names(&["a"])), (RowColumns::ALL, names(&["a"])));
         let mut read = block(10, 2);
         read.properties[1] = Arc::default();
-        cache.keep(&segment, PROJECT, &names(&["a", "b"]), &read);
+        cache.keep(&segment, PROJECT, &KeptRows::All, &names(&["a", "b"]), &read);
 
         let asked = names(&["b", "c", "a"]);
         let known = find(&segment, &asked);
@@ -412,14 +480,15 @@ mod tests {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
         let without_persons = RowBlock { person_no: Default::default(), ..block(10, 0) };
-        cache.keep(&segment, PROJECT, &[], &without_persons);
+        cache.keep(&segment, PROJECT, &KeptRows::All, &[], &without_persons);
         let kept = RowColumns { persons: false, times: true, quarters: true };
-        assert!(cache.find(&segment, PROJECT, kept, &[]).is_complete());
+        assert!(cache.find(&segment, PROJECT, &KeptRows::All, kept, &[]).is_complete());
         let everything = RowColumns { persons: true, times: true, quarters: true };
-        let known = cache.find(&segment, PROJECT, everything, &[]);
+        let known = cache.find(&segment, PROJECT, &KeptRows::All, everything, &[]);
         assert_eq!(known.missing(&[]), (RowColumns { persons: true, ..RowColumns::default() }, vec![]));
-        let events_only =
-            cache.find(&segment, PROJECT, RowColumns::default(), &[]).complete_with(RowBlock::default());
+        let events_only = cache
+            .find(&segment, PROJECT, &KeptRows::All, RowColumns::default(), &[])
+            .complete_with(RowBlock::default());
         assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
     }
 
@@ -427,8 +496,9 @@ mod tests {
     fn of_a_run_a_project_has_all_columns_or_none_and_what_is_read_in_part_is_not_kept() {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let run = object(1, RowRanges::one(20..30));
-        cache.keep(&run, PROJECT, &names(&["a"]), &block(10, 1));
-        let find = |project, asked: &[String]| cache.find(&run, project, RowColumns::ALL, asked);
+        cache.keep(&run, PROJECT, &KeptRows::All, &names(&["a"]), &block(10, 1));
+        let find =
+            |project, asked: &[String]| cache.find(&run, project, &KeptRows::All, RowColumns::ALL, asked);
         assert!(find(PROJECT, &[]).is_complete() && find(PROJECT, &names(&["a"])).is_complete());
         assert!(!find(ProjectId(2), &[]).is_complete(), "rows of another project");
         let asked = names(&["a", "b"]);
@@ -436,8 +506,8 @@ mod tests {
         assert_eq!(known.missing(&asked), (RowColumns::ALL, asked), "all of them in the same order");
 
         let in_part = ListedObject { is_whole: false, ..object(2, RowRanges::one(0..10)) };
-        cache.keep(&in_part, PROJECT, &[], &block(10, 0));
-        assert!(!cache.find(&in_part, PROJECT, RowColumns::ALL, &[]).is_complete());
+        cache.keep(&in_part, PROJECT, &KeptRows::All, &[], &block(10, 0));
+        assert!(!cache.find(&in_part, PROJECT, &KeptRows::All, RowColumns::ALL, &[]).is_complete());
     }
 
     #[test]
@@ -445,14 +515,17 @@ mod tests {
         let limit = 100_000;
         let cache = ColumnCache::new(limit, &Metrics::default());
         for n in 0..200 {
-            cache.keep(&object(n, RowRanges::All), PROJECT, &names(&["a"]), &block(500, 1));
+            cache.keep(&object(n, RowRanges::All), PROJECT, &KeptRows::All, &names(&["a"]), &block(500, 1));
             let weight = cache.columns.as_ref().unwrap().weight();
             assert!(weight <= limit as u64, "{weight} bytes");
         }
         let weight = cache.columns.as_ref().unwrap().weight();
         assert!(weight > limit as u64 / 2, "{weight} bytes are kept");
         let off = ColumnCache::new(0, &Metrics::default());
-        off.keep(&object(1, RowRanges::All), PROJECT, &[], &block(1, 0));
-        assert!(!off.find(&object(1, RowRanges::All), PROJECT, RowColumns::default(), &[]).is_complete());
+        off.keep(&object(1, RowRanges::All), PROJECT, &KeptRows::All, &[], &block(1, 0));
+        assert!(
+            !off.find(&object(1, RowRanges::All), PROJECT, &KeptRows::All, RowColumns::default(), &[])
+                .is_complete()
+        );
     }
 }

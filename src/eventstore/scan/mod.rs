@@ -6,12 +6,13 @@
 //! the meantime stay readable for a grace period; a scan that is slower than that finds a part missing
 //! and its caller begins again with new lists. It never gives fewer rows.
 //!
-//! Decoding runs on blocking threads, as many at a time as the process is given.
+//! Decoding runs on [`Cores`].
 
 mod columns;
 mod listing;
 mod menu;
 mod moment;
+mod projection;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -20,13 +21,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use columns::{Asked, ColumnCache, Known};
+use columns::{Asked, ColumnCache, KeptRows};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Semaphore;
 
 use super::format::{Columns, FormatError, ObjectReader, PartSet, RowRanges, Want};
 use super::object_cache::{ObjectCache, OpenObject};
-use super::{COUNT_STEPS, RowBlock, RowColumns, begins_a_quarter};
+use super::{COUNT_STEPS, Cores, EndedEarly, RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
 use crate::storage::server::objects;
 use crate::storage::{Db, StorageError};
@@ -35,6 +35,7 @@ use crate::telemetry::Metrics;
 pub use listing::{ListedObject, Listing};
 pub use menu::{MenuEvent, MenuProperty, ProjectMenu};
 pub use moment::list_shards;
+use projection::{Found, projected};
 pub use prune::Need;
 
 /// Objects that are fetched at the same time; their parts lie in memory until they are decoded.
@@ -57,8 +58,14 @@ pub enum ScanError {
     },
     #[error("what a shard holds was replaced faster than it could be read")]
     Outrun,
-    #[error("a decoding thread ended early")]
-    Stopped(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Stopped(#[from] EndedEarly),
+}
+
+impl From<tokio::task::JoinError> for ScanError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Stopped(error.into())
+    }
 }
 
 impl ScanError {
@@ -120,7 +127,7 @@ pub struct RowsAtHand {
 #[derive(Clone)]
 pub struct Scanner {
     objects: ObjectCache,
-    decoders: Arc<Semaphore>,
+    cores: Cores,
     columns: Arc<ColumnCache>,
     metrics: ScanMetrics,
 }
@@ -150,15 +157,20 @@ impl ScanMetrics {
 }
 
 impl Scanner {
-    /// `decoders`: how many objects are decoded at the same time; the number of cores is right.
+    /// `cores`: how many objects are decoded at the same time.
     /// `columns_bytes_max`: memory for columns that are kept.
-    pub fn new(objects: ObjectCache, decoders: usize, columns_bytes_max: usize, metrics: &Metrics) -> Self {
+    pub fn new(objects: ObjectCache, cores: usize, columns_bytes_max: usize, metrics: &Metrics) -> Self {
         Self {
             objects,
-            decoders: Arc::new(Semaphore::new(decoders.max(1))),
+            cores: Cores::new(cores),
             columns: Arc::new(ColumnCache::new(columns_bytes_max, metrics)),
             metrics: ScanMetrics::new(metrics),
         }
+    }
+
+    /// The threads that it decodes on, for whoever counts.
+    pub fn cores(&self) -> &Cores {
+        &self.cores
     }
 
     /// To be told by whoever asks several shards for one question.
@@ -193,7 +205,7 @@ impl Scanner {
                 // Where it is not known, it is presumed: most segments that are not small are counted.
                 Asked::Known(Some(_)) | Asked::Missing => at_hand.counted += rows,
                 Asked::Known(None) | Asked::Not => {
-                    if columns.has_all(object, project_id, with, &request.properties) {
+                    if self.has_all(request, object, with) {
                         at_hand.kept += rows;
                     }
                 }
@@ -214,7 +226,9 @@ impl Scanner {
             self.look_up(request, object, is_masked)
         });
         let wanted: Vec<Wanted> = wanted.collect();
-        let to_read = wanted.iter().filter(|wanted| !wanted.known.as_ref().is_some_and(Known::is_complete));
+        let is_at_hand =
+            |wanted: &&Wanted| wanted.found.as_ref().is_some_and(|found| found.known.is_complete());
+        let to_read = wanted.iter().filter(|wanted| !is_at_hand(wanted));
         let ids: Vec<ObjectId> = to_read.map(|wanted| wanted.object.object_id).collect();
         let opened = self.objects.open(db, &ids).await?;
         if opened.len() < ids.len() {
@@ -227,27 +241,27 @@ impl Scanner {
         let (masked, nobody) = (Arc::new(listing.masked), Arc::default());
         let mut read: Vec<(RowBlock, u64)> = vec![Default::default(); wanted.len()];
         let mut reads = Vec::new();
-        for (place, Wanted { object, with, known, .. }) in wanted.into_iter().enumerate() {
+        for (place, Wanted { object, with, found, .. }) in wanted.into_iter().enumerate() {
             let masked = if object.obeys_masks { &nobody } else { &masked };
             let narrow = request.narrow(&object, masked);
             let opened = opened.remove(&object.object_id);
-            let known = match (known, rollups.remove(&object.object_id)) {
-                (Some(known), _) => known,
+            let found = match (found, rollups.remove(&object.object_id)) {
+                (Some(found), _) => found,
                 (None, Some(block)) => {
                     self.columns.observe_rollup(false);
-                    Known::of_rollup(block)
+                    Found::of_rollup(block)
                 }
-                (None, None) => self.columns.find(&object, request.project_id, with, &request.properties),
+                (None, None) => self.find(request, &object, with),
             };
-            let is_little = known.is_rollup() || object.rows_to_read() <= ROWS_AT_ONCE_MAX;
-            if known.is_complete() && (is_little || !narrow.leaves_out()) {
-                let mut block = known.complete_with(RowBlock::default());
+            let is_little = found.known.is_rollup() || object.rows_to_read() <= ROWS_AT_ONCE_MAX;
+            if found.is_complete() && (is_little || !narrow.leaves_out()) {
+                let mut block = found.known.complete_with(RowBlock::default());
                 narrow.apply(&mut block);
                 read[place] = (block, opened.map_or(0, |opened| opened.bytes_read));
                 continue;
             }
             // In a box: what waits for several of them moves them about.
-            let reading = Box::pin(self.read_object(db, request, object, known, opened, narrow));
+            let reading = Box::pin(self.read_object(db, request, object, found, opened, narrow));
             reads.push(async move { Ok::<_, ScanError>((place, reading.await?)) });
         }
         let mut reads = stream::iter(reads).buffer_unordered(FETCHES_AT_ONCE);
@@ -278,17 +292,15 @@ impl Scanner {
             Some(step_max) => columns.find_rollup(object.object_id, project_id, step_max),
             None => Asked::Not,
         };
-        let known = match rollup {
+        let found = match rollup {
             Asked::Missing => None,
             Asked::Known(Some(block)) => {
                 columns.observe_rollup(true);
-                Some(Known::of_rollup(block))
+                Some(Found::of_rollup(block))
             }
-            Asked::Known(None) | Asked::Not => {
-                Some(columns.find(&object, project_id, with, &request.properties))
-            }
+            Asked::Known(None) | Asked::Not => Some(self.find(request, &object, with)),
         };
-        Wanted { object, with, known, step_max }
+        Wanted { object, with, found, step_max }
     }
 
     /// The rollups of objects of which it was not known whether they have one, where they will do.
@@ -298,7 +310,7 @@ impl Scanner {
         wanted: &[Wanted],
         opened: &HashMap<ObjectId, OpenObject>,
     ) -> Result<HashMap<ObjectId, RowBlock>, ScanError> {
-        let asked = wanted.iter().filter(|wanted| wanted.known.is_none()).filter_map(|wanted| {
+        let asked = wanted.iter().filter(|wanted| wanted.found.is_none()).filter_map(|wanted| {
             let opened = opened.get(&wanted.object.object_id)?;
             Some((wanted.object.object_id, wanted.step_max?, opened.reader.clone()))
         });
@@ -316,7 +328,7 @@ impl Scanner {
             }
             Ok(found)
         };
-        if bytes <= ROLLUP_BYTES_AT_ONCE_MAX { work() } else { self.on_thread(work).await? }
+        if bytes <= ROLLUP_BYTES_AT_ONCE_MAX { work() } else { self.cores.run(work).await? }
     }
 
     async fn read_object(
@@ -324,14 +336,15 @@ impl Scanner {
         db: &Db,
         request: &ScanRequest,
         object: ListedObject,
-        known: Known,
+        Found { known, properties, projecting }: Found,
         opened: Option<OpenObject>,
         narrow: Narrow,
     ) -> Result<Option<(RowBlock, u64)>, ScanError> {
         let object_id = object.object_id;
         if known.is_complete() {
             let block = self.decode(object_id, move || {
-                let mut block = known.complete_with(RowBlock::default());
+                let whole = known.complete_with(RowBlock::default());
+                let mut block = projected(projecting, whole);
                 narrow.apply(&mut block);
                 Ok(block)
             });
@@ -339,7 +352,7 @@ impl Scanner {
         }
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(OpenObject { reader, bytes_read: header_bytes, .. }) = opened else { return Ok(None) };
-        let (with, missing) = known.missing(&request.properties);
+        let (with, missing) = known.missing(&properties);
         let columns = Columns::Block { with, properties: missing.clone() };
         let want = Want { columns, rows: object.rows.clone() };
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
@@ -352,34 +365,21 @@ impl Scanner {
         let (columns, project_id) = (self.columns.clone(), request.project_id);
         let block = self.decode(object_id, move || {
             let read = reader.read_block(&want, &parts)?;
-            columns.keep(&object, project_id, &missing, &read);
-            let mut block = known.complete_with(read);
+            columns.keep(&object, project_id, &KeptRows::All, &missing, &read);
+            let whole = known.complete_with(read);
+            let mut block = projected(projecting, whole);
             narrow.apply(&mut block);
             Ok(block)
         });
         Ok(Some((block.await?, bytes)))
     }
 
-    /// On a thread of its own, as many at a time as there are decoders.
     async fn decode(
         &self,
         object_id: ObjectId,
         work: impl FnOnce() -> Result<RowBlock, FormatError> + Send + 'static,
     ) -> Result<RowBlock, ScanError> {
-        self.on_thread(work).await?.map_err(|source| ScanError::Format { object_id, source })
-    }
-
-    async fn on_thread<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, tokio::task::JoinError> {
-        let permit = self.decoders.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let done = tokio::task::spawn_blocking(move || {
-            // With the thread and not with the caller, who may be gone before it ends.
-            let _permit = permit;
-            work()
-        });
-        done.await
+        self.cores.run(work).await?.map_err(|source| ScanError::Format { object_id, source })
     }
 }
 
@@ -389,7 +389,7 @@ struct Wanted {
     /// The columns that are needed where no rollup will do.
     with: RowColumns,
     /// `None`: a rollup may do, and it is not known whether the object has one.
-    known: Option<Known>,
+    found: Option<Found>,
     /// A rollup will do that has steps of this length at most.
     step_max: Option<Millis>,
 }

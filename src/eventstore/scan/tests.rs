@@ -216,6 +216,102 @@ on_both! {
     }
 }
 
+/// The rows of some events that a scan shows, with their properties.
+fn shown_of(scanned: &ShardRows, events: &[String]) -> Vec<String> {
+    let mut shown = Vec::new();
+    for block in &scanned.blocks {
+        for n in block.rows() {
+            let event = block.event.get(n).unwrap();
+            let values: Vec<_> = block.properties.iter().map(|column| column.value(n)).collect();
+            let person = block.person_no.get(n);
+            let at = (!block.occurred_at.is_empty()).then(|| block.occurred_at.at(n));
+            if events.iter().any(|name| name == event) {
+                shown.push(format!("{person:?} {at:?} {event} {values:?}"));
+            }
+        }
+    }
+    shown
+}
+
+on_both! {
+    async fn rows_of_few_events_are_kept_beside_all_and_are_the_same(db: Db) {
+        const EVENTS: [&str; 4] = ["seen", "bought", "seen", "left"];
+        let random = SeededRandom::new(1);
+        let mut all = rows(PROJECT, 0..1_000);
+        all.iter_mut().for_each(|row| row.event = EVENTS[row.received_at as usize % 4].into());
+        let masked = all.iter().filter(|row| row.person_no == 7).count() as u64;
+        store_segment(&db, &random, all[..800].to_vec()).await;
+        store_segment(&db, &random, all[800..900].to_vec()).await;
+        store_run(&db, &random, all[900..].to_vec()).await;
+        raise_version(&db).await;
+        let caching = |bytes| Scanner::new(ObjectCache::new(1 << 20, 1 << 20, &Metrics::default()), 1, bytes, &Metrics::default());
+        let (keeping, forgetting) = (caching(1 << 20), caching(0));
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let nothing = RowColumns::default();
+        let quarters = RowColumns { quarters: true, ..nothing };
+        // Rows of the large segment that a block holds from the second time on, and whether anything was read
+        // the first time.
+        for (events, with, properties, hours, held, is_read) in [
+            (vec!["bought"], nothing, vec!["value"], 0..500, 200, true),
+            (vec!["bought"], nothing, vec!["value"], 0..500, 200, false),
+            (vec!["bought"], quarters, vec!["value"], 0..500, 200, true),
+            (vec!["bought"], RowColumns::ALL, vec!["plan", "value"], 0..500, 200, true),
+            (vec!["bought"], nothing, vec!["plan"], 30..200, 200, false),
+            (vec!["left"], nothing, vec!["plan"], 0..500, 200, false),
+            (vec!["bought", "left"], quarters, vec!["value"], 0..500, 400, false),
+            (vec!["seen"], RowColumns::ALL, vec!["plan"], 0..500, 400, false),
+            (vec!["left", "seen"], nothing, vec!["value"], 0..500, 800, false),
+            (vec!["left", "seen"], quarters, vec!["value", "planet"], 30..200, 800, true),
+            (vec!["bought", "none"], RowColumns::ALL, vec!["value"], 0..300, 200, false),
+        ] {
+            let events = names(&events);
+            let request = ScanRequest {
+                with,
+                properties: names(&properties),
+                events: Some(events.clone()),
+                from: hours.start * 3_600_000,
+                to: hours.end * 3_600_000,
+                ..ScanRequest::everything(PROJECT)
+            };
+            let expected = scan(&forgetting, &db, SHARD, &request).await;
+            let first = scan(&keeping, &db, SHARD, &request).await;
+            assert_eq!(first.bytes > 0, is_read, "{request:?}");
+            let second = scan(&keeping, &db, SHARD, &request).await;
+            let third = scan(&keeping, &db, SHARD, &request).await;
+            assert_eq!((second.bytes, third.bytes), (0, 0), "{request:?}");
+            let listing = Listing::read(&db, keeping.objects(), SHARD, &request).await.unwrap();
+            assert_eq!(keeping.rows_at_hand(&request, &listing).kept, 1_000, "{request:?}");
+            assert!(!shown_of(&expected, &events).is_empty());
+            for scanned in [&second, &third] {
+                let large = scanned.blocks.iter().map(|block| block.event.len()).max();
+                assert_eq!(large, Some(held), "{request:?}");
+            }
+            for scanned in [&first, &second, &third] {
+                let person = |block: &RowBlock| block.person_no.is_empty();
+                assert_eq!(scanned.blocks.iter().all(person), expected.blocks.iter().all(person));
+                assert_eq!(shown_of(scanned, &events), shown_of(&expected, &events), "{request:?}");
+            }
+        }
+
+        // Who is masked does not count, and needs persons, which are kept by now.
+        db.transaction(|tx| Box::pin(async move { masks::insert(tx, SHARD, PROJECT, 7, "erased", 0).await }))
+            .await
+            .unwrap();
+        let request = ScanRequest {
+            with: nothing,
+            events: Some(names(&EVENTS[1..2])),
+            ..ScanRequest::everything(PROJECT)
+        };
+        let expected = scan(&forgetting, &db, SHARD, &request).await;
+        assert_eq!(expected.rows(), 1_000 - masked);
+        let scanned = scan(&keeping, &db, SHARD, &request).await;
+        let events = request.events.as_deref().unwrap();
+        assert_eq!(shown_of(&scanned, events), shown_of(&expected, events));
+        keeping.forget_rows();
+        assert!(scan(&keeping, &db, SHARD, &request).await.bytes > 0);
+    }
+}
+
 on_both! {
     async fn what_was_decoded_of_a_run_is_not_read_again_and_has_one_order(db: Db) {
         let random = SeededRandom::new(1);

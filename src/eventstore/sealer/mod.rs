@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::eventstore::EndedEarly;
 use crate::eventstore::each_server;
 use crate::eventstore::format::{FormatError, WriteOptions};
 use crate::eventstore::retention::Retention;
@@ -68,7 +69,7 @@ pub enum SealError {
     #[error("a distinct id has no numbers")]
     Unresolved,
     #[error("a worker thread failed")]
-    Worker(#[source] tokio::task::JoinError),
+    Worker(#[source] EndedEarly),
     #[error("the stored object {object_id} cannot be read")]
     Unreadable {
         object_id: ObjectId,
@@ -88,7 +89,7 @@ pub enum SealError {
 
 impl SealError {
     fn from_join(error: tokio::task::JoinError) -> Self {
-        Self::Worker(error)
+        Self::Worker(error.into())
     }
 }
 
