@@ -167,7 +167,14 @@ impl<T: Copy> Numbers<T> {
                 present.set(to);
             }
         }
+        values.shrink_to_fit();
         Self::new(values, present)
+    }
+
+    /// How many rows there are, with and without a number.
+    #[cfg(test)]
+    pub fn rows(&self) -> usize {
+        self.present.len()
     }
 
     pub fn get(&self, row: usize) -> Option<T> {
@@ -250,8 +257,8 @@ impl RowBlock {
         }
     }
 
-    /// The rows of these events alone, or `None` where they are more than half of all. Precondition: all rows
-    /// count, each for one event.
+    /// The rows of these events alone, or `None` where they are more than half of all. Precondition: the events
+    /// are sorted, and all rows count, each for one event.
     pub fn of_events(&self, events: &[String]) -> Option<Self> {
         debug_assert!(self.counted.is_none() && self.stand_for.is_none());
         let rows = self.event.rows_of(events, self.event.len() / 2)?;

@@ -182,14 +182,11 @@ impl Layout {
         self.rest_index() + 1
     }
 
-    /// Whether a column is one of texts, of which each is listed once.
-    pub fn has_texts(&self, index: usize) -> bool {
+    /// Of which type a column is, if it is of a property or of the events, which are texts.
+    pub fn kind_of(&self, index: usize) -> Option<PropertyKind> {
         match index.checked_sub(self.fixed().len()) {
-            None => self.fixed()[index] == Fixed::Event,
-            Some(property) => self
-                .properties
-                .get(property)
-                .is_some_and(|(_, kind)| matches!(kind, PropertyKind::String | PropertyKind::Json)),
+            None => (self.fixed()[index] == Fixed::Event).then_some(PropertyKind::String),
+            Some(property) => self.properties.get(property).map(|(_, kind)| *kind),
         }
     }
 

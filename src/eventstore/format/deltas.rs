@@ -1,4 +1,4 @@
-//! Whole pages of DELTA_BINARY_PACKED numbers, the encoding of persons and times.
+//! Whole pages of DELTA_BINARY_PACKED numbers, the encoding of persons, times and many integers.
 //!
 //! <https://parquet.apache.org/docs/file-format/data-pages/encodings/> describes it: blocks of miniblocks, in
 //! each the differences of neighbours above the block's least one, packed into as few bits as the greatest

@@ -35,6 +35,7 @@ mod ids;
 mod join;
 mod json;
 mod names;
+mod numbers;
 mod page_header;
 mod parts;
 mod read;

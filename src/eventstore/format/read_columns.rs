@@ -45,15 +45,14 @@ impl ObjectReader {
                 }
             }
             let mut whole = BTreeMap::new();
-            for index in
-                indices.iter().copied().filter(|index| is_whole && self.header.layout.has_texts(*index))
-            {
-                if let Some(texts) = self.read_texts(index, parts)? {
-                    whole.insert(index, texts);
+            for index in indices.iter().copied().filter(|_| is_whole) {
+                if let Some(column) = self.read_whole(index, parts)? {
+                    whole.insert(index, column);
                 }
             }
             indices.retain(|index| !whole.contains_key(index));
             let mut builder = BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
+            builder.add_whole(whole)?;
             if indices.is_empty() {
                 builder.rows = expected as usize;
             } else {
@@ -61,7 +60,6 @@ impl ObjectReader {
                     builder.append(&batch?)?;
                 }
             }
-            builder.add_whole(whole)?;
             if is_whole && with.persons {
                 self.read_deltas(Fixed::PersonNo, parts, |page| {
                     builder.append_persons(page.iter().map(|person| *person as PersonNo));
@@ -86,6 +84,18 @@ impl ObjectReader {
             block.sort_by_person_and_time();
         }
         Ok(block)
+    }
+
+    /// All of a column without Parquet's reader, where that is possible.
+    fn read_whole(&self, index: usize, parts: &PartSet) -> Result<Option<WholeColumn>, FormatError> {
+        Ok(match self.header.layout.kind_of(index) {
+            Some(PropertyKind::String | PropertyKind::Json) => {
+                self.read_texts(index, parts)?.map(WholeColumn::Texts)
+            }
+            Some(PropertyKind::Integer) => self.read_numbers(index, parts)?.map(WholeColumn::Integers),
+            Some(PropertyKind::Float) => self.read_numbers(index, parts)?.map(WholeColumn::Floats),
+            Some(PropertyKind::Boolean) | None => None,
+        })
     }
 
     /// All of a column of differences, page by page.
@@ -117,7 +127,7 @@ impl ObjectReader {
 }
 
 /// A block out of batches, each of which has exactly the columns `indices` (ascending) of the file, and out of
-/// persons and times that come another way; without what lives in the JSON column. Batches are small, and what
+/// persons and times, texts and numbers that come another way; without what lives in the JSON column. Batches are small, and what
 /// they are decoded into stays in the processor's cache; only the block's own columns are as long as the
 /// object.
 pub(super) struct BlockBuilder<'a> {
@@ -131,6 +141,14 @@ pub(super) struct BlockBuilder<'a> {
     event: Texts,
     /// One per asked property: its columns of the file.
     properties: Vec<Vec<(usize, Values)>>,
+}
+
+/// A column that was read at once.
+#[derive(Clone)]
+enum WholeColumn {
+    Texts(Dictionary),
+    Integers(Numbers<i64>),
+    Floats(Numbers<f64>),
 }
 
 enum Values {
@@ -204,12 +222,10 @@ impl<'a> BlockBuilder<'a> {
             self.event.append(events)?;
         }
         for (index, values) in self.properties.iter_mut().flatten() {
-            let array = match values {
-                // They may come whole, another way.
-                Values::Strings(_) | Values::Json(_) => find(*index),
-                _ => Some(at(*index)?),
-            };
-            let Some(array) = array else { continue };
+            if values.are_whole() {
+                continue;
+            }
+            let array = at(*index)?;
             match values {
                 Values::Strings(texts) | Values::Json(texts) => texts.append(array)?,
                 Values::Integers(numbers) => {
@@ -228,18 +244,25 @@ impl<'a> BlockBuilder<'a> {
         Ok(())
     }
 
-    /// Texts of all rows, by their columns.
-    fn add_whole(&mut self, mut texts: BTreeMap<usize, Dictionary>) -> Result<(), FormatError> {
-        if let Some(events) = texts.remove(&self.header.layout.fixed_index(Fixed::Event)?) {
+    /// What was read at once, by its columns. Before any batch.
+    fn add_whole(&mut self, mut columns: BTreeMap<usize, WholeColumn>) -> Result<(), FormatError> {
+        let events = columns.remove(&self.header.layout.fixed_index(Fixed::Event)?);
+        if let Some(WholeColumn::Texts(events)) = events {
             self.event = Texts::Whole(events);
         }
         let mut left: Vec<usize> = self.properties.iter().flatten().map(|(index, _)| *index).collect();
         for (index, values) in self.properties.iter_mut().flatten().rev() {
             left.pop();
             // The same property may be asked for twice.
-            let found = if left.contains(index) { texts.get(index).cloned() } else { texts.remove(index) };
-            if let (Values::Strings(of) | Values::Json(of), Some(texts)) = (values, found) {
-                *of = Texts::Whole(texts);
+            let found =
+                if left.contains(index) { columns.get(index).cloned() } else { columns.remove(index) };
+            match (values, found) {
+                (Values::Strings(of) | Values::Json(of), Some(WholeColumn::Texts(texts))) => {
+                    *of = Texts::Whole(texts);
+                }
+                (Values::Integers(of), Some(WholeColumn::Integers(numbers))) => of.whole = Some(numbers),
+                (Values::Floats(of), Some(WholeColumn::Floats(numbers))) => of.whole = Some(numbers),
+                _ => {}
             }
         }
         Ok(())
@@ -290,7 +313,21 @@ impl<'a> BlockBuilder<'a> {
     }
 }
 
+impl Values {
+    /// They have come another way than in batches.
+    fn are_whole(&self) -> bool {
+        match self {
+            Self::Strings(texts) | Self::Json(texts) => matches!(texts, Texts::Whole(_)),
+            Self::Integers(numbers) => numbers.whole.is_some(),
+            Self::Floats(numbers) => numbers.whole.is_some(),
+            Self::Booleans(numbers) => numbers.whole.is_some(),
+        }
+    }
+}
+
 struct NumbersBuilder<T> {
+    /// They were read at once.
+    whole: Option<Numbers<T>>,
     rows: usize,
     values: Vec<T>,
     present: PresentBuilder,
@@ -299,7 +336,7 @@ struct NumbersBuilder<T> {
 impl<T: Copy> NumbersBuilder<T> {
     fn new(rows: usize) -> Self {
         let present = PresentBuilder(BooleanBufferBuilder::new(rows));
-        Self { rows: 0, values: Vec::with_capacity(rows), present }
+        Self { whole: None, rows: 0, values: Vec::with_capacity(rows), present }
     }
 
     fn append(&mut self, values: &[T], array: &dyn Array) {
@@ -312,8 +349,11 @@ impl<T: Copy> NumbersBuilder<T> {
     }
 
     fn finish(mut self) -> Numbers<T> {
+        if let Some(whole) = self.whole {
+            return whole;
+        }
         self.values.shrink_to_fit();
-        Numbers::new(self.values, self.present.finish(self.rows))
+        Numbers::new(self.values, bits_of(self.present.0, self.rows))
     }
 }
 
@@ -326,13 +366,13 @@ impl PresentBuilder {
             Some(nulls) => self.0.append_buffer(nulls.inner()),
         }
     }
+}
 
-    fn finish(mut self, rows: usize) -> Bits {
-        let bits = self.0.finish();
-        let chunks = bits.bit_chunks();
-        let words = chunks.iter().chain(std::iter::once(chunks.remainder_bits())).collect();
-        Bits::from_words(words, rows)
-    }
+pub(super) fn bits_of(mut bits: BooleanBufferBuilder, rows: usize) -> Bits {
+    let bits = bits.finish();
+    let chunks = bits.bit_chunks();
+    let words = chunks.iter().chain(std::iter::once(chunks.remainder_bits())).collect();
+    Bits::from_words(words, rows)
 }
 
 /// Adds the values that live in the JSON column, whose pages come one by one.

@@ -1,6 +1,7 @@
 //! Round trips through both kinds of objects, of anything that rows may hold.
 
 mod many_names;
+mod numbers;
 mod sizes;
 mod texts;
 
@@ -249,12 +250,22 @@ proptest! {
         if let Ok(block) = reader.read_block(&Want { columns, rows: RowRanges::All }, &parts) {
             prop_assert_eq!(block.rows().len(), rows.len());
         }
-        // Numbers come from Parquet's reader, which panics at some bytes; texts do not.
+        // Parquet's reader panics at some bytes, ours does not.
         let layout = &reader.header().layout;
-        for index in (0..layout.len()).filter(|index| layout.has_texts(*index)) {
-            if let Ok(Some(texts)) = reader.read_texts(index, &parts) {
-                prop_assert_eq!(texts.len(), rows.len());
-            }
+        for index in 0..layout.len() {
+            let found = match layout.kind_of(index) {
+                Some(PropertyKind::String | PropertyKind::Json) => {
+                    reader.read_texts(index, &parts).ok().flatten().map(|texts| texts.len())
+                }
+                Some(PropertyKind::Integer) => {
+                    reader.read_numbers::<i64>(index, &parts).ok().flatten().map(|numbers| numbers.rows())
+                }
+                Some(PropertyKind::Float) => {
+                    reader.read_numbers::<f64>(index, &parts).ok().flatten().map(|numbers| numbers.rows())
+                }
+                Some(PropertyKind::Boolean) | None => None,
+            };
+            prop_assert!(found.is_none_or(|found| found == rows.len()));
         }
     }
 }

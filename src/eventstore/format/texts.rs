@@ -124,7 +124,7 @@ impl PageCodes {
     }
 }
 
-fn more_rows(expected: usize) -> FormatError {
+pub(super) fn more_rows(expected: usize) -> FormatError {
     FormatError::corrupt(format!("more values than {expected} rows"))
 }
 
