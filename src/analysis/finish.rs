@@ -12,7 +12,6 @@ use super::kernels::step_persons::StepPersons;
 use super::number::Number;
 use super::question::{FunnelQuestion, Measure, PersonsQuestion, PropertyFunction, TrendsQuestion};
 use super::time::{Buckets, format_instant};
-use crate::eventstore::map_each;
 
 pub(super) fn finish_trends(
     question: &TrendsQuestion,
@@ -107,7 +106,7 @@ fn finish_group(
         SeriesCells::Percentile { runs } => {
             let percent = percent(measure);
             let runs = &runs[range];
-            let values = map_each(runs, |runs| percentile(std::slice::from_ref(runs), percent));
+            let values = runs.iter().map(|runs| percentile(std::slice::from_ref(runs), percent)).collect();
             (values, percentile(runs, percent))
         }
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ use crate::eventstore::scan::{Listing, ScanError, ScanRequest, Scanner, ShardRow
 use crate::model::{Clock, Millis, ProjectId, ShardNo, shards_of};
 use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
-use crate::storage::{Db, Shards, StorageError};
+use crate::storage::{Db, Reads, Shards, StorageError};
 use crate::tickets::{
     PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StepOutput, TicketKind, TicketOutput, TicketRun,
     TicketStep, fail, retry,
@@ -137,38 +137,45 @@ impl QuestionKind {
     async fn wait_until_fresh(&self, shards: &[ShardNo]) -> Result<bool, StorageError> {
         // All servers: a batch may have been committed where its shard does not live, and goes home
         // with the time of its insert.
-        let mut waiting: Vec<&Db> = Vec::new();
-        let mut asked_at = Millis::MIN;
-        for server in self.shards.servers() {
-            let Ok(db) = server.db() else { return Ok(false) };
-            match db.now_ms().await {
-                Ok(now) => asked_at = asked_at.max(now),
-                Err(error) => return not_fresh(error),
-            }
-            waiting.push(db);
-        }
+        let dbs: Option<Vec<&Db>> = self.shards.servers().iter().map(|server| server.db().ok()).collect();
+        let Some(dbs) = dbs else { return Ok(false) };
+        let first_look = async |db: &&Db| {
+            let mut reads = Reads::default();
+            let waiting = reads.add(journal::read_waiting());
+            let found = db.read_together(reads).await?;
+            Ok((found.now, found.get(waiting)?))
+        };
+        let (times, mut waiting): (Vec<Millis>, Vec<_>) = match try_join_all(dbs.iter().map(first_look)).await
+        {
+            Ok(looks) => looks.into_iter().unzip(),
+            Err(error) => return not_fresh(error),
+        };
+        let asked_at = times.into_iter().max().unwrap_or(Millis::MIN);
+        let is_due =
+            |(shard_no, oldest): &(ShardNo, Millis)| shards.contains(shard_no) && *oldest <= asked_at;
         let deadline = tokio::time::Instant::now() + FRESH_WAIT_MAX;
         let mut pause = FRESH_LOOK_FIRST;
+        // A batch that goes home between the looks at two servers is seen at neither; by the next look it is
+        // there.
+        let (looks, mut in_vain) = (dbs.len().min(2), 0);
         loop {
-            let mut is_waiting = false;
-            for db in &waiting {
-                match journal::list_waiting(db).await {
-                    Ok(waiting) => {
-                        is_waiting |= waiting
-                            .iter()
-                            .any(|(shard_no, oldest)| shards.contains(shard_no) && *oldest <= asked_at);
-                    }
-                    Err(error) => return not_fresh(error),
+            if waiting.iter().flatten().any(is_due) {
+                if tokio::time::Instant::now() >= deadline {
+                    return Ok(false);
+                }
+                in_vain = 0;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(FRESH_LOOK_LONGEST);
+            } else {
+                in_vain += 1;
+                if in_vain >= looks {
+                    return Ok(true);
                 }
             }
-            if !is_waiting {
-                return Ok(true);
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Ok(false);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(FRESH_LOOK_LONGEST);
+            waiting = match try_join_all(dbs.iter().map(|db| journal::list_waiting(db))).await {
+                Ok(waiting) => waiting,
+                Err(error) => return not_fresh(error),
+            };
         }
     }
 
@@ -333,7 +340,7 @@ impl QuestionKind {
                 Next::Round(next) => {
                     round = next;
                     let passes = kept.iter().map(|blocks| self.pass(plan, &round, blocks.clone(), &cancel));
-                    partials = futures_util::future::try_join_all(passes).await?.concat();
+                    partials = try_join_all(passes).await?.concat();
                 }
             }
         };

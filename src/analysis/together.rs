@@ -15,8 +15,8 @@ use super::plan::{Partial, Plan, Round};
 use super::question_kind::{QuestionKind, SMALL_ROWS_MAX, ShardRead};
 use super::room::ROWS_LARGE;
 use super::split::scan_request;
+use crate::eventstore::RowBlock;
 use crate::eventstore::scan::Listing;
-use crate::eventstore::{RowBlock, map_each};
 use crate::model::{ProjectId, ServerId, ShardNo};
 use crate::tickets::{RunError, retry};
 
@@ -125,7 +125,7 @@ impl QuestionKind {
                 let all: Vec<RowBlock> = shards.iter().flat_map(|blocks| blocks.iter().cloned()).collect();
                 return plan.run(&round, &all, &cancel).map(|partial| vec![partial]);
             }
-            map_each(&shards, |blocks| plan.run(&round, blocks, &cancel)).into_iter().collect()
+            shards.iter().map(|blocks| plan.run(&round, blocks, &cancel)).collect()
         };
         self.compute(rows <= SMALL_ROWS_MAX, work).await
     }

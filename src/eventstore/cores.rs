@@ -1,12 +1,13 @@
 //! Threads for what computes: as many as there are cores, for all questions of a process.
 //!
-//! Decoding and kernels keep a core busy for milliseconds. On threads of tokio, of which a new one comes and an
-//! old one goes as they are needed, the kernel often had two of them take turns on one core while another had
-//! nothing to do. These stay, each on the core where it ran last.
+//! Decoding and kernels keep a core busy for milliseconds. Of tokio's threads any of many may wake up for them,
+//! and the kernel often had two take turns on one core while another had nothing to do. These are as many as
+//! there are cores, and rarely move from the one where they ran last.
+//!
+//! Nothing in them waits for other work of the pool: a thread that did would take up whatever comes next.
 
 use std::sync::Arc;
 
-use rayon::iter::{IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
@@ -15,7 +16,7 @@ use tokio::task::JoinError;
 #[derive(Clone)]
 pub struct Cores(Arc<ThreadPool>);
 
-/// It panicked, or the process ends.
+/// Work on a thread panicked, or the process ends.
 #[derive(Debug, thiserror::Error)]
 #[error("work on a thread ended early")]
 pub struct EndedEarly(#[source] Option<JoinError>);
@@ -31,8 +32,12 @@ impl Cores {
         let threads = ThreadPoolBuilder::new()
             .num_threads(count.max(1))
             .thread_name(|number| format!("cores-{number}"))
-            // Whoever waits is told by the end of their channel; what happened is in the log.
-            .panic_handler(|_| {});
+            // Whoever waits is told by the end of their channel.
+            .panic_handler(|panic| {
+                let text = panic.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                tracing::error!(panic = text.unwrap_or("without words"), "work on a thread panicked");
+            });
         Self(Arc::new(threads.build().expect("the system has threads for each of its cores")))
     }
 
@@ -56,29 +61,13 @@ impl Cores {
     }
 }
 
-/// What comes of each item, in their order; on all of the threads that this one belongs to, if it is one of
-/// [`Cores`].
-pub fn map_each<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
-    match rayon::current_thread_index() {
-        Some(_) => items.par_iter().map(of).collect(),
-        None => items.iter().map(of).collect(),
-    }
-}
-
-/// The same, of items that are changed.
-pub fn change_each<T: Send, R: Send>(items: &mut [T], of: impl Fn(&mut T) -> R + Sync + Send) -> Vec<R> {
-    match rayon::current_thread_index() {
-        Some(_) => items.par_iter_mut().map(of).collect(),
-        None => items.iter_mut().map(of).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc;
+    use std::sync::{Barrier, mpsc};
 
     use futures_util::FutureExt;
+    use futures_util::future::try_join_all;
 
     use super::*;
 
@@ -86,6 +75,11 @@ mod tests {
     async fn as_many_run_at_the_same_time_as_there_are_cores() {
         let cores = Cores::new(2);
         assert_eq!((cores.count(), Cores::new(0).count()), (2, 1));
+        // Each of two waits until the other runs too.
+        let both = Arc::new(Barrier::new(2));
+        let waiting = [both.clone(), both].map(|both| cores.run(move || both.wait().is_leader()));
+        let met = try_join_all(waiting).await.unwrap();
+        assert!(met.contains(&true) && met.contains(&false));
         let running = Arc::new(AtomicUsize::new(0));
         let works = (0..20).map(|number| {
             let running = running.clone();
@@ -96,22 +90,9 @@ mod tests {
                 (number, at_once)
             })
         });
-        let done = futures_util::future::try_join_all(works).await.unwrap();
+        let done = try_join_all(works).await.unwrap();
         assert!(done.iter().map(|(number, _)| *number).eq(0..20));
         assert!(done.iter().all(|(_, at_once)| *at_once <= 2));
-    }
-
-    #[tokio::test]
-    async fn each_item_has_its_own_place_on_one_thread_and_on_several() {
-        let work = || {
-            let mut numbers: Vec<u64> = (0..1_000).collect();
-            let before = change_each(&mut numbers, |number| std::mem::replace(number, *number * 2));
-            (before, map_each(&numbers, |number| number + 1))
-        };
-        let expected =
-            ((0..1_000).collect::<Vec<_>>(), (0..1_000).map(|number| number * 2 + 1).collect::<Vec<_>>());
-        assert_eq!(work(), expected);
-        assert_eq!(Cores::new(3).run(work).await.unwrap(), expected);
     }
 
     #[tokio::test]
@@ -126,10 +107,18 @@ mod tests {
     async fn what_nobody_waits_for_any_more_does_not_begin() {
         let cores = Cores::new(1);
         let (go, wait) = mpsc::channel::<()>();
+        let (begun, has_first) = oneshot::channel();
         let first = tokio::spawn({
             let cores = cores.clone();
-            async move { cores.run(move || wait.recv()).await }
+            async move {
+                let work = move || {
+                    begun.send(()).unwrap();
+                    wait.recv()
+                };
+                cores.run(work).await
+            }
         });
+        has_first.await.unwrap();
         let has_begun = Arc::new(AtomicUsize::new(0));
         let dropped = cores.run({
             let has_begun = has_begun.clone();

@@ -34,7 +34,7 @@ pub use block::{
     QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, RowBlock, RowColumns, TextPicker, Times, ValueRef,
     begins_a_quarter, retain,
 };
-pub use cores::{Cores, EndedEarly, change_each, map_each};
+pub use cores::{Cores, EndedEarly};
 pub use objects::Placement;
 
 /// Runs a task for each server until all have ended. One that panics has been logged; the others go on.

@@ -7,7 +7,6 @@ use super::percentile::NumberRuns;
 use crate::analysis::exact::NumberSum;
 use crate::analysis::number::Number;
 use crate::analysis::question::{Measure, PropertyFunction};
-use crate::eventstore::change_each;
 
 /// What one or more shards know about one series; each list has one entry a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,12 +80,12 @@ impl SeriesCells {
 
     /// Sorts in what was added.
     pub fn settle(&mut self, distinct: &mut Distinct) -> Result<(), KernelError> {
-        match self {
-            Self::Percentile { runs } => {
-                distinct.grow(change_each(runs, NumberRuns::settle).into_iter().sum())
+        if let Self::Percentile { runs } = self {
+            for runs in runs {
+                distinct.grow(runs.settle())?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Adds what another shard knows: its persons are others.
@@ -171,7 +170,7 @@ impl SeriesCells {
     /// For finding percentiles of what is merged.
     pub fn compact_few(&mut self) {
         if let Self::Percentile { runs } = self {
-            change_each(runs, NumberRuns::compact_few);
+            runs.iter_mut().for_each(NumberRuns::compact_few);
         }
     }
 

@@ -201,10 +201,10 @@ impl Dictionary {
         codes + texts
     }
 
-    /// The rows of these texts, ascending; `None` where there are more than so many.
+    /// The rows of these texts, which are sorted; ascending, and `None` where there are more than so many.
     pub(super) fn rows_of(&self, texts: &[String], rows_max: usize) -> Option<Vec<u32>> {
-        let is_asked =
-            self.by_text(|text| text.is_some_and(|(_, text)| texts.iter().any(|asked| asked == text)));
+        let find = |text: &str| texts.binary_search_by(|asked| asked.as_str().cmp(text)).is_ok();
+        let is_asked = self.by_text(|text| text.is_some_and(|(_, text)| find(text)));
         let picker = is_asked.picker(|is_asked| is_asked);
         let (mut rows, mut picked) = (Vec::new(), Vec::new());
         for first in (0..self.len()).step_by(PICKED_AT_ONCE) {

@@ -30,11 +30,11 @@ pub struct ColumnCache {
 type Key = (ObjectId, ProjectId, KeptRows, ColumnName);
 
 /// Which rows of an object a column is of.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KeptRows {
     All,
-    /// Those of these events, sorted.
-    OfEvents(Arc<[String]>),
+    /// Those of some events, by a hash of their names that nobody can make two of.
+    OfEvents([u8; 16]),
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -66,8 +66,8 @@ enum Column {
 pub enum Standing {
     /// Somebody asked for them.
     Asked,
-    /// They are too many to be kept beside all.
-    TooMany,
+    /// They are too many to be kept beside all, or none.
+    NotKept,
 }
 
 #[derive(Clone)]
@@ -163,14 +163,13 @@ impl ColumnCache {
         &self,
         object: &ListedObject,
         project_id: ProjectId,
-        rows: &KeptRows,
+        rows: KeptRows,
         with: RowColumns,
         properties: &[String],
     ) -> Known {
         let columns = self.columns.as_ref().filter(|_| object.is_whole);
-        let find = |name| {
-            columns.and_then(|columns| columns.get(&(object.object_id, project_id, rows.clone(), name)))
-        };
+        let find =
+            |name| columns.and_then(|columns| columns.get(&(object.object_id, project_id, rows, name)));
         let mut known = Known {
             persons: match with.persons.then(|| find(ColumnName::Persons)) {
                 None => Asked::Not,
@@ -214,13 +213,8 @@ impl ColumnCache {
         self.metrics.columns.with_label_values(&["read"]).inc_by(missing as u64);
     }
 
-    pub fn standing(
-        &self,
-        object: &ListedObject,
-        project_id: ProjectId,
-        rows: &KeptRows,
-    ) -> Option<Standing> {
-        let key = (object.object_id, project_id, rows.clone(), ColumnName::Standing);
+    pub fn standing(&self, object: &ListedObject, project_id: ProjectId, rows: KeptRows) -> Option<Standing> {
+        let key = (object.object_id, project_id, rows, ColumnName::Standing);
         match self.columns.as_ref()?.get(&key)? {
             Column::Standing(standing) => Some(standing),
             _ => None,
@@ -231,12 +225,13 @@ impl ColumnCache {
         &self,
         object: &ListedObject,
         project_id: ProjectId,
-        rows: &KeptRows,
+        rows: KeptRows,
         standing: Standing,
     ) {
         if let Some(columns) = &self.columns {
-            let key = (object.object_id, project_id, rows.clone(), ColumnName::Standing);
+            let key = (object.object_id, project_id, rows, ColumnName::Standing);
             columns.insert(key, Column::Standing(standing));
+            self.metrics.bytes.set(columns.weight() as i64);
         }
     }
 
@@ -280,7 +275,7 @@ impl ColumnCache {
         &self,
         object: &ListedObject,
         project_id: ProjectId,
-        rows: &KeptRows,
+        rows: KeptRows,
         with: RowColumns,
         properties: &[String],
     ) -> bool {
@@ -293,7 +288,7 @@ impl ColumnCache {
         ];
         let of_rows = of_rows.into_iter().filter_map(|(is_asked, name)| is_asked.then_some(name));
         let mut names = of_rows.chain(properties.iter().cloned().map(ColumnName::Property));
-        names.all(|name| columns.contains_key(&(object.object_id, project_id, rows.clone(), name)))
+        names.all(|name| columns.contains_key(&(object.object_id, project_id, rows, name)))
     }
 
     /// Forgets all, after an erasure.
@@ -310,12 +305,12 @@ impl ColumnCache {
         &self,
         object: &ListedObject,
         project_id: ProjectId,
-        rows: &KeptRows,
+        rows: KeptRows,
         properties: &[String],
         block: &RowBlock,
     ) {
         let Some(columns) = self.columns.as_ref().filter(|_| object.is_whole) else { return };
-        let keep = |name, column| columns.insert((object.object_id, project_id, rows.clone(), name), column);
+        let keep = |name, column| columns.insert((object.object_id, project_id, rows, name), column);
         if !block.person_no.is_empty() {
             keep(ColumnName::Persons, Column::Persons(block.person_no.clone()));
         }
@@ -453,11 +448,11 @@ mod tests {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
         let find =
-            |object, asked: &[String]| cache.find(object, PROJECT, &KeptRows::All, RowColumns::ALL, asked);
+            |object, asked: &[String]| cache.find(object, PROJECT, KeptRows::All, RowColumns::ALL, asked);
         assert_eq!(find(&segment, &names(&["a"])).missing(&names(&["a"])), (RowColumns::ALL, names(&["a"])));
         let mut read = block(10, 2);
         read.properties[1] = Arc::default();
-        cache.keep(&segment, PROJECT, &KeptRows::All, &names(&["a", "b"]), &read);
+        cache.keep(&segment, PROJECT, KeptRows::All, &names(&["a", "b"]), &read);
 
         let asked = names(&["b", "c", "a"]);
         let known = find(&segment, &asked);
@@ -480,14 +475,14 @@ mod tests {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let segment = object(1, RowRanges::All);
         let without_persons = RowBlock { person_no: Default::default(), ..block(10, 0) };
-        cache.keep(&segment, PROJECT, &KeptRows::All, &[], &without_persons);
+        cache.keep(&segment, PROJECT, KeptRows::All, &[], &without_persons);
         let kept = RowColumns { persons: false, times: true, quarters: true };
-        assert!(cache.find(&segment, PROJECT, &KeptRows::All, kept, &[]).is_complete());
+        assert!(cache.find(&segment, PROJECT, KeptRows::All, kept, &[]).is_complete());
         let everything = RowColumns { persons: true, times: true, quarters: true };
-        let known = cache.find(&segment, PROJECT, &KeptRows::All, everything, &[]);
+        let known = cache.find(&segment, PROJECT, KeptRows::All, everything, &[]);
         assert_eq!(known.missing(&[]), (RowColumns { persons: true, ..RowColumns::default() }, vec![]));
         let events_only = cache
-            .find(&segment, PROJECT, &KeptRows::All, RowColumns::default(), &[])
+            .find(&segment, PROJECT, KeptRows::All, RowColumns::default(), &[])
             .complete_with(RowBlock::default());
         assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
     }
@@ -496,9 +491,9 @@ mod tests {
     fn of_a_run_a_project_has_all_columns_or_none_and_what_is_read_in_part_is_not_kept() {
         let cache = ColumnCache::new(1 << 20, &Metrics::default());
         let run = object(1, RowRanges::one(20..30));
-        cache.keep(&run, PROJECT, &KeptRows::All, &names(&["a"]), &block(10, 1));
+        cache.keep(&run, PROJECT, KeptRows::All, &names(&["a"]), &block(10, 1));
         let find =
-            |project, asked: &[String]| cache.find(&run, project, &KeptRows::All, RowColumns::ALL, asked);
+            |project, asked: &[String]| cache.find(&run, project, KeptRows::All, RowColumns::ALL, asked);
         assert!(find(PROJECT, &[]).is_complete() && find(PROJECT, &names(&["a"])).is_complete());
         assert!(!find(ProjectId(2), &[]).is_complete(), "rows of another project");
         let asked = names(&["a", "b"]);
@@ -506,8 +501,8 @@ mod tests {
         assert_eq!(known.missing(&asked), (RowColumns::ALL, asked), "all of them in the same order");
 
         let in_part = ListedObject { is_whole: false, ..object(2, RowRanges::one(0..10)) };
-        cache.keep(&in_part, PROJECT, &KeptRows::All, &[], &block(10, 0));
-        assert!(!cache.find(&in_part, PROJECT, &KeptRows::All, RowColumns::ALL, &[]).is_complete());
+        cache.keep(&in_part, PROJECT, KeptRows::All, &[], &block(10, 0));
+        assert!(!cache.find(&in_part, PROJECT, KeptRows::All, RowColumns::ALL, &[]).is_complete());
     }
 
     #[test]
@@ -515,16 +510,16 @@ mod tests {
         let limit = 100_000;
         let cache = ColumnCache::new(limit, &Metrics::default());
         for n in 0..200 {
-            cache.keep(&object(n, RowRanges::All), PROJECT, &KeptRows::All, &names(&["a"]), &block(500, 1));
+            cache.keep(&object(n, RowRanges::All), PROJECT, KeptRows::All, &names(&["a"]), &block(500, 1));
             let weight = cache.columns.as_ref().unwrap().weight();
             assert!(weight <= limit as u64, "{weight} bytes");
         }
         let weight = cache.columns.as_ref().unwrap().weight();
         assert!(weight > limit as u64 / 2, "{weight} bytes are kept");
         let off = ColumnCache::new(0, &Metrics::default());
-        off.keep(&object(1, RowRanges::All), PROJECT, &KeptRows::All, &[], &block(1, 0));
+        off.keep(&object(1, RowRanges::All), PROJECT, KeptRows::All, &[], &block(1, 0));
         assert!(
-            !off.find(&object(1, RowRanges::All), PROJECT, &KeptRows::All, RowColumns::default(), &[])
+            !off.find(&object(1, RowRanges::All), PROJECT, KeptRows::All, RowColumns::default(), &[])
                 .is_complete()
         );
     }

@@ -35,7 +35,7 @@ use crate::telemetry::Metrics;
 pub use listing::{ListedObject, Listing};
 pub use menu::{MenuEvent, MenuProperty, ProjectMenu};
 pub use moment::list_shards;
-use projection::{Found, projected};
+use projection::{AskedEvents, Found, projected};
 pub use prune::Need;
 
 /// Objects that are fetched at the same time; their parts lie in memory until they are decoded.
@@ -193,6 +193,7 @@ impl Scanner {
     /// What of a list's rows a question need not read and decode.
     pub fn rows_at_hand(&self, request: &ScanRequest, listing: &Listing) -> RowsAtHand {
         let mut at_hand = RowsAtHand::default();
+        let events = AskedEvents::of(request);
         for object in &listing.objects {
             let with = request.columns_of(object, listing.masks(object));
             let rows = object.rows_to_read();
@@ -205,7 +206,7 @@ impl Scanner {
                 // Where it is not known, it is presumed: most segments that are not small are counted.
                 Asked::Known(Some(_)) | Asked::Missing => at_hand.counted += rows,
                 Asked::Known(None) | Asked::Not => {
-                    if self.has_all(request, object, with) {
+                    if self.has_all(request, events.as_ref(), object, with) {
                         at_hand.kept += rows;
                     }
                 }
@@ -221,9 +222,10 @@ impl Scanner {
         request: &ScanRequest,
         listing: Listing,
     ) -> Result<Option<ShardRows>, ScanError> {
+        let events = AskedEvents::of(request);
         let wanted = listing.objects.iter().cloned().map(|object| {
             let is_masked = listing.masks(&object);
-            self.look_up(request, object, is_masked)
+            self.look_up(request, events.as_ref(), object, is_masked)
         });
         let wanted: Vec<Wanted> = wanted.collect();
         let is_at_hand =
@@ -251,7 +253,7 @@ impl Scanner {
                     self.columns.observe_rollup(false);
                     Found::of_rollup(block)
                 }
-                (None, None) => self.find(request, &object, with),
+                (None, None) => self.look_for(request, events.as_ref(), &object, with),
             };
             let is_little = found.known.is_rollup() || object.rows_to_read() <= ROWS_AT_ONCE_MAX;
             if found.is_complete() && (is_little || !narrow.leaves_out()) {
@@ -284,7 +286,13 @@ impl Scanner {
     }
 
     /// What is known of an object before anything of it is read.
-    fn look_up(&self, request: &ScanRequest, object: ListedObject, is_masked: bool) -> Wanted {
+    fn look_up(
+        &self,
+        request: &ScanRequest,
+        events: Option<&AskedEvents>,
+        object: ListedObject,
+        is_masked: bool,
+    ) -> Wanted {
         let with = request.columns_of(&object, is_masked);
         let (columns, project_id) = (&self.columns, request.project_id);
         let step_max = request.step_of(&object, with);
@@ -298,7 +306,7 @@ impl Scanner {
                 columns.observe_rollup(true);
                 Some(Found::of_rollup(block))
             }
-            Asked::Known(None) | Asked::Not => Some(self.find(request, &object, with)),
+            Asked::Known(None) | Asked::Not => Some(self.look_for(request, events, &object, with)),
         };
         Wanted { object, with, found, step_max }
     }
@@ -365,7 +373,7 @@ impl Scanner {
         let (columns, project_id) = (self.columns.clone(), request.project_id);
         let block = self.decode(object_id, move || {
             let read = reader.read_block(&want, &parts)?;
-            columns.keep(&object, project_id, &KeptRows::All, &missing, &read);
+            columns.keep(&object, project_id, KeptRows::All, &missing, &read);
             let whole = known.complete_with(read);
             let mut block = projected(projecting, whole);
             narrow.apply(&mut block);
