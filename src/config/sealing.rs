@@ -150,6 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn quiet_is_between_a_second_and_a_month() {
+        for (secs, is_allowed) in [(0, false), (1, true), (30 * 86_400, true), (30 * 86_400 + 1, false)] {
+            let config = SealingConfig { compact_quiet_secs: secs, ..SealingConfig::default() };
+            let mut problems = Vec::new();
+            config.validate(&mut problems);
+            assert_eq!(problems.is_empty(), is_allowed, "{secs} s");
+        }
+    }
+
+    #[test]
     fn retention_is_read_often_enough_to_be_known() {
         for (every, is_allowed) in [(49, false), (50, true), (300_000, true), (300_001, false)] {
             let config = SealingConfig { retention_every_ms: every, ..SealingConfig::default() };
