@@ -33,7 +33,8 @@ type Key = (ObjectId, ProjectId, KeptRows, ColumnName);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum KeptRows {
     All,
-    /// Those of some events, by a hash of their names that nobody can make two of.
+    /// Those of some events, by half a SHA-256 of their names. Two sets with one hash would take some 2^64 tries,
+    /// and be of one project.
     OfEvents([u8; 16]),
 }
 

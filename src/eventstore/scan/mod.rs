@@ -90,7 +90,7 @@ pub struct ScanRequest {
     pub with: RowColumns,
     /// Literal names. The columns of every block are in this order.
     pub properties: Vec<String>,
-    /// Only rows of these events count; `None`: of all. Blocks hold rows of others too.
+    /// Only rows of these events count; `None`: of all. Blocks may hold rows of others too.
     pub events: Option<Vec<String>>,
     /// What every row that counts has. Blocks hold rows without it too.
     pub needs: Vec<Need>,
