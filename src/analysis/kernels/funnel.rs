@@ -107,16 +107,15 @@ impl Histories {
         while !rows.is_empty() {
             cancel.check()?;
             rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);
-            let Picked { rows, wanted } = &self.picked;
-            let found = |row: u32, mask: StepMask| {
-                let (person, at) = (block.person_no[row as usize], block.occurred_at.at(row as usize));
-                Found { at, mask, person: person - first }
-            };
+            let (Picked { rows, wanted }, before) = (&self.picked, self.found.len());
+            let persons: &[PersonNo] = &block.person_no;
+            let found = |row: u32, mask| Found { at: 0, mask, person: persons[row as usize] - first };
             if wanted.is_empty() {
                 self.found.extend(rows.iter().map(|&row| found(row, selection.every())));
             } else {
                 self.found.extend(rows.iter().zip(wanted).map(|(&row, &mask)| found(row, mask)));
             }
+            block.occurred_at.write_of(rows, self.found[before..].iter_mut().map(|found| &mut found.at));
         }
         Ok(())
     }

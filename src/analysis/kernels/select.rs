@@ -161,9 +161,13 @@ impl<'a> Selection<'a> {
         }
         if !self.own.is_empty() {
             let mut kept = 0;
-            for place in 0..rows.len() {
-                (rows[kept], wanted[kept]) = (rows[place], wanted[place]);
-                kept += usize::from(wanted[place] != 0);
+            {
+                let (rows, wanted) = (rows.as_mut_slice(), wanted.as_mut_slice());
+                for place in 0..rows.len().min(wanted.len()) {
+                    let (row, bits) = (rows[place], wanted[place]);
+                    (rows[kept], wanted[kept]) = (row, bits);
+                    kept += usize::from(bits != 0);
+                }
             }
             rows.truncate(kept);
             wanted.truncate(kept);

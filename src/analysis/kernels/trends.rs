@@ -106,13 +106,12 @@ impl BlockReader<'_> {
             let find = |key| groups.index.map_or(NO_GROUP, |index| index.find(key));
             of_codes.extend(values.keys[of_codes.len()..].iter().map(find));
             cells.resize(rows.len(), 0);
+            let (of_codes, buckets) = (of_codes.as_slice(), groups.buckets);
             for (cell, group) in cells.iter_mut().zip(&mut chunk.groups) {
                 // A code until here.
                 *group = of_codes[*group as usize];
-                *cell = match (*group, *cell) {
-                    (NO_GROUP, _) | (_, NO_CELL) => NO_CELL,
-                    (group, bucket) => group * groups.buckets + bucket,
-                };
+                let is_counted = *group != NO_GROUP && *cell != NO_CELL;
+                *cell = if is_counted { *group * buckets + *cell } else { NO_CELL };
             }
         }
     }
@@ -337,7 +336,7 @@ impl Measured {
             );
             cells.add_chunk(chunk, number, reader.measured[number], &mut self.distinct)?;
             if let Some(unique) = &mut self.unique[number] {
-                let persons = &reader.block.person_no;
+                let persons: &[PersonNo] = &reader.block.person_no;
                 let person = |row: &u32| persons[*row as usize] - first;
                 let Chunk { picked: Picked { rows, wanted }, cells, .. } = chunk;
                 if wanted.is_empty() && cells.is_empty() {
@@ -354,7 +353,7 @@ impl Measured {
             }
         }
         if let Some(rows) = &mut self.rows {
-            let every = self.series.len() as u64;
+            let (every, rows) = (self.series.len() as u64, rows.as_mut_slice());
             let mut add = |group: u32, times: u64| {
                 if let Some(rows) = rows.get_mut(group as usize) {
                     *rows += times;

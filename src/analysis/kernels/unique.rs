@@ -73,9 +73,11 @@ impl UniquePersons {
     pub fn see(&mut self, rows: impl Iterator<Item = (u32, u32)>) {
         match &mut self.seen {
             Seen::Bits { words, bits } => {
+                // Not looked up again for each row, for all that is written meanwhile.
+                let (words, bits) = (*words, bits.as_mut_slice());
                 for (person, cell) in rows {
                     let place = person as usize;
-                    if let Some(word) = bits.get_mut(cell as usize * *words + place / 64) {
+                    if let Some(word) = bits.get_mut(cell as usize * words + place / 64) {
                         *word |= 1 << (place % 64);
                     }
                 }

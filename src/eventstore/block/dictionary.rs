@@ -267,19 +267,20 @@ impl<T: Copy> ByText<'_, T> {
 
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
-        let last = self.table.len() - 1;
+        let (table, last) = (self.table.as_slice(), self.table.len() - 1);
         match self.codes {
             Codes::U8(codes) => {
-                let table: &[T; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
+                let table: &[T; 1 << 8] = table.try_into().expect("there is one a code");
+                let codes = codes.as_slice();
                 all.extend(rows.iter().map(|&row| table[usize::from(codes[row as usize])]));
             }
             Codes::U16(codes) => {
-                let of = |code: u16| self.table[usize::from(code).min(last)];
-                all.extend(rows.iter().map(|&row| of(codes[row as usize])));
+                let codes = codes.as_slice();
+                all.extend(rows.iter().map(|&row| table[usize::from(codes[row as usize]).min(last)]));
             }
             Codes::U32(codes) => {
-                let of = |code: u32| self.table[(code as usize).min(last)];
-                all.extend(rows.iter().map(|&row| of(codes[row as usize])));
+                let codes = codes.as_slice();
+                all.extend(rows.iter().map(|&row| table[(codes[row as usize] as usize).min(last)]));
             }
         }
     }
@@ -320,8 +321,7 @@ impl TextPicker<'_> {
         match (self.is_wanted.codes, &self.few) {
             (Codes::U8(codes), Some((few, are_wanted))) => {
                 let (many, rest) = codes[rows.clone()].as_chunks::<AT_ONCE>();
-                let mut next = rows.start as u32;
-                for codes in many {
+                let judge = |codes: &[u8; AT_ONCE]| {
                     // Whole vectors of codes are compared at a time.
                     let mut verdicts = [u8::from(!are_wanted); AT_ONCE];
                     for one in few {
@@ -329,13 +329,18 @@ impl TextPicker<'_> {
                             *verdict ^= u8::from(code == one);
                         });
                     }
-                    picker.see_all(next, &verdicts);
+                    verdicts
+                };
+                let mut next = rows.start as u32;
+                for codes in many {
+                    picker.see_all(next, &judge(codes));
                     next += AT_ONCE as u32;
                 }
-                for code in rest {
-                    picker.see(next, few.contains(code) == *are_wanted);
-                    next += 1;
-                }
+                let mut last = [0; AT_ONCE];
+                last[..rest.len()].copy_from_slice(rest);
+                let mut verdicts = judge(&last);
+                verdicts[rest.len()..].fill(0);
+                picker.see_all(next, &verdicts);
             }
             _ => self.is_wanted.for_range(rows, |row, is_wanted| picker.see(row, is_wanted)),
         }
@@ -346,14 +351,21 @@ impl TextPicker<'_> {
 impl ByText<'_, bool> {
     /// Leaves the rows of which it is true.
     pub fn retain(&self, rows: &mut Vec<u32>) {
-        let last = self.table.len() - 1;
+        let (table, last) = (self.table.as_slice(), self.table.len() - 1);
         match self.codes {
             Codes::U8(codes) => {
-                let table: &[bool; 1 << 8] = self.table.as_slice().try_into().expect("there is one a code");
+                let table: &[bool; 1 << 8] = table.try_into().expect("there is one a code");
+                let codes = codes.as_slice();
                 retain(rows, |row| table[usize::from(codes[row])]);
             }
-            Codes::U16(codes) => retain(rows, |row| self.table[usize::from(codes[row]).min(last)]),
-            Codes::U32(codes) => retain(rows, |row| self.table[(codes[row] as usize).min(last)]),
+            Codes::U16(codes) => {
+                let codes = codes.as_slice();
+                retain(rows, |row| table[usize::from(codes[row]).min(last)]);
+            }
+            Codes::U32(codes) => {
+                let codes = codes.as_slice();
+                retain(rows, |row| table[(codes[row] as usize).min(last)]);
+            }
         }
     }
 }

@@ -260,25 +260,33 @@ impl Quarters {
 }
 
 impl<T: Copy> ByQuarter<'_, T> {
-    fn of(&self, offset: u32) -> T {
+    /// By offset, with all that is looked up once for many.
+    fn look(&self) -> impl Fn(u32) -> T {
+        let (first, table) = (self.first, &*self.table);
+        let outside = table[table.len() - 1];
         // What is before the first becomes the greatest.
-        self.table[(offset.wrapping_sub(self.first) as usize).min(self.table.len() - 1)]
+        move |offset| table.get(offset.wrapping_sub(first) as usize).copied().unwrap_or(outside)
     }
 
     pub fn at(&self, row: usize) -> T {
         match self.offsets {
-            Offsets::U16(offsets) => self.of(offsets[row].into()),
-            Offsets::U32(offsets) => self.of(offsets[row]),
+            Offsets::U16(offsets) => self.look()(offsets[row].into()),
+            Offsets::U32(offsets) => self.look()(offsets[row]),
         }
     }
 
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
+        let of = self.look();
         match self.offsets {
             Offsets::U16(offsets) => {
-                all.extend(rows.iter().map(|&row| self.of(offsets[row as usize].into())));
+                let offsets = offsets.as_slice();
+                all.extend(rows.iter().map(|&row| of(offsets[row as usize].into())));
             }
-            Offsets::U32(offsets) => all.extend(rows.iter().map(|&row| self.of(offsets[row as usize]))),
+            Offsets::U32(offsets) => {
+                let offsets = offsets.as_slice();
+                all.extend(rows.iter().map(|&row| of(offsets[row as usize])));
+            }
         }
     }
 }

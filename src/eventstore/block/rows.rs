@@ -5,10 +5,10 @@ use std::ops::Range;
 
 /// As [`Vec::retain`].
 pub fn retain(rows: &mut Vec<u32>, mut keep: impl FnMut(usize) -> bool) {
-    let mut kept = 0;
-    for place in 0..rows.len() {
-        let row = rows[place];
-        rows[kept] = row;
+    let (all, mut kept) = (rows.as_mut_slice(), 0);
+    for place in 0..all.len() {
+        let row = all[place];
+        all[kept] = row;
         kept += usize::from(keep(row as usize));
     }
     rows.truncate(kept);

@@ -76,6 +76,20 @@ impl Times {
         }
     }
 
+    /// Of each of these rows, in their order, written to its place.
+    pub fn write_of<'a>(&self, rows: &[u32], places: impl Iterator<Item = &'a mut Millis>) {
+        match &self.0 {
+            Stored::Near { base, offsets } => {
+                let (base, offsets) = (*base, offsets.as_slice());
+                let at = |row: u32| base + Millis::from(offsets[row as usize]);
+                rows.iter().zip(places).for_each(|(&row, place)| *place = at(row));
+            }
+            Stored::Whole(whole) => {
+                rows.iter().zip(places).for_each(|(&row, place)| *place = whole[row as usize]);
+            }
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Millis> {
         (0..self.len()).map(|row| self.at(row))
     }
@@ -134,6 +148,9 @@ mod tests {
             prop_assert_eq!(times.len(), expected.len());
             prop_assert_eq!((0..expected.len()).map(|row| times.at(row)).collect::<Vec<_>>(), &*expected);
             let some: Vec<u32> = (0..expected.len() as u32).rev().step_by(2).collect();
+            let mut written = vec![0; some.len()];
+            times.write_of(&some, written.iter_mut());
+            prop_assert!(written.into_iter().eq(some.iter().map(|row| expected[*row as usize])));
             let gathered = times.gather(&some);
             let found = (0..some.len()).map(|row| gathered.at(row));
             prop_assert!(found.eq(some.iter().map(|row| expected[*row as usize])));
