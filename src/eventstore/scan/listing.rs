@@ -52,6 +52,9 @@ pub struct Listing {
     pub data_version: i64,
     /// Everything that was answered until then is in the list.
     pub as_of: Millis,
+    /// Something was answered before that is not in the list.
+    #[serde(default)]
+    pub has_waiting: bool,
     /// Masked persons whose rows are on their way to the person they belong to.
     pub moving: u64,
     /// Objects of the asked days that have no row that counts.
@@ -140,6 +143,7 @@ impl Listing {
             mask_version: 0,
             data_version: 0,
             as_of: 0,
+            has_waiting: false,
             moving: 0,
             pruned: 0,
         }
@@ -299,6 +303,7 @@ impl Snapshot {
                 mask_version: list.counters.mask_version,
                 data_version: list.counters.data_version,
                 as_of: self.waiting.get(&shard_no).copied().unwrap_or(self.now),
+                has_waiting: self.waiting.contains_key(&shard_no),
                 moving: list.moving,
                 pruned: 0,
             };
