@@ -55,6 +55,7 @@ mod tests {
             span: 1,
             created_at: 0,
             retention_days: None,
+            erasure_epoch: 0,
         };
         let keep = |n, body: &[u8]| prepared.keep(body, project(n), ProjectSettings::new("UTC", 0));
         keep(1, b"a");

@@ -440,8 +440,9 @@ impl TicketKind for QuestionKind {
                 true => None,
                 false => self.data_version(&project, &body).await?,
             };
+            let erasure_epoch = Some(project.erasure_epoch);
             self.prepared.keep(&body, project, settings);
-            Ok(Prepared { body, data_version, estimate: Duration::from_secs(1) })
+            Ok(Prepared { body, data_version, estimate: Duration::from_secs(1), erasure_epoch })
         })
     }
 

@@ -188,7 +188,7 @@ impl TicketKind for ErasureKind {
             let distinct_id = read_request(body)?;
             let body = Body::Open(Box::new(Work::new(distinct_id)));
             let body = body.write().map_err(|_| InvalidBody::default())?;
-            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5) })
+            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5), erasure_epoch: None })
         })
     }
 

@@ -59,7 +59,9 @@ impl TicketKind for Puppet {
 
     fn prepare<'a>(&'a self, _: ProjectId, body: &'a Value) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         let body = body.to_string().into_bytes();
-        Box::pin(async move { Ok(Prepared { body, data_version: None, estimate: Duration::ZERO }) })
+        Box::pin(async move {
+            Ok(Prepared { body, data_version: None, estimate: Duration::ZERO, erasure_epoch: None })
+        })
     }
 
     fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>> {
@@ -493,6 +495,7 @@ fn what_is_done_comes_back_from_the_body_and_only_the_asked_id_is_shown() {
         time_zone: "UTC".to_owned(),
         span: 4,
         created_at: 0,
+        erasure_epoch: 0,
     };
     let receipt = work.receipt(&project, 2, 0, 1_000, 2_000);
     let bytes = Body::Done { receipt: receipt.clone() }.write().unwrap();

@@ -52,6 +52,9 @@ pub struct Prepared {
     pub data_version: Option<[u8; 32]>,
     /// How long it will probably take, for `Retry-After`.
     pub estimate: Duration,
+    /// Of the project, read before anything that the run relies on: then it may run before its ticket is
+    /// written down, since nothing is lost when it has not happened.
+    pub erasure_epoch: Option<i64>,
 }
 
 #[derive(Debug, thiserror::Error)]

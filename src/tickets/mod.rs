@@ -32,6 +32,9 @@
 //! of its runners and time do not end it, nor does a caller. An erasure ([`StoredAnswers`]) expires all
 //! tickets of its project, and takes those that run from their runners: they run again.
 //!
+//! A small run whose submitter waits for its end comes into the table only with its result
+//! (`tickets/unwritten.rs`): until then nobody has been told of it.
+//!
 //! A large run may be split into steps ([`Steps`]), one a shard, that any replica runs and that a later
 //! run of the same ticket does not repeat.
 
@@ -45,6 +48,7 @@ mod sharing;
 mod steps;
 mod ticket;
 mod untold;
+mod unwritten;
 mod worker;
 
 #[cfg(test)]

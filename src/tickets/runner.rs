@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::kind::StopHandle;
 use super::service::Inner;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
+use super::unwritten::Unwritten;
 use super::{
     Failure, Progress, RunError, Steps, StopReason, StopSignal, TicketKind, TicketOutput, TicketRun,
 };
@@ -95,12 +96,14 @@ impl Drop for Listed<'_> {
 }
 
 impl Inner {
-    /// Runs a ticket that is leased to us since `leased_at`. The slot is free again when it returns.
+    /// Runs a ticket that is leased to us since `leased_at`, and may not be in the table yet. The slot is free
+    /// again when it returns.
     pub(super) async fn run(
         self: Arc<Self>,
         ticket: TicketRow,
         leased_at: Instant,
         slot: OwnedSemaphorePermit,
+        unwritten: Option<Arc<Unwritten>>,
     ) {
         let Some(kind) = self.kinds.get(ticket.kind.as_str()).cloned() else {
             // Only our own kinds are leased.
@@ -133,14 +136,15 @@ impl Inner {
             stop: signal.clone(),
             slot: Arc::new(slot),
             were_used: Arc::default(),
+            unwritten,
         };
         let ended = tokio::select! {
             ended = self.supervise(kind.clone(), steps.clone(), &progress, signal, &handle) => ended,
-            () = self.heartbeat(&ticket, &progress, &handle, &lease_end) => Ended::Stopped(StopReason::LeaseLost),
+            () = self.heartbeat(&steps, &progress, &handle, &lease_end) => Ended::Stopped(StopReason::LeaseLost),
         };
         self.metrics.running.with_label_values(&[kind.name()]).dec();
         self.metrics.run_seconds.with_label_values(&[kind.name()]).observe(began.elapsed().as_secs_f64());
-        let outcome = self.write_down(&ticket, ended, &progress, &lease_end).await;
+        let outcome = self.write_down(&steps, ended, &progress, &lease_end).await;
         if steps.were_used.load(Ordering::SeqCst) && matches!(outcome, "succeeded" | "failed" | "cancelled") {
             // What is left, the sweep deletes with the ticket's result.
             let _ = self.store.delete_steps(ticket.ticket_id).await;
@@ -216,14 +220,14 @@ impl Inner {
     }
 
     /// Renews the lease; returns when it is lost, or so near its end that the run must stop first.
-    async fn heartbeat(
-        &self,
-        ticket: &TicketRow,
-        progress: &Progress,
-        handle: &StopHandle,
-        lease_end: &LeaseEnd,
-    ) {
-        let lease = self.settings.lease;
+    async fn heartbeat(&self, steps: &Steps, progress: &Progress, handle: &StopHandle, lease_end: &LeaseEnd) {
+        let (ticket, lease) = (&*steps.ticket, self.settings.lease);
+        if let Some(unwritten) = &steps.unwritten {
+            tokio::time::sleep(unwritten.early.written_after).await;
+            if !steps.be_written().await {
+                return self.give_up(handle).await;
+            }
+        }
         let every = HEARTBEAT_LONGEST.min(lease / 6);
         let mut shown = Default::default();
         loop {
@@ -254,19 +258,29 @@ impl Inner {
                 Err(_) => break,
             }
         }
+        self.give_up(handle).await;
+    }
+
+    /// The run sees the signal; what does not react until this returns is dropped.
+    async fn give_up(&self, handle: &StopHandle) {
         handle.stop(StopReason::LeaseLost);
-        // The run sees the signal; what does not react is dropped.
-        tokio::time::sleep(STOP_GRACE.min(lease / 8)).await;
+        tokio::time::sleep(STOP_GRACE.min(self.settings.lease / 8)).await;
     }
 
     /// The one move that ends this run; its name for the metric.
     async fn write_down(
         &self,
-        ticket: &TicketRow,
+        steps: &Steps,
         ended: Ended,
         progress: &Progress,
         lease_end: &LeaseEnd,
     ) -> &'static str {
+        let ticket = &*steps.ticket;
+        let ended = match ended {
+            Ended::Output(output) => Ended::Output(output),
+            other if steps.be_written().await => other,
+            _ => return LOST,
+        };
         match ended {
             Ended::Output(output) => {
                 let result = TicketResult {
@@ -276,8 +290,14 @@ impl Inner {
                     data_version: output.data_version,
                     progress: progress.read(),
                 };
-                let outcome = self.make(ticket, lease_end, Move::Publish(&result)).await;
-                if outcome == Move::Publish(&result).outcome() {
+                let publish = Move::Publish(&result);
+                let outcome = match steps.write_ended(&result, self.clock.now_ms()).await {
+                    Some(true) => publish.outcome(),
+                    Some(false) => LOST,
+                    None if steps.be_written().await => self.make(ticket, lease_end, publish).await,
+                    None => LOST,
+                };
+                if outcome == publish.outcome() {
                     let stored =
                         ResultRef { ticket_id: ticket.ticket_id, fence: ticket.fence, bytes: 0, parts: 0 };
                     self.cache_result(stored, &result.body).await;

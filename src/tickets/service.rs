@@ -16,6 +16,7 @@ use super::metrics::TicketMetrics;
 use super::result_key::ResultKey;
 use super::sharing::{self, Arrivals, Shared, WAITS_AT_MOST};
 use super::untold::{Untold, UntoldTicket};
+use super::unwritten::{Early, WRITTEN_AFTER, Written};
 use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
 use crate::cache::{Cache, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
@@ -189,6 +190,11 @@ impl Tickets {
 
     /// Takes a ticket in; runs it here at once when a slot is free. Does not wait for its end.
     pub async fn submit(&self, submit: Submit) -> Result<Submitted, SubmitError> {
+        self.submit_to_wait(submit, Duration::ZERO).await
+    }
+
+    /// The same for who will wait this long for its end: what is done at once is done when it returns.
+    pub async fn submit_to_wait(&self, submit: Submit, wait: Duration) -> Result<Submitted, SubmitError> {
         let Some(kind) = self.inner.kinds.get(submit.kind.as_str()).cloned() else {
             return Err(SubmitError::UnknownKind(submit.kind));
         };
@@ -221,15 +227,20 @@ impl Tickets {
             overdue_at: now + if kind.is_owed() { OWED_OVERDUE_MS } else { OVERDUE_MS },
         };
         let untold = self.inner.untold.add(ticket.ticket_id);
+        let is_repeatable = ticket.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero();
+        let early = prepared
+            .erasure_epoch
+            .filter(|_| is_repeatable)
+            .map(|erasure_epoch| Early { erasure_epoch, written_after: WRITTEN_AFTER.min(wait) });
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
         let inner = self.inner.clone();
-        let taken = self.inner.runtime.spawn(async move { inner.take_in(ticket).await });
-        let row = match taken.await {
-            Ok(row) => row?,
+        let taken = self.inner.runtime.spawn(async move { inner.take_in(ticket, early).await });
+        let (row, at_hand) = match taken.await {
+            Ok(taken) => taken?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        let ticket = self.inner.ticket(row).await?;
+        let ticket = Ticket { at_hand, ..self.inner.ticket(row).await? };
         Ok(Submitted { ticket, estimate: prepared.estimate, wakeups, _untold: untold })
     }
 
@@ -349,7 +360,12 @@ impl Tickets {
 }
 
 impl Inner {
-    async fn take_in(self: Arc<Self>, ticket: NewTicket) -> Result<TicketRow, SubmitError> {
+    /// With its result, if it has one already.
+    async fn take_in(
+        self: Arc<Self>,
+        ticket: NewTicket,
+        early: Option<Early>,
+    ) -> Result<(TicketRow, Option<Bytes>), SubmitError> {
         let now = ticket.created_at;
         let arrival = self.arrivals.enter(ticket.body_hash);
         let mut equal = self.list_equal(&ticket).await?;
@@ -363,6 +379,25 @@ impl Inner {
                 shared = sharing::for_submission(&equal, now, self.kept_ms());
                 slot = slot.filter(|_| shared.is_none());
             }
+        }
+        // Of equal ones that come together the second is found by those after it.
+        let is_looked_for = ticket.data_version.is_some() && arrival.has_met();
+        if let Some(early) = early.filter(|_| !is_looked_for)
+            && let Some(free) = slot.take()
+        {
+            let lease = self.lease(self.clock.now_ms());
+            let written = self.run_unwritten(&ticket, lease, free, early).await;
+            let taken = match written {
+                Written::Running(row) => Some((row, None)),
+                Written::Succeeded(row, result) => Some((row, Some(result))),
+                Written::Failed(error) => return Err(error.into()),
+                Written::KeptOut => None,
+            };
+            if let Some(taken) = taken {
+                self.metrics.submitted.with_label_values(&[ticket.kind, "at_once"]).inc();
+                return Ok(taken);
+            }
+            slot = self.take_slot().await.0;
         }
         let leased_at = Instant::now();
         let lease = self.lease(self.clock.now_ms());
@@ -383,14 +418,16 @@ impl Inner {
         }
         let row = match self.store.insert(&ticket, r#as).await? {
             Inserted::Ticket(row) => row,
-            Inserted::Earlier(earlier) if earlier.request_hash == ticket.request_hash => return Ok(earlier),
+            Inserted::Earlier(earlier) if earlier.request_hash == ticket.request_hash => {
+                return Ok((earlier, None));
+            }
             Inserted::Earlier(_) => return Err(SubmitError::IdempotencyKeyReused),
         };
         self.metrics.submitted.with_label_values(&[ticket.kind, way]).inc();
         match (shared, slot) {
             (_, Some(slot)) => {
                 // Nobody knows the ticket yet, so nobody waits to hear that it runs.
-                self.runtime.spawn(self.clone().run(row.clone(), leased_at, slot));
+                self.runtime.spawn(self.clone().run(row.clone(), leased_at, slot, None));
             }
             (Some(Shared::Behind(leader)), None) => {
                 // It may have ended before we came to wait.
@@ -399,13 +436,13 @@ impl Inner {
                 if settled.contains(&row.ticket_id)
                     && let Some(row) = self.store.find(row.ticket_id).await?
                 {
-                    return Ok(row);
+                    return Ok((row, None));
                 }
             }
             (Some(Shared::AnswerOf(_)), None) => {}
             (None, None) => self.cache.wakeups().send(Wakeup::TicketQueued),
         }
-        Ok(row)
+        Ok((row, None))
     }
 
     async fn list_equal(&self, ticket: &NewTicket) -> Result<Vec<TicketRow>, StorageError> {

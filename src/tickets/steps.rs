@@ -18,11 +18,14 @@ use tokio::time::Instant;
 
 use super::kind::StopHandle;
 use super::service::Inner;
+use super::unwritten::Unwritten;
 use super::{Failure, RunError, StopReason, StopSignal, fail, retry};
 use crate::cache::Wakeup;
 use crate::model::{Millis, ProjectId, ShardNo, TicketId};
 use crate::storage::StorageError;
-use crate::storage::control::tickets::{LeasedStep, STEP_BYTES_MAX, StepOutcome, TicketRow, TicketState};
+use crate::storage::control::tickets::{
+    LeasedStep, STEP_BYTES_MAX, StepOutcome, TicketResult, TicketRow, TicketState,
+};
 use crate::telemetry::failpoint;
 
 /// Steps of one ticket that the replica which hands them out runs itself at the same time.
@@ -62,6 +65,8 @@ pub struct Steps {
     pub(super) slot: Arc<OwnedSemaphorePermit>,
     /// Whether there may be steps to delete when the ticket has ended.
     pub(super) were_used: Arc<AtomicBool>,
+    /// `None`: the ticket is in the table.
+    pub(super) unwritten: Option<Arc<Unwritten>>,
 }
 
 impl Steps {
@@ -78,6 +83,9 @@ impl Steps {
         let Some(kind) = inner.kinds.get(self.ticket.kind.as_str()) else {
             return Err(fail("unknown_kind", "this release does not know this kind of ticket"));
         };
+        if !self.be_written().await {
+            return Err(RunError::Stopped);
+        }
         let mut wakeups = inner.cache.wakeups().listen();
         self.were_used.store(true, Ordering::SeqCst);
         if work.len() > STEP_BYTES_MAX {
@@ -138,6 +146,20 @@ impl Steps {
     pub async fn handed_out(&self, round_no: u32) -> Result<Option<Bytes>, RunError> {
         let found = self.inner.store.find_work(self.ticket.ticket_id, round_no).await;
         found.map_err(retry)
+    }
+
+    /// False when the ticket is kept out of the table, and the run to be given up. Not cut off in the middle
+    /// when its caller is.
+    pub(super) async fn be_written(&self) -> bool {
+        let Some(unwritten) = self.unwritten.clone() else { return true };
+        let (inner, ticket) = (self.inner.clone(), self.ticket.clone());
+        let write = async move { unwritten.write_running(&inner, &ticket).await };
+        tokio::spawn(write).await.unwrap_or(false)
+    }
+
+    /// See [`Unwritten::write_ended`].
+    pub(super) async fn write_ended(&self, result: &TicketResult, now: Millis) -> Option<bool> {
+        self.unwritten.as_ref()?.write_ended(&self.inner, &self.ticket, result, now).await
     }
 
     pub(super) async fn replace_body(&self, body: &[u8], forget_key: bool) -> Result<(), RunError> {

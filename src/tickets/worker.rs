@@ -57,7 +57,7 @@ impl Tickets {
         };
         if !self.inner.share_leased(&ticket, leased_at).await? {
             self.inner.wake(ticket.ticket_id, &[]);
-            self.inner.clone().run(ticket, leased_at, slot).await;
+            self.inner.clone().run(ticket, leased_at, slot, None).await;
         }
         Ok(true)
     }
@@ -139,7 +139,7 @@ impl Inner {
             }
         }
         self.wake(ticket.ticket_id, &[]);
-        self.run(ticket, leased_at, slot).await;
+        self.run(ticket, leased_at, slot, None).await;
     }
 
     async fn hear_cancels(self: Arc<Self>) {

@@ -50,6 +50,7 @@ impl TicketKind for Rows {
                 body: body.to_string().into_bytes(),
                 data_version: None,
                 estimate: Duration::from_secs(3),
+                erasure_epoch: None,
             })
         })
     }

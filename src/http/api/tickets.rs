@@ -70,9 +70,9 @@ pub async fn submit_ticket(
         idempotency_key: idempotency_key(request.headers())?,
         created_by: caller.id.to_string(),
     };
-    let submitted = tickets.submit(submit).await.map_err(|error| submit_error(kind, error))?;
-    let estimate = submitted.estimate;
     let wait = preferred_wait(request.headers());
+    let submitted = tickets.submit_to_wait(submit, wait).await.map_err(|error| submit_error(kind, error))?;
+    let estimate = submitted.estimate;
     let ticket = tickets.wait_for_end(submitted, wait).await.map_err(ticket_error)?;
     let status = if ticket.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
     answer(status, &ticket, &tickets, estimate).await

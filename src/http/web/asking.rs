@@ -72,7 +72,7 @@ impl Asking<'_> {
             idempotency_key: None,
             created_by: format!("{}:{account}", self.page),
         };
-        match self.tickets.submit(submit).await {
+        match self.tickets.submit_to_wait(submit, self.wait).await {
             Ok(submitted) => {
                 let ticket = submitted.ticket.clone();
                 match self.tickets.wait_for_end(submitted, self.wait).await {

@@ -20,6 +20,8 @@ pub struct Project {
     pub created_at: Millis,
     /// For how many days events are kept; `None`: for ever.
     pub retention_days: Option<u32>,
+    /// Raised by every erasure, once nobody sees the person any more.
+    pub erasure_epoch: i64,
 }
 
 impl Project {
@@ -50,18 +52,18 @@ static UPDATE: Statement = statement!(
 );
 static FIND: Statement = statement!(
     "projects.find",
-    "SELECT project_id, name, time_zone, span, created_at, retention_days FROM projects \
+    "SELECT project_id, name, time_zone, span, created_at, retention_days, erasure_epoch FROM projects \
      WHERE project_id = ? AND archived_at IS NULL"
 );
 static LIST: Statement = statement!(
     "projects.list",
-    "SELECT project_id, name, time_zone, span, created_at, retention_days FROM projects \
+    "SELECT project_id, name, time_zone, span, created_at, retention_days, erasure_epoch FROM projects \
      WHERE archived_at IS NULL ORDER BY project_id LIMIT ?"
 );
 static LIST_OF_ACCOUNT: Statement = statement!(
     "projects.list_of_account",
     "SELECT p.project_id, p.name, p.time_zone, p.span, p.created_at, p.retention_days, \
-     m.role FROM memberships m \
+     p.erasure_epoch, m.role FROM memberships m \
      JOIN projects p ON p.project_id = m.project_id \
      WHERE m.account_id = ? AND p.archived_at IS NULL ORDER BY p.project_id LIMIT ?"
 );
@@ -171,7 +173,7 @@ pub async fn find_first_project(tx: &mut Tx) -> Result<Option<Project>, StorageE
 
 pub async fn list_projects_of(db: &Db, account_id: AccountId) -> Result<Vec<(Project, Role)>, StorageError> {
     let rows = db.fetch_all(&LIST_OF_ACCOUNT, values![account_id, PROJECTS_LISTED_MAX]).await?;
-    rows.iter().map(|row| Ok((project_of(row)?, role_of(row, 6)?))).collect()
+    rows.iter().map(|row| Ok((project_of(row)?, role_of(row, 7)?))).collect()
 }
 
 pub async fn find_role(
@@ -212,5 +214,6 @@ fn project_of(row: &Row) -> Result<Project, StorageError> {
         span: row.u16(3)?,
         created_at: row.i64(4)?,
         retention_days: row.opt_i64(5)?.map(|days| days as u32),
+        erasure_epoch: row.i64(6)?,
     })
 }

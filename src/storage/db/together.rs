@@ -120,17 +120,36 @@ impl Db {
         self.heard.noted(found.await)
     }
 
-    /// Makes changes in a transaction, reads what it has come to, and commits; nothing is changed when one of
-    /// them fails. Not for many bytes: on MySQL they are sent as text. Like [`Db::transaction`] it is done
-    /// again after a deadlock. How many rows each changed (on MySQL: matched), and what was read.
-    pub async fn change_together<T>(
+    /// Makes changes in a transaction; nothing is changed when one of them fails. Not for many bytes: on MySQL
+    /// they are sent as text. Like [`Db::transaction`] it is done again after a deadlock. How many rows each
+    /// changed (on MySQL: matched).
+    pub async fn change_together(&self, changes: Vec<(Sql, Vec<Value>)>) -> Result<Vec<u64>, StorageError> {
+        let done = self.change(changes, None).await?;
+        Ok(done.into_iter().map(|done| done.changed).collect())
+    }
+
+    /// The same, and reads what it has come to before that is committed.
+    pub async fn change_and_read<T>(
         &self,
         changes: Vec<(Sql, Vec<Value>)>,
         read: Read<T>,
     ) -> Result<(Vec<u64>, T), StorageError> {
+        let mut done = self.change(changes, Some((read.sql, read.values))).await?;
+        let rows = done.pop().map(|done| done.rows).unwrap_or_default();
+        let changed = done.iter().map(|done| done.changed).collect();
+        Ok((changed, (read.decode)(&rows)?))
+    }
+
+    /// What became of each change, and at last of the reading, if there is one.
+    async fn change(
+        &self,
+        changes: Vec<(Sql, Vec<Value>)>,
+        read: Option<(Sql, Vec<Value>)>,
+    ) -> Result<Vec<Done>, StorageError> {
         let pools = self.pools.clone();
+        let count = changes.len();
         let mut statements = changes;
-        statements.push((read.sql, read.values));
+        statements.extend(read);
         let done = self.in_task(again_after_deadlock(move || {
             let (pools, statements) = (pools.clone(), statements.clone());
             async move {
@@ -150,24 +169,23 @@ impl Db {
                         let begin = sqlx::SqlStr::from_static(BEGIN_WRITE);
                         let mut tx = write.begin_with(begin).await.map_err(failed)?;
                         let mut answers = Vec::with_capacity(statements.len());
-                        let (read, changes) = statements.split_last().expect("there is the read");
+                        let (changes, read) = statements.split_at(count);
                         for (sql, values) in changes {
                             let done = timed(row::sqlite_query(sql, values.clone()).execute(&mut *tx)).await;
                             let done = done.map_err(|error| StorageError::from_sqlx(sql.name, error))?;
                             answers.push(Done { changed: done.rows_affected(), rows: Vec::new() });
                         }
-                        let rows = fetch_sqlite(&mut tx, &read.0, read.1.clone()).await?;
-                        answers.push(Done { changed: 0, rows });
+                        for (sql, values) in read {
+                            let rows = fetch_sqlite(&mut tx, sql, values.clone()).await?;
+                            answers.push(Done { changed: 0, rows });
+                        }
                         timed(tx.commit()).await.map_err(failed)?;
                         Ok(answers)
                     }
                 }
             }
         }));
-        let mut answers = self.heard.noted(done.await)?;
-        let rows = answers.pop().map(|answer| answer.rows).unwrap_or_default();
-        let changed = answers.iter().map(|answer| answer.changed).collect();
-        Ok((changed, (read.decode)(&rows)?))
+        self.heard.noted(done.await)
     }
 }
 
@@ -315,9 +333,9 @@ mod tests {
             let rename = (Sql::from(&RENAME), values!["'; ROLLBACK; -", 1]);
             let counted = || Read::new(&COUNT, values![], |rows| rows[0].u64(0));
             let changes = vec![add(1, 1), add(1, 2), add(2, 1), rename];
-            let done = db.change_together(changes, counted()).await.unwrap();
+            let done = db.change_and_read(changes, counted()).await.unwrap();
             assert_eq!(done, (vec![1, 1, 1, 2], 3), "it sees what it did");
-            let twice = db.change_together(vec![add(3, 1), add(1, 1), add(4, 1)], counted()).await;
+            let twice = db.change_and_read(vec![add(3, 1), add(1, 1), add(4, 1)], counted()).await;
             assert!(matches!(twice.err(), Some(StorageError::Conflict { .. })));
             assert_eq!(count(&db).await, 3);
         }

@@ -4,9 +4,10 @@ mod running;
 mod sharing;
 mod steps;
 mod submitting;
+mod unwritten;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ struct Puppet {
     gate: Semaphore,
     saw: mpsc::UnboundedSender<Saw>,
     version: Mutex<Option<[u8; 32]>>,
+    erasure_epoch: Mutex<Option<i64>>,
+    /// Of the answer; 0: as it comes.
+    answer_bytes: AtomicUsize,
     steps: Mutex<VecDeque<&'static str>>,
     step_moves: Mutex<VecDeque<&'static str>>,
     steps_run: AtomicU32,
@@ -75,6 +79,7 @@ impl TicketKind for Puppet {
                 body: body.to_string().into_bytes(),
                 data_version: *self.version.lock().unwrap(),
                 estimate: Duration::from_secs(1),
+                erasure_epoch: *self.erasure_epoch.lock().unwrap(),
             })
         })
     }
@@ -117,8 +122,10 @@ impl TicketKind for Puppet {
                 "deaf" => std::future::pending().await,
                 _ => {}
             }
+            let answer = format!("{{\"answer\":{}}}", self.runs.load(Ordering::SeqCst));
+            let filling = self.answer_bytes.load(Ordering::SeqCst).saturating_sub(answer.len());
             Ok(TicketOutput {
-                body: format!("{{\"answer\":{}}}", self.runs.load(Ordering::SeqCst)).into(),
+                body: (answer + &" ".repeat(filling)).into(),
                 as_of: Some(NOW - 7),
                 partial: false,
                 data_version: *self.version.lock().unwrap(),
@@ -191,6 +198,8 @@ impl Stage {
             gate: Semaphore::new(0),
             saw: sender,
             version: Mutex::new(None),
+            erasure_epoch: Mutex::new(None),
+            answer_bytes: AtomicUsize::new(0),
             steps: Mutex::default(),
             step_moves: Mutex::default(),
             steps_run: AtomicU32::new(0),

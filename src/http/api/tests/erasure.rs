@@ -22,7 +22,7 @@ impl TicketKind for Waits {
                 return Err(InvalidBody { detail: "The erasure is not valid.".to_owned(), errors }.into());
             }
             let body = body.to_string().into_bytes();
-            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5) })
+            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5), erasure_epoch: None })
         })
     }
 

@@ -7,14 +7,14 @@ use super::row::{read, select};
 use super::{ResultRef, TicketRow, TicketState, TicketStore};
 use crate::model::{Millis, ProjectId, TicketId};
 use crate::storage::db::{Statement, Tx, statement};
-use crate::storage::{Read, Sql, StorageError};
+use crate::storage::{Read, Sql, StorageError, Value};
 use crate::values;
 
 /// Far below max_allowed_packet (16 MiB), and small enough to be read one at a time.
 pub const PART_BYTES_MAX: usize = 1 << 20;
 
 /// Sent as text with the statement that publishes it, which doubles it.
-pub(super) const SENT_ALONG_BYTES_MAX: usize = 64 << 10;
+pub const SENT_ALONG_BYTES_MAX: usize = 64 << 10;
 
 /// The width of `error_detail`, in characters.
 const DETAIL_CHARS_MAX: usize = 1_000;
@@ -151,6 +151,17 @@ impl TicketRow {
     }
 }
 
+/// The statement beside the one that publishes: the result of a small one.
+pub(super) fn insert_published(
+    ticket: &TicketRow,
+    result: &TicketResult,
+    expires_at: Millis,
+) -> (Sql, Vec<Value>) {
+    let (ticket_id, fence, leased_by) = (ticket.ticket_id, ticket.fence, ticket.leased_by);
+    let binds = values![result.body.clone(), ticket_id, fence, leased_by, expires_at, ticket_id, fence];
+    (Sql::from(&INSERT_PUBLISHED), binds)
+}
+
 impl TicketStore {
     /// Publishes a result under the fence of the run that made it. Safe to call again when it is
     /// not known whether the first call arrived.
@@ -190,15 +201,13 @@ impl TicketStore {
             ticket.fence,
             ticket.leased_by,
         ];
-        let (ticket_id, fence, leased_by) = (ticket.ticket_id, ticket.fence, ticket.leased_by);
+        let ticket_id = ticket.ticket_id;
         let mut statements = vec![(Sql::from(&PUBLISH), publish)];
         if is_small {
-            let binds =
-                values![result.body.clone(), ticket_id, fence, leased_by, expires_at, ticket_id, fence];
-            statements.push((Sql::from(&INSERT_PUBLISHED), binds));
+            statements.push(insert_published(ticket, result, expires_at));
         }
         let followers = Read::new(&FOLLOWERS, values![ticket_id, 1], |rows| Ok(rows.len()));
-        let (changed, followers) = self.db.change_together(statements, followers).await?;
+        let (changed, followers) = self.db.change_and_read(statements, followers).await?;
         let published = (changed[0] > 0).then(Vec::new);
         let finished = self.finished(ticket, TicketState::Succeeded, published).await?;
         if !matches!(finished, Finished::Yes { .. }) || followers == 0 {

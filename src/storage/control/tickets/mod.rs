@@ -12,6 +12,7 @@
 
 mod erase;
 mod finish;
+mod late;
 mod maintenance;
 mod queue;
 mod row;
@@ -20,7 +21,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use finish::{Failure, Finished, PART_BYTES_MAX, TicketResult};
+pub use finish::{Failure, Finished, PART_BYTES_MAX, SENT_ALONG_BYTES_MAX, TicketResult};
 pub use maintenance::{MaintenanceRules, Rescued, Swept};
 pub use queue::{InsertAs, Inserted, LeaseRequest, Renewed};
 pub use row::{ATTEMPTS_UNLIMITED, NewTicket, ResultRef, TicketProgress, TicketRow, TicketState};

@@ -1,20 +1,15 @@
 //! Into the queue, out of it under a lease, and back into it.
 
-use super::row::{insert_binds, read, select};
+use super::row::{insert, insert_binds, read, select};
 use super::{NewTicket, TicketProgress, TicketRow, TicketState, TicketStore, kind_binds};
 use crate::model::{Millis, ReplicaId, TicketId};
 use crate::storage::db::{Statement, statement};
 use crate::storage::{Row, StorageError};
 use crate::values;
 
-static INSERT: Statement = statement!(
+static INSERT: Statement = insert!(
     "tickets.insert",
-    "INSERT INTO tickets (ticket_id, project_id, kind, state, body, body_hash, data_version, \
-     idempotency_key, created_by, attempt, attempts_max, runner_deaths, fence, leased_by, lease_until, \
-     run_after, shards_done, shards_total, rows_done, rows_total, as_of, partial, error_code, error_detail, \
-     result_bytes, result_parts, result_ticket, result_fence, waits_for, created_at, started_at, \
-     finished_at, expires_at, sweep_at, request_hash) VALUES \
-     (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 );
 // The index is named because it covers the order: with any other plan SKIP LOCKED locks all it
 // sorts, one worker holds the whole queue and the others starve (seen on MariaDB 10.11).
@@ -103,14 +98,7 @@ impl TicketStore {
         let mut row = ticket.queued();
         match r#as {
             InsertAs::Queued => {}
-            InsertAs::Leased(lease) => {
-                row.state = TicketState::Running;
-                row.attempt = 1;
-                row.fence = 1;
-                row.leased_by = Some(lease.by);
-                row.lease_until = Some(lease.until);
-                row.started_at = Some(lease.now);
-            }
+            InsertAs::Leased(lease) => row = ticket.leased(lease),
             InsertAs::Waiting { waits_for, run_after } => {
                 row.waits_for = Some(waits_for);
                 row.run_after = run_after;

@@ -1,5 +1,6 @@
 //! A ticket as it lies in the table.
 
+use super::LeaseRequest;
 use crate::model::{Millis, ProjectId, ReplicaId, TicketId};
 use crate::storage::{Row, StorageError, Value};
 use crate::values;
@@ -152,6 +153,30 @@ macro_rules! select {
 }
 pub(super) use select;
 
+/// An INSERT of all columns, in the order of [`insert_binds`], from what the places of `$from` are.
+macro_rules! insert {
+    ($name:literal, $from:literal) => {
+        insert!($name, $from, mysql_end: "")
+    };
+    ($name:literal, $from:literal, mysql_end: $end:literal) => {
+        $crate::storage::Statement {
+            name: $name,
+            mysql: insert!(@text $name, $from, $end),
+            sqlite: insert!(@text $name, $from, ""),
+        }
+    };
+    (@text $name:literal, $from:literal, $end:literal) => {
+        concat!(
+            "/* ", $name, " */ INSERT INTO tickets (ticket_id, project_id, kind, state, body, body_hash, ",
+            "data_version, idempotency_key, created_by, attempt, attempts_max, runner_deaths, fence, leased_by, ",
+            "lease_until, run_after, shards_done, shards_total, rows_done, rows_total, as_of, partial, ",
+            "error_code, error_detail, result_bytes, result_parts, result_ticket, result_fence, waits_for, ",
+            "created_at, started_at, finished_at, expires_at, sweep_at, request_hash) ", $from, $end
+        )
+    };
+}
+pub(super) use insert;
+
 pub(super) fn read(row: &Row) -> Result<TicketRow, StorageError> {
     let bytes16 = |index: usize| -> Result<Option<[u8; 16]>, StorageError> {
         match row.opt_bytes(index)? {
@@ -255,6 +280,19 @@ pub(super) fn insert_binds(ticket: &TicketRow) -> Vec<Value> {
 }
 
 impl NewTicket {
+    /// The row in its first run, by the replica that takes it in.
+    pub fn leased(&self, lease: LeaseRequest) -> TicketRow {
+        TicketRow {
+            state: TicketState::Running,
+            attempt: 1,
+            fence: 1,
+            leased_by: Some(lease.by),
+            lease_until: Some(lease.until),
+            started_at: Some(lease.now),
+            ..self.queued()
+        }
+    }
+
     /// The row in its first state, queued and free to run.
     pub(super) fn queued(&self) -> TicketRow {
         TicketRow {

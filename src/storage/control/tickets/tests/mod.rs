@@ -2,6 +2,7 @@
 
 mod ending;
 mod erase;
+mod late;
 mod maintenance;
 mod queue;
 mod steps;
