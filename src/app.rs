@@ -31,7 +31,7 @@ use crate::model::{Clock, Interned, Random, ReplicaId};
 use crate::storage::control::projects;
 use crate::storage::{DatabaseClock, Storage, checkup};
 use crate::telemetry::Metrics;
-use crate::tickets::{TicketSettings, Tickets, TicketsParts};
+use crate::tickets::{TicketSettings, Tickets, TicketsParts, WRITTEN_AFTER};
 
 /// How often a server that is away is asked whether it is back.
 const SERVERS_LOOK: Duration = Duration::from_secs(2);
@@ -286,6 +286,7 @@ fn ticket_settings(config: &TicketsConfig, works: bool) -> TicketSettings {
         kept: Duration::from_secs(config.kept_secs.into()),
         queued_max: config.queued_max,
         run_max: Duration::from_secs(config.run_secs_max.into()),
+        written_after: WRITTEN_AFTER,
     }
 }
 

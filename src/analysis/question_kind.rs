@@ -283,7 +283,7 @@ impl QuestionKind {
         // What one server lists is fresh when nothing waits there at the same moment: mostly that is so.
         if self.shards.servers().len() == 1 {
             let listed = self.list(project, plan, Some(true), shards).await?;
-            if !listed.listings.iter().any(|listing| listing.has_waiting) {
+            if listed.listings.iter().all(|listing| listing.has_waiting == Some(false)) {
                 return Ok(listed);
             }
         }

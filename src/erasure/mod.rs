@@ -10,8 +10,9 @@
 //! 2. **Mask** ([`mask`]): tombstones on every server, then one transaction a shard that takes the lease
 //!    from its sealer, masks the numbers and deletes ids, links, moves, days and traits. From here on no
 //!    question sees the person. A server that is away is waited for; the others are not.
-//! 3. **Clear answers** (`tickets::StoredAnswers`): questions that run begin again, results and cached ones
-//!    go. Nothing that saw the person is published after this.
+//! 3. **Clear answers** (`tickets::StoredAnswers`): the project's erasure epoch is raised, so that no question
+//!    that began before comes into the table of tickets; then questions that run begin again, results and
+//!    cached ones go. Nothing that saw the person is published after this.
 //! 4. **Wait** ([`wait`]) until every batch that was in any journal is sealed, and no run or segment in any
 //!    state holds a row of the person. Sealing and compaction do that anyway.
 //! 5. **Finish**: samples of rejected events that name the person go, caches are cleared once more, and
@@ -108,7 +109,8 @@ impl ErasureKind {
         failpoint::hit("erasure.after_masks");
         if work.wait_until.is_none() {
             let now = self.clock.now_ms();
-            // What is kept in memory is forgotten, before anything else is computed.
+            // What is kept in memory is forgotten, before anything else is computed; and a question that is not in
+            // the table yet stays out of it from now on. So before the table is looked through.
             projects::raise_erasure_epoch(&self.control, run.project_id).await.map_err(retry)?;
             let names = Names::new(work.ids.iter().map(String::as_str));
             self.answers.clear(run.project_id, ERASURE, &names, now).await.map_err(retry)?;

@@ -21,7 +21,7 @@ use crate::model::{
 use crate::storage::Storage;
 use crate::storage::batch::BatchEncoder;
 use crate::storage::conformance::{TestDatabase, fresh_mysql, fresh_sqlite};
-use crate::storage::control::projects::{InsertProject, create_project};
+use crate::storage::control::projects::{InsertProject, create_project, find_project};
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::{masks, objects};
 use crate::tickets::{Submit, TicketSettings, TicketState, Tickets, TicketsParts};
@@ -47,6 +47,7 @@ struct World {
 
 /// A question that says which events it sees, once the gate is open.
 struct Puppet {
+    control: Db,
     shards: Shards,
     scanned: mpsc::UnboundedSender<String>,
     gate: watch::Receiver<bool>,
@@ -57,10 +58,16 @@ impl TicketKind for Puppet {
         "question"
     }
 
-    fn prepare<'a>(&'a self, _: ProjectId, body: &'a Value) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
+    fn prepare<'a>(
+        &'a self,
+        project: ProjectId,
+        body: &'a Value,
+    ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         let body = body.to_string().into_bytes();
         Box::pin(async move {
-            Ok(Prepared { body, data_version: None, estimate: Duration::ZERO, erasure_epoch: None })
+            let project = find_project(&self.control, project).await?.expect("there is one");
+            let erasure_epoch = Some(project.erasure_epoch);
+            Ok(Prepared { body, data_version: None, estimate: Duration::ZERO, erasure_epoch })
         })
     }
 
@@ -127,7 +134,12 @@ impl World {
         };
         let (scans, scanned) = mpsc::unbounded_channel();
         let gate = watch::channel(true).0;
-        let puppet = Puppet { shards: storage.shards.clone(), scanned: scans, gate: gate.subscribe() };
+        let puppet = Puppet {
+            control: storage.control.clone(),
+            shards: storage.shards.clone(),
+            scanned: scans,
+            gate: gate.subscribe(),
+        };
         let cache = Cache::off();
         let erasure = ErasureKind::new(
             storage.control.clone(),
@@ -149,6 +161,7 @@ impl World {
                 kept: Duration::from_secs(1_000),
                 queued_max: 100,
                 run_max: Duration::from_secs(100),
+                written_after: Duration::from_secs(100),
             },
             metrics: metrics.clone(),
             kinds: vec![Arc::new(puppet), Arc::new(erasure)],
@@ -232,15 +245,18 @@ impl World {
         done
     }
 
-    async fn submit(&self, kind: &str, body: Value) -> crate::model::TicketId {
-        let submit = Submit {
+    fn submission(&self, kind: &str, body: Value) -> Submit {
+        Submit {
             project_id: self.project_id,
             kind: kind.to_owned(),
             body,
             idempotency_key: None,
             created_by: "key:1".to_owned(),
-        };
-        self.tickets.submit(submit).await.unwrap().ticket.ticket_id
+        }
+    }
+
+    async fn submit(&self, kind: &str, body: Value) -> crate::model::TicketId {
+        self.tickets.submit(self.submission(kind, body)).await.unwrap().ticket.ticket_id
     }
 
     /// The result of a ticket that succeeds.
@@ -309,6 +325,12 @@ async fn a_question_that_runs_meanwhile_is_run_again(databases: [TestDatabase; 3
     for _ in 0..3 {
         assert!(saw().await.contains("needle-0"));
     }
+    let (tickets, submit) = (world.tickets.clone(), world.submission("question", json!({"n": 3})));
+    let unwritten = tokio::spawn(async move {
+        let wait = Duration::from_secs(100);
+        tickets.submit_to_wait(submit, wait).await.unwrap()
+    });
+    assert!(saw().await.contains("needle-0"));
 
     let receipt = world.erase("needle").await;
     assert_eq!((&receipt["ids"], &receipt["events"]), (&json!(1), &json!(1)), "{receipt:#}");
@@ -318,6 +340,10 @@ async fn a_question_that_runs_meanwhile_is_run_again(databases: [TestDatabase; 3
     let answer = world.result(running).await.to_string();
     assert!(answer.contains("other-1") && !answer.contains("needle"), "{answer}");
     assert_eq!(world.tickets.get(world.project_id, running).await.unwrap().attempt, 1);
+    // What it found first was seen by nobody, in the table least of all.
+    let unwritten = unwritten.await.unwrap().ticket.ticket_id;
+    let answer = world.result(unwritten).await.to_string();
+    assert!(answer.contains("other-1") && !answer.contains("needle"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -70,8 +70,9 @@ impl StoredAnswers {
         Self { store: TicketStore::new(control), cache }
     }
 
-    /// Once the person is masked everywhere: from here on no run that saw them publishes, and no answer
-    /// from before is read. Tickets of `spared`, the kind that erases, are left alone.
+    /// Once the person is masked everywhere and the project's erasure epoch is raised, which keeps out what runs
+    /// without being in the table: from here on no run that saw them publishes, and no answer from before is
+    /// read. Tickets of `spared`, the kind that erases, are left alone.
     pub async fn clear(
         &self,
         project: ProjectId,

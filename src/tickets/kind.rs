@@ -52,8 +52,8 @@ pub struct Prepared {
     pub data_version: Option<[u8; 32]>,
     /// How long it will probably take, for `Retry-After`.
     pub estimate: Duration,
-    /// Of the project, read before anything that the run relies on: then it may run before its ticket is
-    /// written down, since nothing is lost when it has not happened.
+    /// Of the project, read before anything that the run relies on. With it the ticket may run before it is
+    /// written down: when it dies with its process, nothing has happened.
     pub erasure_epoch: Option<i64>,
 }
 

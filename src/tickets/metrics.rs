@@ -10,7 +10,7 @@ pub(super) struct TicketMetrics {
     pub(super) wait_seconds: HistogramVec,
     /// At once, queued, behind an equal ticket, or answered by one.
     pub(super) submitted: IntCounterVec,
-    /// Into a final state, or retry, given_back, lost.
+    /// Into a final state, or retry, given_back, lost, kept_out.
     pub(super) ended: IntCounterVec,
     pub(super) rescued: IntCounterVec,
     /// done, incomplete, failed, retry, given_back, lost.

@@ -17,6 +17,9 @@
 //!                       └──────────────────────────────────────▲
 //! ```
 //!
+//! A submission may also come in as `running`, when a slot is free; as `succeeded`, answered by an equal ticket;
+//! and, when its submitter waits for its end, as `succeeded` with a result of its own (`tickets/unwritten.rs`).
+//!
 //! | state | who leaves it |
 //! |---|---|
 //! | `queued` | a worker with a free slot (lease); a caller (cancel); an equal ticket that succeeds (answered by its result); maintenance when a day has passed (`failed`, code `overdue`) |
@@ -31,9 +34,6 @@
 //! A ticket of a kind that is owed ([`TicketKind::is_owed`]) is tried until it succeeds: attempts, deaths
 //! of its runners and time do not end it, nor does a caller. An erasure ([`StoredAnswers`]) expires all
 //! tickets of its project, and takes those that run from their runners: they run again.
-//!
-//! A small run whose submitter waits for its end comes into the table only with its result
-//! (`tickets/unwritten.rs`): until then nobody has been told of it.
 //!
 //! A large run may be split into steps ([`Steps`]), one a shard, that any replica runs and that a later
 //! run of the same ticket does not repeat.
@@ -65,6 +65,7 @@ pub use service::{
 };
 pub use steps::{PARTIAL_TOO_LARGE, StepOutput, Steps, TicketStep};
 pub use ticket::{Ticket, TicketPage, WaitFor};
+pub use unwritten::WRITTEN_AFTER;
 
 /// No request waits longer than this, whatever it asks for: a common gateway cuts at 30 s.
 pub const WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(25);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::kind::StopHandle;
 use super::service::Inner;
 use super::sharing::{self, Shared, WAITS_AT_MOST};
-use super::unwritten::Unwritten;
+use super::unwritten::{ResultWritten, Unwritten};
 use super::{
     Failure, Progress, RunError, Steps, StopReason, StopSignal, TicketKind, TicketOutput, TicketRun,
 };
@@ -68,6 +68,9 @@ impl Move<'_> {
 
 /// The ticket was not ours any more, or the database did not take its end.
 const LOST: &str = "lost";
+
+/// It never came into the table ([`super::unwritten`]).
+const KEPT_OUT: &str = "kept_out";
 
 /// Until when the lease is certainly ours, by our own steady clock.
 #[derive(Clone)]
@@ -223,7 +226,7 @@ impl Inner {
     async fn heartbeat(&self, steps: &Steps, progress: &Progress, handle: &StopHandle, lease_end: &LeaseEnd) {
         let (ticket, lease) = (&*steps.ticket, self.settings.lease);
         if let Some(unwritten) = &steps.unwritten {
-            tokio::time::sleep(unwritten.early.written_after).await;
+            tokio::time::sleep(unwritten.terms.written_after).await;
             if !steps.be_written().await {
                 return self.give_up(handle).await;
             }
@@ -276,11 +279,9 @@ impl Inner {
         lease_end: &LeaseEnd,
     ) -> &'static str {
         let ticket = &*steps.ticket;
-        let ended = match ended {
-            Ended::Output(output) => Ended::Output(output),
-            other if steps.be_written().await => other,
-            _ => return LOST,
-        };
+        if !matches!(ended, Ended::Output(_)) && !steps.be_written().await {
+            return KEPT_OUT;
+        }
         match ended {
             Ended::Output(output) => {
                 let result = TicketResult {
@@ -292,10 +293,11 @@ impl Inner {
                 };
                 let publish = Move::Publish(&result);
                 let outcome = match steps.write_ended(&result, self.clock.now_ms()).await {
-                    Some(true) => publish.outcome(),
-                    Some(false) => LOST,
-                    None if steps.be_written().await => self.make(ticket, lease_end, publish).await,
-                    None => LOST,
+                    ResultWritten::Yes => publish.outcome(),
+                    ResultWritten::NotSo if steps.be_written().await => {
+                        self.make(ticket, lease_end, publish).await
+                    }
+                    ResultWritten::No | ResultWritten::NotSo => KEPT_OUT,
                 };
                 if outcome == publish.outcome() {
                     let stored =

@@ -16,7 +16,7 @@ use super::metrics::TicketMetrics;
 use super::result_key::ResultKey;
 use super::sharing::{self, Arrivals, Shared, WAITS_AT_MOST};
 use super::untold::{Untold, UntoldTicket};
-use super::unwritten::{Early, WRITTEN_AFTER, Written};
+use super::unwritten::{Terms, Written};
 use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
 use crate::cache::{Cache, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
@@ -65,6 +65,8 @@ pub struct TicketSettings {
     pub queued_max: u32,
     /// The longest one run may take.
     pub run_max: Duration,
+    /// For how long one whose submitter waits may run before it is written down.
+    pub written_after: Duration,
 }
 
 pub struct TicketsParts {
@@ -228,14 +230,13 @@ impl Tickets {
         };
         let untold = self.inner.untold.add(ticket.ticket_id);
         let is_repeatable = ticket.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero();
-        let early = prepared
-            .erasure_epoch
-            .filter(|_| is_repeatable)
-            .map(|erasure_epoch| Early { erasure_epoch, written_after: WRITTEN_AFTER.min(wait) });
+        let written_after = self.inner.settings.written_after.min(wait);
+        let unwritten = prepared.erasure_epoch.filter(|_| is_repeatable);
+        let unwritten = unwritten.map(|erasure_epoch| Terms { erasure_epoch, written_after });
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
         let inner = self.inner.clone();
-        let taken = self.inner.runtime.spawn(async move { inner.take_in(ticket, early).await });
+        let taken = self.inner.runtime.spawn(async move { inner.take_in(ticket, unwritten).await });
         let (row, at_hand) = match taken.await {
             Ok(taken) => taken?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -360,11 +361,11 @@ impl Tickets {
 }
 
 impl Inner {
-    /// With its result, if it has one already.
+    /// With its result, if it has one already. With terms it may run before it is written down.
     async fn take_in(
         self: Arc<Self>,
         ticket: NewTicket,
-        early: Option<Early>,
+        unwritten: Option<Terms>,
     ) -> Result<(TicketRow, Option<Bytes>), SubmitError> {
         let now = ticket.created_at;
         let arrival = self.arrivals.enter(ticket.body_hash);
@@ -382,16 +383,14 @@ impl Inner {
         }
         // Of equal ones that come together the second is found by those after it.
         let is_looked_for = ticket.data_version.is_some() && arrival.has_met();
-        if let Some(early) = early.filter(|_| !is_looked_for)
+        if let Some(terms) = unwritten.filter(|_| !is_looked_for)
             && let Some(free) = slot.take()
         {
-            let lease = self.lease(self.clock.now_ms());
-            let written = self.run_unwritten(&ticket, lease, free, early).await;
-            let taken = match written {
-                Written::Running(row) => Some((row, None)),
-                Written::Succeeded(row, result) => Some((row, Some(result))),
-                Written::Failed(error) => return Err(error.into()),
-                Written::KeptOut => None,
+            let taken = match self.run_unwritten(&ticket, free, terms).await {
+                Some(Written::Running(row)) => Some((row, None)),
+                Some(Written::Succeeded(row, result)) => Some((row, Some(result))),
+                Some(Written::Failed(error)) => return Err(error.into()),
+                None => None,
             };
             if let Some(taken) = taken {
                 self.metrics.submitted.with_label_values(&[ticket.kind, "at_once"]).inc();

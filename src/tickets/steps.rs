@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::kind::StopHandle;
 use super::service::Inner;
-use super::unwritten::Unwritten;
+use super::unwritten::{ResultWritten, Unwritten};
 use super::{Failure, RunError, StopReason, StopSignal, fail, retry};
 use crate::cache::Wakeup;
 use crate::model::{Millis, ProjectId, ShardNo, TicketId};
@@ -158,8 +158,11 @@ impl Steps {
     }
 
     /// See [`Unwritten::write_ended`].
-    pub(super) async fn write_ended(&self, result: &TicketResult, now: Millis) -> Option<bool> {
-        self.unwritten.as_ref()?.write_ended(&self.inner, &self.ticket, result, now).await
+    pub(super) async fn write_ended(&self, result: &TicketResult, now: Millis) -> ResultWritten {
+        match &self.unwritten {
+            Some(unwritten) => unwritten.write_ended(&self.inner, &self.ticket, result, now).await,
+            None => ResultWritten::NotSo,
+        }
     }
 
     pub(super) async fn replace_body(&self, body: &[u8], forget_key: bool) -> Result<(), RunError> {

@@ -5,8 +5,8 @@
 //! from the beginning, when it has not ended after [`WRITTEN_AFTER`], before its run hands out steps, and when it
 //! ends in any other way than with a small result. Nobody is told of it before.
 //!
-//! Whoever is erased while it runs is in no answer either: `storage/control/tickets/late.rs` says how. A run that
-//! is kept out is given up, and its ticket taken in anew.
+//! Whoever is erased while it runs is in no answer either: `storage/control/tickets/unless_erased.rs` says how. A
+//! run whose ticket is kept out is given up, and the ticket taken in anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,28 +23,35 @@ use crate::storage::control::tickets::{
 };
 
 /// As long as most small questions take. Equal ones that come meanwhile do not find it.
-pub(super) const WRITTEN_AFTER: Duration = Duration::from_millis(25);
+pub const WRITTEN_AFTER: Duration = Duration::from_millis(25);
 
-/// What lets a ticket run before it is written down.
+/// On which a ticket may run before it is written down.
 #[derive(Clone, Copy)]
-pub(super) struct Early {
+pub(super) struct Terms {
     /// That of the project from before anything was read.
     pub(super) erasure_epoch: i64,
     pub(super) written_after: Duration,
 }
 
-/// How a ticket came into the table.
+/// How a ticket came into the table, or why not.
 pub(super) enum Written {
     Running(TicketRow),
     Succeeded(TicketRow, Bytes),
-    /// It did not: somebody has been erased since it was prepared.
-    KeptOut,
     Failed(StorageError),
+}
+
+/// What became of a result.
+pub(super) enum ResultWritten {
+    Yes,
+    /// The run is to be given up.
+    No,
+    /// The ticket is in the table, or the result is too large to come with it: it is to be published.
+    NotSo,
 }
 
 /// A run whose ticket may not be in the table yet.
 pub(super) struct Unwritten {
-    pub(super) early: Early,
+    pub(super) terms: Terms,
     stage: Mutex<Stage>,
 }
 
@@ -52,57 +59,51 @@ enum Stage {
     /// With whom to tell.
     Unwritten(oneshot::Sender<Written>),
     Written,
-    /// Whatever the run comes to is not for anybody.
-    KeptOut,
+    /// Kept out, or it could not be written: whatever the run comes to is not for anybody. Who is to take the
+    /// ticket in anew hears so when the run is over and this is dropped.
+    GivenUp {
+        _tell: Option<oneshot::Sender<Written>>,
+    },
 }
 
 impl Unwritten {
     /// Comes in as running if it is not in the table yet; false when the run is to be given up.
     pub(super) async fn write_running(&self, inner: &Inner, ticket: &TicketRow) -> bool {
         let mut stage = self.stage.lock().await;
-        let Some(tell) = stage.take_unwritten() else { return stage.is_written() };
-        let written = match inner.store.insert_late(ticket, self.early.erasure_epoch).await {
-            Ok(true) => Written::Running(ticket.clone()),
-            Ok(false) => Written::KeptOut,
-            Err(error) => Written::Failed(error),
-        };
-        stage.tell(tell, written)
+        let Some(tell) = stage.begin() else { return stage.is_written() };
+        let inserted = inner.store.insert_unless_erased(ticket, self.terms.erasure_epoch).await;
+        stage.end(tell, inserted.map(|is_in| is_in.then(|| Written::Running(ticket.clone()))))
     }
 
-    /// Comes in as succeeded; `None` when it is in the table already or the result is too large, so that it
-    /// takes the way of all others. Else whether it came in.
+    /// Comes in as succeeded, if it can.
     pub(super) async fn write_ended(
         &self,
         inner: &Inner,
         ticket: &TicketRow,
         result: &TicketResult,
         now: Millis,
-    ) -> Option<bool> {
+    ) -> ResultWritten {
         if result.body.len() > SENT_ALONG_BYTES_MAX {
-            return None;
+            return ResultWritten::NotSo;
         }
         let mut stage = self.stage.lock().await;
-        let tell = stage.take_unwritten()?;
-        let expires_at = now + inner.kept_ms();
-        let written =
-            match inner.store.insert_ended(ticket, result, now, expires_at, self.early.erasure_epoch).await {
-                Ok(Some(ended)) => Written::Succeeded(ended, result.body.clone()),
-                Ok(None) => Written::KeptOut,
-                Err(error) => Written::Failed(error),
-            };
-        Some(stage.tell(tell, written))
+        let Some(tell) = stage.begin() else { return ResultWritten::NotSo };
+        let (epoch, expires_at) = (self.terms.erasure_epoch, now + inner.kept_ms());
+        let ended = inner.store.insert_ended_unless_erased(ticket, result, now, expires_at, epoch).await;
+        let written = ended.map(|row| row.map(|row| Written::Succeeded(row, result.body.clone())));
+        if stage.end(tell, written) { ResultWritten::Yes } else { ResultWritten::No }
     }
 }
 
 impl Stage {
-    /// Until [`Stage::tell`] the run counts as given up.
-    fn take_unwritten(&mut self) -> Option<oneshot::Sender<Written>> {
+    /// Until [`Stage::end`] the run counts as given up.
+    fn begin(&mut self) -> Option<oneshot::Sender<Written>> {
         if !matches!(self, Self::Unwritten(_)) {
             return None;
         }
-        match std::mem::replace(self, Self::KeptOut) {
+        match std::mem::replace(self, Self::GivenUp { _tell: None }) {
             Self::Unwritten(tell) => Some(tell),
-            Self::Written | Self::KeptOut => None,
+            Self::Written | Self::GivenUp { .. } => None,
         }
     }
 
@@ -110,30 +111,39 @@ impl Stage {
         matches!(self, Self::Written)
     }
 
-    fn tell(&mut self, tell: oneshot::Sender<Written>, written: Written) -> bool {
-        if matches!(written, Written::Running(_) | Written::Succeeded(..)) {
-            *self = Self::Written;
-        }
+    /// Whether it has come in.
+    fn end(
+        &mut self,
+        tell: oneshot::Sender<Written>,
+        written: Result<Option<Written>, StorageError>,
+    ) -> bool {
         // Who took it in waits for this in a task that nobody ends.
-        let _ = tell.send(written);
+        match written {
+            Ok(Some(written)) => {
+                *self = Self::Written;
+                let _ = tell.send(written);
+            }
+            Ok(None) => *self = Self::GivenUp { _tell: Some(tell) },
+            Err(error) => _ = tell.send(Written::Failed(error)),
+        }
         self.is_written()
     }
 }
 
 impl Inner {
-    /// Runs a ticket, and returns when it is in the table or is kept out of it.
+    /// Runs a ticket, and returns when it is in the table; `None` when it was kept out of it, and that run is over.
     pub(super) async fn run_unwritten(
         self: &Arc<Self>,
         ticket: &NewTicket,
-        lease: LeaseRequest,
         slot: OwnedSemaphorePermit,
-        early: Early,
-    ) -> Written {
+        terms: Terms,
+    ) -> Option<Written> {
+        let leased_at = Instant::now();
+        let lease: LeaseRequest = self.lease(self.clock.now_ms());
         let (tell, told) = oneshot::channel();
-        let stage = Mutex::new(Stage::Unwritten(tell));
-        let unwritten = Arc::new(Unwritten { early, stage });
-        self.runtime.spawn(self.clone().run(ticket.leased(lease), Instant::now(), slot, Some(unwritten)));
-        // A run that ended without a word has done nothing: a bug, but not one that loses the ticket.
-        told.await.unwrap_or(Written::KeptOut)
+        let unwritten = Unwritten { terms, stage: Mutex::new(Stage::Unwritten(tell)) };
+        let run = self.clone().run(ticket.leased(lease), leased_at, slot, Some(Arc::new(unwritten)));
+        self.runtime.spawn(run);
+        told.await.ok()
     }
 }

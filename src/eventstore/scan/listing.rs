@@ -52,9 +52,9 @@ pub struct Listing {
     pub data_version: i64,
     /// Everything that was answered until then is in the list.
     pub as_of: Millis,
-    /// Something was answered before that is not in the list.
+    /// Whether something was answered before that is not in the list, if it was asked for.
     #[serde(default)]
-    pub has_waiting: bool,
+    pub has_waiting: Option<bool>,
     /// Masked persons whose rows are on their way to the person they belong to.
     pub moving: u64,
     /// Objects of the asked days that have no row that counts.
@@ -68,7 +68,8 @@ const ATTEMPTS: u32 = 5;
 struct Snapshot {
     /// The database's clock just before.
     now: Millis,
-    waiting: BTreeMap<ShardNo, Millis>,
+    /// If it was asked for.
+    waiting: Option<BTreeMap<ShardNo, Millis>>,
     /// In the order of the shards.
     shards: Vec<Arc<ShardList>>,
 }
@@ -143,7 +144,7 @@ impl Listing {
             mask_version: 0,
             data_version: 0,
             as_of: 0,
-            has_waiting: false,
+            has_waiting: None,
             moving: 0,
             pruned: 0,
         }
@@ -239,7 +240,7 @@ impl Snapshot {
             return Ok(None);
         }
         let waiting = waiting.map(|waiting| read.get(waiting)).transpose()?;
-        let waiting = waiting.into_iter().flatten().collect();
+        let waiting = waiting.map(|waiting| waiting.into_iter().collect());
         Ok(Some(Self { now: read.now, waiting, shards: listed }))
     }
 
@@ -283,7 +284,8 @@ impl Snapshot {
                 of(&mut lists, object.shard_no).objects.push(object);
             }
         }
-        let waiting = waiting.map(|waiting| read.get(waiting)).transpose()?.into_iter().flatten().collect();
+        let waiting = waiting.map(|waiting| read.get(waiting)).transpose()?;
+        let waiting = waiting.map(|waiting| waiting.into_iter().collect());
         let shards = shards.iter().filter_map(|shard_no| lists.remove(shard_no)).map(Arc::new).collect();
         Ok(Self { now: read.now, waiting, shards })
     }
@@ -295,6 +297,7 @@ impl Snapshot {
 
     /// In the order of the shards. Where nothing waits, a list is as fresh as the snapshot.
     fn into_listings(self, shards: &[ShardNo], slices: Slices, request: &ScanRequest) -> Vec<Listing> {
+        let waiting = |shard_no| self.waiting.as_ref().and_then(|waiting| waiting.get(&shard_no).copied());
         let listings = shards.iter().zip(&self.shards).map(|(&shard_no, list)| {
             let mut listing = Listing {
                 shard_no,
@@ -302,8 +305,8 @@ impl Snapshot {
                 masked: list.masked.clone(),
                 mask_version: list.counters.mask_version,
                 data_version: list.counters.data_version,
-                as_of: self.waiting.get(&shard_no).copied().unwrap_or(self.now),
-                has_waiting: self.waiting.contains_key(&shard_no),
+                as_of: waiting(shard_no).unwrap_or(self.now),
+                has_waiting: self.waiting.as_ref().map(|waiting| waiting.contains_key(&shard_no)),
                 moving: list.moving,
                 pruned: 0,
             };

@@ -23,7 +23,7 @@ use crate::storage::conformance::{TestDatabase, fresh_sqlite};
 use crate::telemetry::Metrics;
 use crate::tickets::{
     InvalidBody, PrepareError, Prepared, RunError, StopSignal, TicketKind, TicketOutput, TicketRun,
-    TicketSettings, Tickets, TicketsParts, fail,
+    TicketSettings, Tickets, TicketsParts, WRITTEN_AFTER, fail,
 };
 
 /// `{"rows": n}` answers with n rows, `{"wait": true}` when it is let, `{"fail": true}` never.
@@ -113,6 +113,7 @@ impl Api {
                 kept: Duration::from_secs(86_400),
                 queued_max: 2,
                 run_max: Duration::from_secs(60),
+                written_after: WRITTEN_AFTER,
             },
             metrics: Metrics::default(),
             kinds: vec![kind.clone(), Arc::new(erasure::Waits)],

@@ -23,7 +23,7 @@ use crate::storage::control::accounts::find_account_by_email;
 use crate::storage::control::projects::set_role;
 use crate::storage::server::journal::{self, NewBatch};
 use crate::telemetry::Metrics;
-use crate::tickets::{TicketSettings, Tickets, TicketsParts};
+use crate::tickets::{TicketSettings, Tickets, TicketsParts, WRITTEN_AFTER};
 
 /// As configured here; the page asks for so many.
 const PERSONS_MAX: u32 = 125;
@@ -68,6 +68,7 @@ fn tickets(state: &HttpState) -> Tickets {
             kept: Duration::from_secs(86_400),
             queued_max: 100,
             run_max: Duration::from_secs(60),
+            written_after: WRITTEN_AFTER,
         },
         metrics: Metrics::default(),
         kinds: vec![Arc::new(kind)],

@@ -20,7 +20,7 @@ pub struct Project {
     pub created_at: Millis,
     /// For how many days events are kept; `None`: for ever.
     pub retention_days: Option<u32>,
-    /// Raised by every erasure, once nobody sees the person any more.
+    /// Raised by every erasure, first when nobody sees the person any more.
     pub erasure_epoch: i64,
 }
 
@@ -146,7 +146,8 @@ static SUM_ERASURE_EPOCHS: Statement = statement!(
     "SELECT CAST(COALESCE(SUM(erasure_epoch), 0) AS SIGNED) FROM projects"
 );
 
-/// Tells all replicas that something they may have in memory is not to be there any more.
+/// Tells all replicas that something they may have in memory is not to be there any more, and keeps tickets out
+/// whose runs began before (`control/tickets/unless_erased.rs`).
 pub async fn raise_erasure_epoch(db: &Db, project_id: ProjectId) -> Result<(), StorageError> {
     db.execute(&RAISE_ERASURE_EPOCH, values![project_id]).await?;
     Ok(())

@@ -182,6 +182,7 @@ fn settings(slots: usize) -> TicketSettings {
         kept: Duration::from_secs(86_400),
         queued_max: 3,
         run_max: Duration::from_secs(60),
+        written_after: WAIT_MAX,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::storage::control::projects;
-use crate::storage::control::tickets::SENT_ALONG_BYTES_MAX;
+use crate::storage::control::tickets::{InsertAs, NewTicket, SENT_ALONG_BYTES_MAX};
 
 const WAIT: Duration = Duration::from_secs(20);
 
-/// With a project whose tickets may run early.
-async fn early(db: Db, slots: usize) -> Stage {
+/// With a project whose tickets may run for this long before they are written down.
+async fn unwritten_for(db: Db, slots: usize, written_after: Duration) -> Stage {
     let project = projects::InsertProject {
         name: "p".to_owned(),
         time_zone: "UTC".to_owned(),
@@ -17,14 +17,19 @@ async fn early(db: Db, slots: usize) -> Stage {
         created_at: 1,
     };
     assert_eq!(projects::create_project(&db, project).await.unwrap(), PROJECT);
-    let stage = Stage::new(db, settings(slots));
-    stage.be_early().await;
+    let stage = Stage::new(db, TicketSettings { written_after, ..settings(slots) });
+    stage.prepare_anew().await;
     stage
 }
 
+/// Longer than any test.
+async fn unwritten(db: Db, slots: usize) -> Stage {
+    unwritten_for(db, slots, WAIT_MAX).await
+}
+
 impl Stage {
-    /// As of now.
-    async fn be_early(&self) {
+    /// From now on tickets are prepared as of this moment.
+    async fn prepare_anew(&self) {
         let project = projects::find_project(&self.db, PROJECT).await.unwrap().unwrap();
         *self.puppet.erasure_epoch.lock().unwrap() = Some(project.erasure_epoch);
     }
@@ -44,7 +49,7 @@ impl Stage {
 
 on_both! {
     async fn what_is_done_at_once_is_done_when_it_is_taken_in(db: Db) {
-        let stage = early(db, 1).await;
+        let stage = unwritten(db, 1).await;
         let submitted = stage.ask(json!({})).await;
         let ticket = submitted.ticket.clone();
         assert_eq!((ticket.state, ticket.attempt), (TicketState::Succeeded, 1));
@@ -60,7 +65,7 @@ on_both! {
 
 on_both! {
     async fn what_takes_longer_is_found_while_it_runs(db: Db) {
-        let mut stage = early(db, 1).await;
+        let mut stage = unwritten_for(db, 1, Duration::from_millis(1)).await;
         let submitted = stage.ask(json!({"do": "wait"})).await;
         assert_eq!(submitted.ticket.state, TicketState::Running);
         assert_eq!(stage.started().await, (1, 1));
@@ -75,7 +80,8 @@ on_both! {
 
 on_both! {
     async fn who_does_not_wait_is_told_of_a_ticket_that_is_there(db: Db) {
-        let stage = early(db, 1).await;
+        let stage = unwritten(db, 1).await;
+        // Nobody waits for longer than they said.
         for wait in [Duration::ZERO, Duration::from_millis(1)] {
             let submit = submission(json!({"do": "wait"}));
             let submitted = stage.tickets.submit_to_wait(submit, wait).await.unwrap();
@@ -91,7 +97,7 @@ on_both! {
 
 on_both! {
     async fn any_other_end_is_written_as_always(db: Db) {
-        let stage = early(db, 1).await;
+        let stage = unwritten(db, 1).await;
         for (step, state) in [
             ("fail", TicketState::Failed),
             ("retry", TicketState::Queued),
@@ -107,7 +113,7 @@ on_both! {
 
 on_both! {
     async fn a_large_result_is_written_as_always(db: Db) {
-        let stage = early(db, 1).await;
+        let stage = unwritten(db, 1).await;
         for (bytes, state) in
             [(SENT_ALONG_BYTES_MAX, TicketState::Succeeded), (SENT_ALONG_BYTES_MAX + 1, TicketState::Running)]
         {
@@ -124,7 +130,7 @@ on_both! {
 
 on_both! {
     async fn it_is_written_before_its_steps_are_handed_out(db: Db) {
-        let stage = early(db, 1).await;
+        let stage = unwritten(db, 1).await;
         let submitted = stage.ask(json!({"do": "split", "shards": 3})).await;
         let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
         assert_eq!((ticket.state, ticket.attempt), (TicketState::Succeeded, 1));
@@ -134,81 +140,136 @@ on_both! {
 
 on_both! {
     async fn a_ticket_with_a_key_or_without_an_epoch_is_written_first(db: Db) {
-        let stage = early(db, 1).await;
+        let stage = unwritten(db, 1).await;
         let keyed = Submit { idempotency_key: Some("k".to_owned()), ..submission(json!({"do": "wait"})) };
         let first = stage.tickets.submit_to_wait(keyed.clone(), WAIT).await.unwrap();
+        assert_eq!(first.ticket.state, TicketState::Running);
         let second = stage.tickets.submit_to_wait(keyed, WAIT).await.unwrap();
         assert_eq!(first.ticket.ticket_id, second.ticket.ticket_id);
         stage.puppet.gate.add_permits(1);
         stage.tickets.wait_for_end(first, WAIT).await.unwrap();
+        drop(stage.tickets.inner.slots.acquire().await.unwrap());
         *stage.puppet.erasure_epoch.lock().unwrap() = None;
-        assert_eq!(stage.ask(json!({})).await.ticket.state, TicketState::Running);
+        assert_eq!(stage.ask(json!({"do": "wait"})).await.ticket.state, TicketState::Running);
     }
 }
 
 on_both! {
     async fn without_a_slot_it_waits_as_always(db: Db) {
-        let stage = early(db, 0).await;
+        let stage = unwritten(db, 0).await;
         assert_eq!(stage.ask(json!({})).await.ticket.state, TicketState::Queued);
     }
 }
 
 on_both! {
     async fn a_run_that_began_before_an_erasure_is_given_up_and_its_ticket_taken_in_anew(db: Db) {
-        let mut stage = early(db, 1).await;
+        let stage = unwritten(db, 2).await;
         // An erasure since the ticket was prepared.
         projects::raise_erasure_epoch(&stage.db, PROJECT).await.unwrap();
         let submitted = stage.ask(json!({})).await;
         let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
         assert_eq!(stage.tickets.result(&ticket).await.unwrap(), r#"{"answer":2}"#, "not of the first run");
         assert_eq!((ticket.attempt, stage.rows().await), (1, 1));
-        // The same while it runs.
-        stage.be_early().await;
+    }
+}
+
+on_both! {
+    async fn the_same_while_it_runs(db: Db) {
+        let mut stage = unwritten_for(db, 2, Duration::from_millis(1)).await;
         projects::raise_erasure_epoch(&stage.db, PROJECT).await.unwrap();
-        (0..2).for_each(|_| _ = stage.saw.try_recv());
         let submitted = stage.ask(json!({"do": "wait"})).await;
+        let ticket = submitted.ticket.ticket_id;
         assert_eq!(submitted.ticket.state, TicketState::Running);
         assert_eq!(stage.started().await, (1, 1));
         assert_eq!(stage.saw.recv().await.unwrap(), Saw::Stopped(StopReason::LeaseLost));
         assert_eq!(stage.started().await, (1, 1));
+        // The first run was over before, and has not taken the second from the list of those that run.
+        assert!(stage.tickets.inner.running.lock().unwrap().contains_key(&ticket));
+        assert_eq!(stage.tickets.inner.slots.available_permits(), 1);
         stage.puppet.gate.add_permits(1);
         let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
-        assert_eq!(stage.tickets.result(&ticket).await.unwrap(), r#"{"answer":4}"#);
-        assert_eq!(stage.rows().await, 2);
+        assert_eq!(stage.tickets.result(&ticket).await.unwrap(), r#"{"answer":2}"#);
+        assert_eq!(stage.rows().await, 1);
     }
 }
 
 on_both! {
     async fn a_stop_gives_it_back_to_the_queue(db: Db) {
-        let mut stage = early(db, 1).await;
-        let (submitted, ()) = tokio::join!(stage.tickets.submit_to_wait(submission(json!({"do": "wait"})), WAIT), async {
-            while stage.puppet.runs.load(Ordering::SeqCst) == 0 {
-                tokio::task::yield_now().await;
-            }
-            stage.tickets.stop(WAIT).await;
+        let mut stage = unwritten(db, 1).await;
+        let tickets = stage.tickets.clone();
+        let asked = tokio::spawn(async move {
+            tickets.submit_to_wait(submission(json!({"do": "wait"})), WAIT).await.unwrap()
         });
-        let ticket = submitted.unwrap().ticket.ticket_id;
         assert_eq!(stage.started().await, (1, 1));
+        assert_eq!(stage.rows().await, 0, "it is not written down");
+        stage.tickets.stop(WAIT).await;
+        let ticket = asked.await.unwrap().ticket.ticket_id;
         let found = stage.tickets.get(PROJECT, ticket).await.unwrap();
         assert_eq!((found.state, found.attempt), (TicketState::Queued, 0));
     }
 }
 
 on_both! {
-    async fn equal_ones_that_come_together_all_end_and_answer_those_who_come_later(db: Db) {
-        let stage = early(db, 4).await;
-        *stage.puppet.version.lock().unwrap() = Some([1; 32]);
-        let ask = || stage.ask(json!({"do": "wait"}));
-        let asked = futures_util::future::join_all([ask(), ask(), ask(), ask()]);
-        let (asked, ()) = tokio::join!(asked, async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            stage.puppet.gate.add_permits(4);
+    async fn what_cannot_be_written_is_an_error_for_who_asked(db: Db) {
+        let mut stage = unwritten(db, 1).await;
+        let tickets = stage.tickets.clone();
+        let asked = tokio::spawn(async move {
+            tickets.submit_to_wait(submission(json!({"do": "wait"})), WAIT).await
         });
-        for submitted in asked {
-            let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
+        assert_eq!(stage.started().await, (1, 1));
+        // Something stands where it is to be.
+        let id = *stage.tickets.inner.running.lock().unwrap().keys().next().unwrap();
+        let other = NewTicket { ticket_id: id, ..other_ticket() };
+        stage.store.insert(&other, InsertAs::Queued).await.unwrap();
+        stage.puppet.gate.add_permits(1);
+        let refused = asked.await.unwrap().unwrap_err();
+        assert!(matches!(refused, SubmitError::Storage(_)), "{refused:?}");
+        // The slot is free, and nothing was written over.
+        drop(stage.tickets.inner.slots.acquire().await.unwrap());
+        assert_eq!(stage.store.find(id).await.unwrap().unwrap().state, TicketState::Queued);
+    }
+}
+
+fn other_ticket() -> NewTicket {
+    NewTicket {
+        ticket_id: TicketId([0; 16]),
+        project_id: PROJECT,
+        kind: "puppet",
+        body: b"{}".to_vec(),
+        body_hash: [0; 32],
+        request_hash: [0; 32],
+        data_version: None,
+        idempotency_key: None,
+        created_by: "key:1".to_owned(),
+        attempts_max: 3,
+        created_at: NOW,
+        overdue_at: NOW + 1_000_000,
+    }
+}
+
+on_both! {
+    async fn of_equal_ones_that_come_together_two_run(db: Db) {
+        let mut stage = unwritten(db, 4).await;
+        *stage.puppet.version.lock().unwrap() = Some([1; 32]);
+        let ask = |tickets: Tickets| {
+            tokio::spawn(async move {
+                let submitted = tickets.submit_to_wait(submission(json!({"do": "wait"})), WAIT).await.unwrap();
+                tickets.wait_for_end(submitted, WAIT).await.unwrap()
+            })
+        };
+        let first = ask(stage.tickets.clone());
+        assert_eq!(stage.started().await, (1, 1));
+        let second = ask(stage.tickets.clone());
+        assert_eq!(stage.started().await, (1, 1));
+        assert_eq!(stage.rows().await, 1, "the second is written down at once");
+        let third = stage.ask(json!({"do": "wait"})).await;
+        assert_eq!(third.ticket.state, TicketState::Queued, "behind the second");
+        stage.puppet.gate.add_permits(2);
+        let third = stage.tickets.wait_for_end(third, WAIT).await.unwrap();
+        for ticket in [first.await.unwrap(), second.await.unwrap(), third] {
             assert_eq!(ticket.state, TicketState::Succeeded);
         }
-        let later = stage.ask(json!({"do": "wait"})).await;
-        assert_eq!(later.ticket.state, TicketState::Succeeded, "answered by an equal one");
+        assert_eq!(stage.runs(), 2);
+        assert_eq!(stage.ask(json!({"do": "wait"})).await.ticket.state, TicketState::Succeeded);
     }
 }

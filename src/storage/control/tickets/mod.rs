@@ -12,11 +12,11 @@
 
 mod erase;
 mod finish;
-mod late;
 mod maintenance;
 mod queue;
 mod row;
 mod steps;
+mod unless_erased;
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,10 @@
 
 mod ending;
 mod erase;
-mod late;
 mod maintenance;
 mod queue;
 mod steps;
+mod unless_erased;
 
 use super::*;
 use crate::model::{ManualClock, ReplicaId, SeededRandom};

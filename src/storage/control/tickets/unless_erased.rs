@@ -14,8 +14,8 @@ use crate::storage::{Sql, StorageError, Value};
 use crate::values;
 
 // The session reads what is committed and locks nothing that it reads, unless it is asked to.
-pub(super) static INSERT_LATE: Statement = insert!(
-    "tickets.insert_late",
+pub(super) static INSERT_UNLESS_ERASED: Statement = insert!(
+    "tickets.insert_unless_erased",
     "SELECT ?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,? FROM projects \
      WHERE project_id = ? AND erasure_epoch = ?",
     mysql_end: " LOCK IN SHARE MODE"
@@ -23,13 +23,17 @@ pub(super) static INSERT_LATE: Statement = insert!(
 
 impl TicketStore {
     /// Inserts a ticket that runs; false when somebody has been erased since that epoch.
-    pub async fn insert_late(&self, ticket: &TicketRow, erasure_epoch: i64) -> Result<bool, StorageError> {
-        Ok(self.db.execute(&INSERT_LATE, late_binds(ticket, erasure_epoch)).await? == 1)
+    pub async fn insert_unless_erased(
+        &self,
+        ticket: &TicketRow,
+        erasure_epoch: i64,
+    ) -> Result<bool, StorageError> {
+        Ok(self.db.execute(&INSERT_UNLESS_ERASED, guarded_binds(ticket, erasure_epoch)).await? == 1)
     }
 
     /// Inserts a ticket whose run has succeeded, and its result, as that is published; `None` when somebody
     /// has been erased since that epoch. Precondition: the result is one to be sent along.
-    pub async fn insert_ended(
+    pub async fn insert_ended_unless_erased(
         &self,
         ticket: &TicketRow,
         result: &TicketResult,
@@ -40,7 +44,7 @@ impl TicketStore {
         debug_assert!(result.body.len() <= super::SENT_ALONG_BYTES_MAX);
         let ended = ticket.published(result, now, expires_at);
         let statements = vec![
-            (Sql::from(&INSERT_LATE), late_binds(&ended, erasure_epoch)),
+            (Sql::from(&INSERT_UNLESS_ERASED), guarded_binds(&ended, erasure_epoch)),
             insert_published(ticket, result, expires_at),
         ];
         let changed = self.db.change_together(statements).await?;
@@ -48,7 +52,7 @@ impl TicketStore {
     }
 }
 
-pub(super) fn late_binds(ticket: &TicketRow, erasure_epoch: i64) -> Vec<Value> {
+pub(super) fn guarded_binds(ticket: &TicketRow, erasure_epoch: i64) -> Vec<Value> {
     let mut binds = insert_binds(ticket);
     binds.extend(values![ticket.project_id, erasure_epoch]);
     binds
