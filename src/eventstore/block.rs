@@ -19,7 +19,7 @@ pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder, TextPi
 pub use self::quarters::{
     ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, begins_a_quarter,
 };
-pub use self::rows::retain;
+pub use self::rows::{Picker, retain};
 pub use self::times::Times;
 use crate::model::{Millis, PersonNo};
 
@@ -36,7 +36,7 @@ pub struct RowBlock {
     /// One per asked property.
     pub properties: Vec<Arc<PropertyColumn>>,
     /// The rows that count, ascending; `None`: all.
-    pub counted: Option<Arc<[u32]>>,
+    pub counted: Option<Arc<Vec<u32>>>,
     /// How many events each row stands for, in a block that was made of a rollup: it has events and quarters,
     /// and rows in any order. `None`: each for one.
     pub stand_for: Option<Arc<[u32]>>,
@@ -274,7 +274,7 @@ impl RowBlock {
         if at.is_empty() && self.counted.is_none() {
             let counted = quarters.rows_within(from..to);
             if counted.len() < self.rows().len() {
-                self.counted = Some(counted.into());
+                self.counted = Some(Arc::new(counted));
             }
         } else if at.is_empty() {
             let is_within = quarters.by_quarter(from..to, false, |_| true);
@@ -311,7 +311,7 @@ impl RowBlock {
             }
         };
         if counted.len() < self.rows().len() {
-            self.counted = Some(counted.into());
+            self.counted = Some(Arc::new(counted));
         }
     }
 
@@ -338,7 +338,7 @@ impl RowBlock {
     /// The numbers of the rows that count.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = usize> {
         let counted = self.counted.as_deref();
-        let count = counted.map_or(self.event.len(), <[u32]>::len);
+        let count = counted.map_or(self.event.len(), Vec::len);
         (0..count).map(move |place| counted.map_or(place, |counted| counted[place] as usize))
     }
 }

@@ -107,7 +107,7 @@ impl Histories {
         while !rows.is_empty() {
             cancel.check()?;
             rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);
-            let (Picked { rows, wanted }, before) = (&self.picked, self.found.len());
+            let (Picked { rows, wanted, .. }, before) = (&self.picked, self.found.len());
             let persons: &[PersonNo] = &block.person_no;
             let found = |row: u32, mask| Found { at: 0, mask, person: persons[row as usize] - first };
             if wanted.is_empty() {

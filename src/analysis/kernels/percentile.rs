@@ -109,7 +109,8 @@ impl NumberRuns {
     pub fn add(&mut self, number: Number) -> usize {
         self.pending.add(number);
         // Sorting in as many as are there keeps the cost of each addition logarithmic.
-        if self.pending.len() >= PENDING_MIN.max(self.len()) { self.settle() } else { 0 }
+        let pending = self.pending.len();
+        if pending >= PENDING_MIN && pending >= self.len() { self.settle() } else { 0 }
     }
 
     /// Sorts the pending numbers in; gives by how much the number of different ones grew.
@@ -205,10 +206,13 @@ impl<'a> Ranked<'a> {
     /// entries on either side: so each step leaves out a quarter of what is left.
     fn at_rank(&self, rank: u64) -> Option<(Number, Option<Number>)> {
         let mut ranges: Vec<Range<usize>> = self.0.iter().map(|run| 0..run.len()).collect();
+        // A step takes less than the memory of its lists would.
+        let mut middles: Vec<(Number, usize)> = Vec::with_capacity(ranges.len());
+        let mut borders: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
         loop {
             let left = self.0.iter().zip(&ranges).filter(|(_, range)| !range.is_empty());
-            let mut middles: Vec<(Number, usize)> =
-                left.map(|(run, range)| (run[range.start + range.len() / 2].0, range.len())).collect();
+            middles.clear();
+            middles.extend(left.map(|(run, range)| (run[range.start + range.len() / 2].0, range.len())));
             middles.sort_unstable_by_key(|(number, _)| *number);
             let half = middles.iter().map(|(_, len)| len).sum::<usize>() / 2;
             let mut before = 0;
@@ -218,13 +222,13 @@ impl<'a> Ranked<'a> {
             });
             let pivot = median.map(|(number, _)| *number)?;
             // For each run, where the numbers below the pivot end, and where the pivot itself does.
-            let borders = self.0.iter().zip(&ranges).map(|(run, range)| {
+            borders.clear();
+            borders.extend(self.0.iter().zip(&ranges).map(|(run, range)| {
                 let left = &run[range.clone()];
                 let below = range.start + left.partition_point(|(number, _)| *number < pivot);
                 let is_there = run.get(below).is_some_and(|(number, _)| *number == pivot);
                 (below, below + usize::from(is_there))
-            });
-            let borders: Vec<(usize, usize)> = borders.collect();
+            }));
             let below: u64 = self.0.iter().zip(&borders).map(|(run, border)| count_of(run, border.0)).sum();
             let up_to: u64 = self.0.iter().zip(&borders).map(|(run, border)| count_of(run, border.1)).sum();
             if rank < below {

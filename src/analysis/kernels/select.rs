@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::analysis::question::{EventSelector, Filter};
-use crate::eventstore::{ByText, PropertyColumn, RowBlock, TextPicker, ValueRef, retain};
+use crate::eventstore::{ByText, Picker, PropertyColumn, RowBlock, TextPicker, ValueRef, retain};
 
 /// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
 /// chunk does not matter. Few in tests, whose blocks are small.
@@ -44,6 +44,10 @@ pub struct Picked {
     pub rows: Vec<u32>,
     /// For each of `rows` the selectors that want it. Empty when all of them want all.
     pub wanted: Vec<Wanted>,
+    /// The rows, where none between the first and the last is left out.
+    pub whole: Option<Range<usize>>,
+    /// Of `rows`, those that one selector looks at.
+    places: Vec<u32>,
 }
 
 impl Picked {
@@ -117,7 +121,9 @@ impl<'a> Selection<'a> {
     }
 
     fn pick(&self, chunk: Range<usize>, picked: &mut Picked) {
-        let Picked { rows, wanted } = picked;
+        let Picked { rows, wanted, places, whole } = picked;
+        let is_whole = self.block.counted.is_none() && self.picker.is_none() && self.filters.is_empty();
+        *whole = (is_whole && self.own.is_empty()).then(|| chunk.clone());
         rows.clear();
         wanted.clear();
         // Of those that count, the ones of this chunk.
@@ -153,10 +159,14 @@ impl<'a> Selection<'a> {
             None => wanted.resize(rows.len(), self.every),
         }
         for (bit, filters) in &self.own {
-            for (bits, &row) in wanted.iter_mut().zip(rows.iter()) {
-                if *bits & bit != 0 && !filters.iter().all(|passes| passes.row(row as usize)) {
-                    *bits &= !bit;
-                }
+            // First whom to look at: which rows these are cannot be foretold.
+            let mut picker = Picker::new(places, wanted.len());
+            wanted.iter().zip(0..).for_each(|(bits, place)| picker.see(place, bits & bit != 0));
+            picker.finish();
+            for &place in places.iter() {
+                let row = rows[place as usize] as usize;
+                let passes = filters.iter().all(|passes| passes.row(row));
+                wanted[place as usize] &= !(bit * Wanted::from(!passes));
             }
         }
         if !self.own.is_empty() {

@@ -95,7 +95,10 @@ impl BlockReader<'_> {
         cells.clear();
         match &self.buckets {
             BucketOf::Only => {}
-            BucketOf::Quarters(by_quarter) => by_quarter.append_to(rows, cells),
+            BucketOf::Quarters(by_quarter) => match &chunk.picked.whole {
+                Some(rows) => by_quarter.append_range(rows.clone(), cells),
+                None => by_quarter.append_to(rows, cells),
+            },
             BucketOf::Times { buckets, times } => {
                 cells.extend(rows.iter().map(|&row| buckets.find(times.at(row as usize)).unwrap_or(NO_CELL)));
             }
@@ -338,8 +341,11 @@ impl Measured {
             if let Some(unique) = &mut self.unique[number] {
                 let persons: &[PersonNo] = &reader.block.person_no;
                 let person = |row: &u32| persons[*row as usize] - first;
-                let Chunk { picked: Picked { rows, wanted }, cells, .. } = chunk;
-                if wanted.is_empty() && cells.is_empty() {
+                let Chunk { picked: Picked { rows, wanted, whole, .. }, cells, .. } = chunk;
+                if let (Some(rows), false) = (whole, cells.is_empty()) {
+                    let persons = persons[rows.clone()].iter().map(|person| person - first);
+                    unique.see(persons.zip(cells.iter().copied()));
+                } else if wanted.is_empty() && cells.is_empty() {
                     unique.see(rows.iter().map(|row| (person(row), 0)));
                 } else if wanted.is_empty() {
                     // A row without a cell is seen nowhere.
@@ -411,10 +417,13 @@ impl SeriesCells {
         distinct: &mut Distinct,
     ) -> Result<(), KernelError> {
         if let Self::Count { rows } | Self::PerPerson { rows, .. } = self {
-            if chunk.cells.is_empty() && chunk.picked.wanted.is_empty() {
-                rows[0] += chunk.picked.rows.len() as u64;
-            } else {
-                chunk.for_each_of(series, |_, cell| rows[cell] += 1);
+            let rows = rows.as_mut_slice();
+            match (&*chunk.cells, &*chunk.picked.wanted) {
+                ([], []) => rows[0] += chunk.picked.rows.len() as u64,
+                (cells, []) => {
+                    cells.iter().filter(|cell| **cell != NO_CELL).for_each(|&cell| rows[cell as usize] += 1);
+                }
+                _ => chunk.for_each_of(series, |_, cell| rows[cell] += 1),
             }
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::rows::{AT_ONCE, Picker, retain};
+use super::rows::{AT_ONCE, PICKED_AT_ONCE, Picker, retain};
 use crate::model::{FastMap, Interned};
 
 /// The code of an absent value in a [`Dictionary`].
@@ -34,8 +34,6 @@ pub struct ByText<'a, T> {
     values: usize,
 }
 
-/// So many rows are looked through with what is found in the nearest cache.
-const PICKED_AT_ONCE: usize = 4_096;
 /// So many codes are compared with sooner than each row is looked up.
 const FEW_CODES_MAX: usize = 6;
 

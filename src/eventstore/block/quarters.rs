@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::rows::{AT_ONCE, Picker};
+use super::rows::{AT_ONCE, PICKED_AT_ONCE, Picker};
 use crate::model::{DAY_MS, Millis};
 
 pub const QUARTER_MS: Millis = 15 * 60_000;
@@ -218,28 +218,36 @@ impl Quarters {
         }
         let (first, quarters) =
             (((from - self.first) / QUARTER_MS) as u32, ((to - from) / QUARTER_MS) as u32);
-        let mut picker = Picker::new(&mut rows, self.len());
+        // A chunk at a time: most rows of a segment may be outside.
+        let (mut picked, mut next) = (Vec::new(), 0);
         match &self.offsets {
             // All 65,536 of them.
-            Offsets::U16(offsets) if quarters > u32::from(u16::MAX) => {
-                (0..offsets.len() as u32).for_each(|row| picker.see(row, true));
-            }
+            Offsets::U16(offsets) if quarters > u32::from(u16::MAX) => rows.extend(0..offsets.len() as u32),
             Offsets::U16(offsets) => {
-                let (many, rest) = offsets.as_chunks::<AT_ONCE>();
                 let is_within = |offset: u16| offset.wrapping_sub(first as u16) < quarters as u16;
-                let mut next = 0;
-                for offsets in many {
-                    picker.see_all(next, &offsets.map(|offset| is_within(offset).into()));
-                    next += AT_ONCE as u32;
+                for offsets in offsets.chunks(PICKED_AT_ONCE) {
+                    let mut picker = Picker::new(&mut picked, offsets.len());
+                    let (many, rest) = offsets.as_chunks::<AT_ONCE>();
+                    for offsets in many {
+                        picker.see_all(next, &offsets.map(|offset| is_within(offset).into()));
+                        next += AT_ONCE as u32;
+                    }
+                    rest.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
+                    picker.finish();
+                    rows.extend_from_slice(&picked);
                 }
-                rest.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
             }
             Offsets::U32(offsets) => {
                 let is_within = |offset: u32| offset.wrapping_sub(first) < quarters;
-                offsets.iter().zip(0..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
+                for offsets in offsets.chunks(PICKED_AT_ONCE) {
+                    let mut picker = Picker::new(&mut picked, offsets.len());
+                    offsets.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
+                    picker.finish();
+                    next += offsets.len() as u32;
+                    rows.extend_from_slice(&picked);
+                }
             }
         }
-        picker.finish();
         rows
     }
 
@@ -272,6 +280,15 @@ impl<T: Copy> ByQuarter<'_, T> {
         match self.offsets {
             Offsets::U16(offsets) => self.look()(offsets[row].into()),
             Offsets::U32(offsets) => self.look()(offsets[row]),
+        }
+    }
+
+    /// Adds what is known of each row of a range.
+    pub fn append_range(&self, rows: Range<usize>, all: &mut Vec<T>) {
+        let of = self.look();
+        match self.offsets {
+            Offsets::U16(offsets) => all.extend(offsets[rows].iter().map(|&offset| of(offset.into()))),
+            Offsets::U32(offsets) => all.extend(offsets[rows].iter().map(|&offset| of(offset))),
         }
     }
 
@@ -318,6 +335,10 @@ mod tests {
             let mut of_rows = Vec::new();
             starts.append_to(&(0..times.len() as u32).collect::<Vec<_>>(), &mut of_rows);
             prop_assert_eq!(of_rows.len(), times.len());
+            let (from, to) = (times.len() / 3, times.len() - times.len() / 4);
+            let mut of_range = vec![7];
+            starts.append_range(from..to, &mut of_range);
+            prop_assert_eq!(&of_range[1..], &of_rows[from..to]);
             for (row, at) in times.iter().enumerate() {
                 let start = starts.at(row);
                 prop_assert_eq!(start, of_rows[row]);

@@ -27,6 +27,10 @@ pub fn pick(rows: Range<u32>, mut is_wanted: impl FnMut(usize) -> bool) -> Vec<u
 /// quicker than to look at each.
 pub const AT_ONCE: usize = 64;
 
+/// So many rows are looked through with what is found in the nearest cache; a multiple of the other, so that only
+/// the last have a rest.
+pub const PICKED_AT_ONCE: usize = if cfg!(test) { 128 } else { 4_096 };
+
 /// Picks rows into a list as they come.
 pub struct Picker<'a> {
     rows: &'a mut Vec<u32>,
