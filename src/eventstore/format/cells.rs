@@ -6,7 +6,6 @@
 //!
 //! Encodings are described in <https://parquet.apache.org/docs/file-format/data-pages/encodings/>.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
@@ -18,11 +17,11 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::ChunkReader;
 
-use super::FormatError;
 use super::deltas::{self, ends_early};
 use super::page_header::{DICTIONARY_PAGE, PageHeader};
 use super::parts::SparseFile;
 use super::runs::{Run, Runs, ones, packed_at};
+use super::{FormatError, inflate};
 
 /// A column as the file has it.
 pub(super) struct Chunk<'a> {
@@ -212,26 +211,15 @@ impl Chunk<'_> {
             Compression::ZSTD(_) if bytes.is_empty() => Ok(Some(Bytes::new())),
             Compression::ZSTD(_) => {
                 let inflated = (inflated_with_levels as usize).saturating_sub(levels);
-                if inflated > INFLATED_BYTES_MAX {
-                    return Ok(None);
-                }
-                let inflated = INFLATER.with_borrow_mut(|inflater| inflater.decompress(bytes, inflated));
+                let inflated = inflate::inflate_known(bytes, inflated);
                 let inflated =
                     inflated.map_err(|error| FormatError::corrupt(format!("a page by zstd: {error}")))?;
-                Ok(Some(inflated.into()))
+                // A page that says more is left to who reads page by page anyway.
+                Ok(inflated.map(Bytes::from))
             }
             _ => Ok(None),
         }
     }
-}
-
-/// A page that says more is left to who reads page by page anyway.
-const INFLATED_BYTES_MAX: usize = 256 << 20;
-
-thread_local! {
-    /// Making one takes longer than inflating most pages.
-    static INFLATER: RefCell<zstd::bulk::Decompressor<'static>> =
-        RefCell::new(zstd::bulk::Decompressor::new().expect("memory is the only thing zstd can lack"));
 }
 
 /// Of texts that stand one after the other, each behind its length.

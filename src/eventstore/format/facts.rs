@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::columns::PropertyKind;
+use super::inflate::inflate;
 use super::tally::Tally;
 use super::{FormatError, StoredRow};
 use crate::model::{Millis, PersonNo, ProjectId, PropertyBytes, utc_day};
@@ -120,8 +121,7 @@ impl ObjectFacts {
         if !(1..=FACTS_VERSION).contains(&version) {
             return Err(FormatError::UnknownVersion(version));
         }
-        let json =
-            zstd::decode_all(packed).map_err(|error| FormatError::corrupt(format!("facts: {error}")))?;
+        let json = inflate(packed).map_err(|error| FormatError::corrupt(format!("facts: {error}")))?;
         serde_json::from_slice(&json).map_err(|error| FormatError::corrupt(format!("facts: {error}")))
     }
 }

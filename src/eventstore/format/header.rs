@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FormatError;
 use super::columns::{Layout, PropertyKind};
+use super::inflate::inflate;
 use super::parts::PartTable;
 use crate::model::{PersonNo, ProjectId};
 
@@ -140,7 +141,7 @@ impl Header {
         if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(FormatError::UnknownVersion(version));
         }
-        let body = zstd::decode_all(packed).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
+        let body = inflate(packed).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
         let mut body = Bytes::from(body);
         let json_bytes = body.try_get_u32_le().map_err(|_| cut())? as usize;
         if body.len() < json_bytes {

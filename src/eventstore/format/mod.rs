@@ -32,6 +32,7 @@ mod facts;
 mod filter;
 mod header;
 mod ids;
+mod inflate;
 mod join;
 mod json;
 mod names;
