@@ -145,7 +145,8 @@ impl ErasureKind {
         let names = Names::new(work.ids.iter().map(String::as_str));
         let samples = samples::delete_naming(&self.shards, run.project_id, &names).await.map_err(later)?;
         let now = self.clock.now_ms();
-        self.answers.clear_rest(run.project_id, ERASURE, now).await.map_err(retry)?;
+        let until = work.wait_until.unwrap_or(run.created_at);
+        self.answers.clear_rest(run.project_id, ERASURE, &names, until, now).await.map_err(retry)?;
         projects::raise_erasure_epoch(&self.control, run.project_id).await.map_err(retry)?;
         let receipt = work.receipt(project, self.shards.servers().len(), samples, run.created_at, now);
         let body = Body::Done { receipt: receipt.clone() }.write()?;

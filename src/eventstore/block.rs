@@ -302,7 +302,7 @@ impl RowBlock {
     }
 
     fn count_only(&mut self, mut counts: impl FnMut(usize) -> bool) {
-        let counted = match &self.counted {
+        let mut counted = match &self.counted {
             None => rows::pick(0..self.event.len() as u32, &mut counts),
             Some(counted) => {
                 let mut counted = counted.to_vec();
@@ -311,6 +311,7 @@ impl RowBlock {
             }
         };
         if counted.len() < self.rows().len() {
+            counted.shrink_to_fit();
             self.counted = Some(Arc::new(counted));
         }
     }

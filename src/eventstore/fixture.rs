@@ -153,9 +153,18 @@ pub async fn two_servers(databases: &[TestDatabase; 3]) -> Storage {
 /// The same with any number of shards.
 pub async fn servers_with_shards(databases: &[TestDatabase; 3], shards: u16) -> Storage {
     let [control, one, two] = databases;
+    open(control, &[one, two], shards).await
+}
+
+/// One database for all.
+pub async fn one_server(database: &TestDatabase, shards: u16) -> Storage {
+    open(database, &[database], shards).await
+}
+
+async fn open(control: &TestDatabase, servers: &[&TestDatabase], shards: u16) -> Storage {
     let settings = StorageSettings {
         control: control.dsn.clone(),
-        servers: vec![one.dsn.clone(), two.dsn.clone()],
+        servers: servers.iter().map(|server| server.dsn.clone()).collect(),
         shards: Some(shards),
         shards_default: shards,
         pool: POOL,

@@ -129,19 +129,26 @@ impl StoredAnswers {
         }
     }
 
-    /// At the end of the erasure: copies that were on their way into the cache when it was cleared, and
-    /// parts that runs had written which were taken from them.
+    /// At the end of the erasure: copies that were on their way into the cache when it was cleared, parts that
+    /// runs had written which were taken from them, and tickets taken in until `until` that name the person and
+    /// came into the table after it was looked through.
     pub async fn clear_rest(
         &self,
         project: ProjectId,
         spared: &str,
+        names: &Names<'_>,
+        until: Millis,
         now: Millis,
     ) -> Result<(), StorageError> {
         let mut after = None;
         while let Some((last, tickets)) = self.next_page(project, spared, after).await? {
             after = Some(last);
             for ticket in tickets {
-                if ticket.body.is_empty() {
+                let is_named = ticket.created_at <= until && names.are_in_bytes(&ticket.body);
+                if is_named {
+                    self.clear_one(ticket.clone(), names, now).await?;
+                }
+                if is_named || ticket.body.is_empty() {
                     self.uncache(&ticket).await;
                     self.store.forget_result(ticket.ticket_id, now).await?;
                 }

@@ -53,7 +53,7 @@ pub struct Prepared {
     /// How long it will probably take, for `Retry-After`.
     pub estimate: Duration,
     /// Of the project, read before anything that the run relies on. With it the ticket may run before it is
-    /// written down: when it dies with its process, nothing has happened.
+    /// written down, so only for kinds whose runs change nothing outside.
     pub erasure_epoch: Option<i64>,
 }
 

@@ -1,5 +1,5 @@
 //! One run of one ticket: the kind's work in a task of its own, a heartbeat beside it, and exactly
-//! one guarded move at the end.
+//! one guarded move at the end, which may be the insert of the ticket ([`super::unwritten`]).
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -67,10 +67,10 @@ impl Move<'_> {
 }
 
 /// The ticket was not ours any more, or the database did not take its end.
-const LOST: &str = "lost";
+pub(super) const LOST: &str = "lost";
 
-/// It never came into the table ([`super::unwritten`]).
-const KEPT_OUT: &str = "kept_out";
+/// An erasure kept the ticket out of the table; it is taken in anew ([`super::unwritten`]).
+pub(super) const KEPT_OUT: &str = "kept_out";
 
 /// Until when the lease is certainly ours, by our own steady clock.
 #[derive(Clone)]
@@ -280,7 +280,7 @@ impl Inner {
     ) -> &'static str {
         let ticket = &*steps.ticket;
         if !matches!(ended, Ended::Output(_)) && !steps.be_written().await {
-            return KEPT_OUT;
+            return steps.given_up().await;
         }
         match ended {
             Ended::Output(output) => {
@@ -294,10 +294,10 @@ impl Inner {
                 let publish = Move::Publish(&result);
                 let outcome = match steps.write_ended(&result, self.clock.now_ms()).await {
                     ResultWritten::Yes => publish.outcome(),
-                    ResultWritten::NotSo if steps.be_written().await => {
+                    ResultWritten::ToPublish if steps.be_written().await => {
                         self.make(ticket, lease_end, publish).await
                     }
-                    ResultWritten::No | ResultWritten::NotSo => KEPT_OUT,
+                    ResultWritten::GivenUp | ResultWritten::ToPublish => steps.given_up().await,
                 };
                 if outcome == publish.outcome() {
                     let stored =

@@ -229,9 +229,9 @@ impl Tickets {
             overdue_at: now + if kind.is_owed() { OWED_OVERDUE_MS } else { OVERDUE_MS },
         };
         let untold = self.inner.untold.add(ticket.ticket_id);
-        let is_repeatable = ticket.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero();
+        let may_run_unwritten = ticket.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero();
         let written_after = self.inner.settings.written_after.min(wait);
-        let unwritten = prepared.erasure_epoch.filter(|_| is_repeatable);
+        let unwritten = prepared.erasure_epoch.filter(|_| may_run_unwritten);
         let unwritten = unwritten.map(|erasure_epoch| Terms { erasure_epoch, written_after });
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
@@ -382,8 +382,8 @@ impl Inner {
             }
         }
         // Of equal ones that come together the second is found by those after it.
-        let is_looked_for = ticket.data_version.is_some() && arrival.has_met();
-        if let Some(terms) = unwritten.filter(|_| !is_looked_for)
+        let has_equal = ticket.data_version.is_some() && arrival.has_met();
+        if let Some(terms) = unwritten.filter(|_| !has_equal)
             && let Some(free) = slot.take()
         {
             let taken = match self.run_unwritten(&ticket, free, terms).await {

@@ -157,15 +157,26 @@ impl Steps {
         tokio::spawn(write).await.unwrap_or(false)
     }
 
+    /// How a run has ended whose ticket is not to be written.
+    pub(super) async fn given_up(&self) -> &'static str {
+        match &self.unwritten {
+            Some(unwritten) if unwritten.is_kept_out().await => super::runner::KEPT_OUT,
+            _ => super::runner::LOST,
+        }
+    }
+
     /// See [`Unwritten::write_ended`].
     pub(super) async fn write_ended(&self, result: &TicketResult, now: Millis) -> ResultWritten {
         match &self.unwritten {
             Some(unwritten) => unwritten.write_ended(&self.inner, &self.ticket, result, now).await,
-            None => ResultWritten::NotSo,
+            None => ResultWritten::ToPublish,
         }
     }
 
     pub(super) async fn replace_body(&self, body: &[u8], forget_key: bool) -> Result<(), RunError> {
+        if !self.be_written().await {
+            return Err(RunError::Stopped);
+        }
         let body_hash = super::service::hash_of(&self.ticket.kind, body);
         let replaced = self.inner.store.replace_body(&self.ticket, body, body_hash, forget_key);
         match replaced.await {

@@ -43,10 +43,10 @@ pub(super) enum Written {
 /// What became of a result.
 pub(super) enum ResultWritten {
     Yes,
-    /// The run is to be given up.
-    No,
-    /// The ticket is in the table, or the result is too large to come with it: it is to be published.
-    NotSo,
+    /// It is for nobody.
+    GivenUp,
+    /// The ticket is in the table, or the result is too large to come with it.
+    ToPublish,
 }
 
 /// A run whose ticket may not be in the table yet.
@@ -59,10 +59,11 @@ enum Stage {
     /// With whom to tell.
     Unwritten(oneshot::Sender<Written>),
     Written,
-    /// Kept out, or it could not be written: whatever the run comes to is not for anybody. Who is to take the
-    /// ticket in anew hears so when the run is over and this is dropped.
-    GivenUp {
-        _tell: Option<oneshot::Sender<Written>>,
+    /// It could not be written: whatever the run comes to is for nobody.
+    Lost,
+    /// The same since it was kept out. Who takes it in anew waits until the run is over, and this dropped.
+    KeptOut {
+        _tell: oneshot::Sender<Written>,
     },
 }
 
@@ -84,26 +85,31 @@ impl Unwritten {
         now: Millis,
     ) -> ResultWritten {
         if result.body.len() > SENT_ALONG_BYTES_MAX {
-            return ResultWritten::NotSo;
+            return ResultWritten::ToPublish;
         }
         let mut stage = self.stage.lock().await;
-        let Some(tell) = stage.begin() else { return ResultWritten::NotSo };
+        let Some(tell) = stage.begin() else { return ResultWritten::ToPublish };
         let (epoch, expires_at) = (self.terms.erasure_epoch, now + inner.kept_ms());
         let ended = inner.store.insert_ended_unless_erased(ticket, result, now, expires_at, epoch).await;
         let written = ended.map(|row| row.map(|row| Written::Succeeded(row, result.body.clone())));
-        if stage.end(tell, written) { ResultWritten::Yes } else { ResultWritten::No }
+        if stage.end(tell, written) { ResultWritten::Yes } else { ResultWritten::GivenUp }
+    }
+
+    /// Whether it was kept out, of one that was given up.
+    pub(super) async fn is_kept_out(&self) -> bool {
+        matches!(*self.stage.lock().await, Stage::KeptOut { .. })
     }
 }
 
 impl Stage {
-    /// Until [`Stage::end`] the run counts as given up.
+    /// Until [`Stage::end`] the run counts as lost.
     fn begin(&mut self) -> Option<oneshot::Sender<Written>> {
         if !matches!(self, Self::Unwritten(_)) {
             return None;
         }
-        match std::mem::replace(self, Self::GivenUp { _tell: None }) {
+        match std::mem::replace(self, Self::Lost) {
             Self::Unwritten(tell) => Some(tell),
-            Self::Written | Self::GivenUp { .. } => None,
+            Self::Written | Self::Lost | Self::KeptOut { .. } => None,
         }
     }
 
@@ -123,7 +129,7 @@ impl Stage {
                 *self = Self::Written;
                 let _ = tell.send(written);
             }
-            Ok(None) => *self = Self::GivenUp { _tell: Some(tell) },
+            Ok(None) => *self = Self::KeptOut { _tell: tell },
             Err(error) => _ = tell.send(Written::Failed(error)),
         }
         self.is_written()

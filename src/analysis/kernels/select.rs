@@ -44,7 +44,7 @@ pub struct Picked {
     pub rows: Vec<u32>,
     /// For each of `rows` the selectors that want it. Empty when all of them want all.
     pub wanted: Vec<Wanted>,
-    /// The rows, where none between the first and the last is left out.
+    /// The rows, where nothing is asked of them.
     pub whole: Option<Range<usize>>,
     /// Of `rows`, those that one selector looks at.
     places: Vec<u32>,

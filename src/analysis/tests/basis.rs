@@ -1,6 +1,7 @@
 //! What an answer stands on, while what it was listed from goes on changing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,12 +13,14 @@ use crate::analysis::plan::Plan;
 use crate::analysis::question_kind::QuestionKind;
 use crate::analysis::together::Reading;
 use crate::analysis::{Question, QuestionLimits, QuestionParts};
-use crate::eventstore::fixture::{SHARD, rows, store_segment, two_servers};
+use crate::eventstore::fixture::{SHARD, one_server, rows, store_segment, two_servers};
 use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::scan::Scanner;
-use crate::model::{ManualClock, ObjectId, SeededRandom, ShardNo};
+use crate::model::{BatchId, ManualClock, ObjectId, SeededRandom, ShardNo};
+use crate::storage::batch::EncodedBatch;
 use crate::storage::conformance::fresh_sqlite;
 use crate::storage::control::projects::{InsertProject, create_project};
+use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::objects::{self, ObjectKind};
 use crate::storage::server::{masks, persons};
 use crate::storage::{Db, StorageError};
@@ -97,4 +100,64 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
         .await;
     masked.unwrap();
     assert!(!after.has_masks_of(&basis().await), "a later run would show who was erased");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_server_lists_is_fresh_when_nothing_waits_there() {
+    let database = fresh_sqlite();
+    let storage = one_server(&database, 4).await;
+    let project = InsertProject {
+        name: "p".into(),
+        time_zone: "UTC".into(),
+        span: 4,
+        owner: None,
+        keys: vec![],
+        created_at: 1,
+    };
+    let project_id = create_project(&storage.control, project).await.unwrap();
+    let db = storage.shards.db_of(SHARD).unwrap();
+    let kind = QuestionKind::new(QuestionParts {
+        control: storage.control.clone(),
+        shards: storage.shards.clone(),
+        scanner: Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()),
+        clock: Arc::new(ManualClock::new(1)),
+        limits: QuestionLimits::default(),
+        split_after: Duration::from_secs(2),
+        move_settle: Duration::from_secs(2),
+    });
+    let (project, settings) = kind.settings(project_id).await.unwrap();
+    let question = json!({"kind": "trends", "from": "1970-01-01", "to": "1971-01-01", "time_zone": "UTC",
+        "series": [{"measure": "count"}]});
+    let question = Question::parse(&question, &settings).unwrap();
+    let plan = Plan::new(&question, &QuestionLimits::default());
+    let of: Vec<ShardNo> = storage.shards.all().collect();
+    let fresh = async || {
+        let basis = kind.basis(&project, &plan, true, &of).await.unwrap();
+        let waiting: Vec<_> = basis.listings.iter().map(|listing| listing.has_waiting.unwrap()).collect();
+        (basis.fresh, waiting)
+    };
+    let nothing = (Some(true), vec![false; 4]);
+    assert_eq!(fresh().await, nothing);
+
+    let batch_id = BatchId([1; 16]);
+    let batch = EncodedBatch { events: 1, inflated_bytes: 1, body: vec![1].into() };
+    journal::insert(db, vec![NewBatch { shard_no: SHARD, batch_id, batch }]).await.unwrap();
+    let unasked = kind.basis(&project, &plan, false, &of).await.unwrap();
+    assert_eq!(unasked.fresh, None);
+    assert_eq!(unasked.listing_of(SHARD).unwrap().has_waiting, Some(true));
+    let is_sealed = AtomicBool::new(false);
+    let sealing = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        is_sealed.store(true, Ordering::SeqCst);
+        let sealed: Result<u64, StorageError> = db
+            .transaction(move |tx| Box::pin(async move { journal::delete(tx, SHARD, &[batch_id]).await }))
+            .await;
+        assert_eq!(sealed.unwrap(), 1);
+    };
+    let waited = async {
+        let found = fresh().await;
+        (found, is_sealed.load(Ordering::SeqCst))
+    };
+    let (waited, ()) = tokio::join!(waited, sealing);
+    assert_eq!(waited, (nothing, true), "not before it is sealed");
 }

@@ -20,7 +20,7 @@ pub struct Project {
     pub created_at: Millis,
     /// For how many days events are kept; `None`: for ever.
     pub retention_days: Option<u32>,
-    /// Raised by every erasure, first when nobody sees the person any more.
+    /// Raised by every erasure, once all shards mask the person.
     pub erasure_epoch: i64,
 }
 

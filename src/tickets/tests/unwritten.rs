@@ -84,7 +84,8 @@ on_both! {
         // Nobody waits for longer than they said.
         for wait in [Duration::ZERO, Duration::from_millis(1)] {
             let submit = submission(json!({"do": "wait"}));
-            let submitted = stage.tickets.submit_to_wait(submit, wait).await.unwrap();
+            let submitted = stage.tickets.submit_to_wait(submit, wait);
+            let submitted = tokio::time::timeout(WAIT / 4, submitted).await.expect("too late").unwrap();
             let ticket = stage.tickets.wait_for_end(submitted, wait).await.unwrap();
             assert_eq!(ticket.state, TicketState::Running);
             assert_eq!(stage.tickets.get(PROJECT, ticket.ticket_id).await.unwrap().state, TicketState::Running);
@@ -132,6 +133,7 @@ on_both! {
     async fn it_is_written_before_its_steps_are_handed_out(db: Db) {
         let stage = unwritten(db, 1).await;
         let submitted = stage.ask(json!({"do": "split", "shards": 3})).await;
+        assert_eq!(submitted.ticket.state, TicketState::Running);
         let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
         assert_eq!((ticket.state, ticket.attempt), (TicketState::Succeeded, 1));
         assert_eq!(stage.puppet.steps_run.load(Ordering::SeqCst), 3);
@@ -271,5 +273,25 @@ on_both! {
         }
         assert_eq!(stage.runs(), 2);
         assert_eq!(stage.ask(json!({"do": "wait"})).await.ticket.state, TicketState::Succeeded);
+    }
+}
+
+on_both! {
+    async fn the_end_of_an_erasure_clears_what_names_the_person_and_came_in_meanwhile(db: Db) {
+        let stage = Stage::new(db.clone(), settings(0));
+        let naming = stage.submit(json!({"id": "ada@example.org"})).await;
+        let other = stage.submit(json!({"id": "bob"})).await;
+        stage.clock.advance(10);
+        let later = stage.submit(json!({"id": "ada@example.org", "n": 2})).await;
+        let names = Names::new(["ada@example.org"].into_iter());
+        let answers = StoredAnswers::new(db, Cache::off());
+        answers.clear_rest(PROJECT, "erasure", &names, NOW + 5, NOW + 10).await.unwrap();
+        let found = stage.tickets.get(PROJECT, naming.ticket_id).await;
+        assert!(matches!(found, Err(TicketError::Gone)), "{found:?}");
+        assert_eq!(stage.store.find(naming.ticket_id).await.unwrap().unwrap().body, b"");
+        for ticket in [other, later] {
+            let found = stage.tickets.get(PROJECT, ticket.ticket_id).await.unwrap();
+            assert_eq!(found.state, TicketState::Queued);
+        }
     }
 }

@@ -95,10 +95,12 @@ pub enum Renewed {
 
 impl TicketStore {
     pub async fn insert(&self, ticket: &NewTicket, r#as: InsertAs<'_>) -> Result<Inserted, StorageError> {
-        let mut row = ticket.queued();
+        let mut row = match r#as {
+            InsertAs::Leased(lease) => ticket.leased(lease),
+            InsertAs::Queued | InsertAs::Waiting { .. } | InsertAs::Answered { .. } => ticket.queued(),
+        };
         match r#as {
-            InsertAs::Queued => {}
-            InsertAs::Leased(lease) => row = ticket.leased(lease),
+            InsertAs::Queued | InsertAs::Leased(_) => {}
             InsertAs::Waiting { waits_for, run_after } => {
                 row.waits_for = Some(waits_for);
                 row.run_after = run_after;

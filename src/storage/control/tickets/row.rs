@@ -153,7 +153,7 @@ macro_rules! select {
 }
 pub(super) use select;
 
-/// An INSERT of all columns, in the order of [`insert_binds`], from what the places of `$from` are.
+/// An INSERT of all columns, in the order of [`insert_binds`]; `$from` gives their values.
 macro_rules! insert {
     ($name:literal, $from:literal) => {
         insert!($name, $from, mysql_end: "")

@@ -66,7 +66,7 @@ on_both! {
 }
 
 on_both! {
-    async fn an_erasure_goes_on_when_what_comes_in_is_there_to_be_found(db: Db) {
+    async fn an_erasure_waits_for_a_ticket_that_is_coming_in(db: Db) {
         project(&db).await;
         let row = ticket(1).leased(lease(US, NOW));
         let (coming, other) = (row.clone(), db.clone());
