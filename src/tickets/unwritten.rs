@@ -18,9 +18,7 @@ use tokio::time::Instant;
 use super::service::Inner;
 use crate::model::Millis;
 use crate::storage::StorageError;
-use crate::storage::control::tickets::{
-    LeaseRequest, NewTicket, SENT_ALONG_BYTES_MAX, TicketResult, TicketRow,
-};
+use crate::storage::control::tickets::{NewTicket, SENT_ALONG_BYTES_MAX, TicketResult, TicketRow};
 
 /// As long as most small questions take. Equal ones that come meanwhile do not find it.
 pub const WRITTEN_AFTER: Duration = Duration::from_millis(25);
@@ -145,7 +143,7 @@ impl Inner {
         terms: Terms,
     ) -> Option<Written> {
         let leased_at = Instant::now();
-        let lease: LeaseRequest = self.lease(self.clock.now_ms());
+        let lease = self.lease(self.clock.now_ms());
         let (tell, told) = oneshot::channel();
         let unwritten = Unwritten { terms, stage: Mutex::new(Stage::Unwritten(tell)) };
         let run = self.clone().run(ticket.leased(lease), leased_at, slot, Some(Arc::new(unwritten)));

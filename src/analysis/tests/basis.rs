@@ -12,7 +12,7 @@ use crate::analysis::kernels::Cancel;
 use crate::analysis::plan::Plan;
 use crate::analysis::question_kind::QuestionKind;
 use crate::analysis::together::Reading;
-use crate::analysis::{Question, QuestionLimits, QuestionParts};
+use crate::analysis::{ProjectSettings, Question, QuestionLimits, QuestionParts};
 use crate::eventstore::fixture::{SHARD, one_server, rows, store_segment, two_servers};
 use crate::eventstore::object_cache::ObjectCache;
 use crate::eventstore::scan::Scanner;
@@ -23,7 +23,7 @@ use crate::storage::control::projects::{InsertProject, create_project};
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::objects::{self, ObjectKind};
 use crate::storage::server::{masks, persons};
-use crate::storage::{Db, StorageError};
+use crate::storage::{Db, Storage, StorageError};
 use crate::telemetry::Metrics;
 
 async fn retire(db: &Db, object_id: ObjectId) {
@@ -35,23 +35,8 @@ async fn retire(db: &Db, object_id: ObjectId) {
     assert!(retired.unwrap());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
-    let databases = [fresh_sqlite(), fresh_sqlite(), fresh_sqlite()];
-    let storage = two_servers(&databases).await;
-    let project = InsertProject {
-        name: "p".into(),
-        time_zone: "UTC".into(),
-        span: 4,
-        owner: None,
-        keys: vec![],
-        created_at: 1,
-    };
-    let project_id = create_project(&storage.control, project).await.unwrap();
-    let (db, random) = (storage.shards.db_of(SHARD).unwrap(), SeededRandom::new(1));
-    let first = store_segment(db, &random, rows(project_id, 0..200)).await;
-
-    let kind = QuestionKind::new(QuestionParts {
+fn kind(storage: &Storage) -> QuestionKind {
+    QuestionKind::new(QuestionParts {
         control: storage.control.clone(),
         shards: storage.shards.clone(),
         scanner: Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()),
@@ -59,12 +44,27 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
         limits: QuestionLimits::default(),
         split_after: Duration::from_secs(2),
         move_settle: Duration::from_secs(2),
-    });
-    let (project, settings) = kind.settings(project_id).await.unwrap();
+    })
+}
+
+fn count(settings: &ProjectSettings) -> Plan {
     let question = json!({"kind": "trends", "from": "1970-01-01", "to": "1971-01-01", "time_zone": "UTC",
         "series": [{"measure": "count"}]});
-    let question = Question::parse(&question, &settings).unwrap();
-    let plan = Arc::new(Plan::new(&question, &QuestionLimits::default()));
+    let question = Question::parse(&question, settings).unwrap();
+    Plan::new(&question, &QuestionLimits::default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
+    let databases = [fresh_sqlite(), fresh_sqlite(), fresh_sqlite()];
+    let storage = two_servers(&databases).await;
+    let project_id = create_project(&storage.control, InsertProject::over(4)).await.unwrap();
+    let (db, random) = (storage.shards.db_of(SHARD).unwrap(), SeededRandom::new(1));
+    let first = store_segment(db, &random, rows(project_id, 0..200)).await;
+
+    let kind = kind(&storage);
+    let (project, settings) = kind.settings(project_id).await.unwrap();
+    let plan = Arc::new(count(&settings));
     let of: Vec<ShardNo> = storage.shards.all().collect();
     let basis = async || kind.basis(&project, &plan, false, &of).await.unwrap();
     let read = async |basis| {
@@ -106,30 +106,11 @@ async fn rows_that_come_later_do_not_count_and_rows_that_go_are_noticed() {
 async fn what_one_server_lists_is_fresh_when_nothing_waits_there() {
     let database = fresh_sqlite();
     let storage = one_server(&database, 4).await;
-    let project = InsertProject {
-        name: "p".into(),
-        time_zone: "UTC".into(),
-        span: 4,
-        owner: None,
-        keys: vec![],
-        created_at: 1,
-    };
-    let project_id = create_project(&storage.control, project).await.unwrap();
+    let project_id = create_project(&storage.control, InsertProject::over(4)).await.unwrap();
     let db = storage.shards.db_of(SHARD).unwrap();
-    let kind = QuestionKind::new(QuestionParts {
-        control: storage.control.clone(),
-        shards: storage.shards.clone(),
-        scanner: Scanner::new(ObjectCache::none(), 1, 0, &Metrics::default()),
-        clock: Arc::new(ManualClock::new(1)),
-        limits: QuestionLimits::default(),
-        split_after: Duration::from_secs(2),
-        move_settle: Duration::from_secs(2),
-    });
+    let kind = kind(&storage);
     let (project, settings) = kind.settings(project_id).await.unwrap();
-    let question = json!({"kind": "trends", "from": "1970-01-01", "to": "1971-01-01", "time_zone": "UTC",
-        "series": [{"measure": "count"}]});
-    let question = Question::parse(&question, &settings).unwrap();
-    let plan = Plan::new(&question, &QuestionLimits::default());
+    let plan = count(&settings);
     let of: Vec<ShardNo> = storage.shards.all().collect();
     let fresh = async || {
         let basis = kind.basis(&project, &plan, true, &of).await.unwrap();

@@ -144,14 +144,7 @@ on_both! {
 on_both! {
     async fn every_erasure_raises_the_sum_that_replicas_watch(db: Db) {
         assert_eq!(projects::sum_erasure_epochs(&db).await.unwrap(), 0);
-        let project = projects::InsertProject {
-            name: "p".to_owned(),
-            time_zone: "UTC".to_owned(),
-            span: 1,
-            owner: None,
-            keys: vec![],
-            created_at: 1,
-        };
+        let project = projects::InsertProject::over(1);
         let project_id = projects::create_project(&db, project).await.unwrap();
         for epoch in 1..=2 {
             projects::raise_erasure_epoch(&db, project_id).await.unwrap();

@@ -42,6 +42,21 @@ pub struct InsertProject {
     pub created_at: Millis,
 }
 
+#[cfg(test)]
+impl InsertProject {
+    /// Of nobody and without keys.
+    pub fn over(span: u16) -> Self {
+        Self {
+            name: "p".to_owned(),
+            time_zone: "UTC".to_owned(),
+            span,
+            owner: None,
+            keys: Vec::new(),
+            created_at: 1,
+        }
+    }
+}
+
 static INSERT: Statement = statement!(
     "projects.insert",
     "INSERT INTO projects (name, time_zone, span, created_at) VALUES (?, ?, ?, ?)"

@@ -8,14 +8,7 @@ const WAIT: Duration = Duration::from_secs(20);
 
 /// With a project whose tickets may run for this long before they are written down.
 async fn unwritten_for(db: Db, slots: usize, written_after: Duration) -> Stage {
-    let project = projects::InsertProject {
-        name: "p".to_owned(),
-        time_zone: "UTC".to_owned(),
-        span: 1,
-        owner: None,
-        keys: vec![],
-        created_at: 1,
-    };
+    let project = projects::InsertProject::over(1);
     assert_eq!(projects::create_project(&db, project).await.unwrap(), PROJECT);
     let stage = Stage::new(db, TicketSettings { written_after, ..settings(slots) });
     stage.prepare_anew().await;

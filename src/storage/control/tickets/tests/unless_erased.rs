@@ -9,14 +9,7 @@ use crate::storage::control::tickets::unless_erased::{INSERT_UNLESS_ERASED, guar
 
 /// A project with these tickets' number.
 async fn project(db: &Db) {
-    let project = projects::InsertProject {
-        name: "p".to_owned(),
-        time_zone: "UTC".to_owned(),
-        span: 1,
-        owner: None,
-        keys: vec![],
-        created_at: 1,
-    };
+    let project = projects::InsertProject::over(1);
     assert_eq!(projects::create_project(db, project).await.unwrap(), ProjectId(1));
 }
 
