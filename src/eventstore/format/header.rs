@@ -1,8 +1,11 @@
 //! Part 0: everything a reader has to know before it reads anything else.
 //!
-//! `WEIR`, a version byte, and then, in zstd: the length of a JSON description (u32), the
-//! description, the first person of each page (u32 each), the rollup ([`super::rollup`]) and the end of the
-//! Parquet file from behind its last column chunk (offset index and footer).
+//! `WEIR`, a version byte, the length (u32) of what follows in zstd, and the rollups ([`super::rollup`]). In zstd:
+//! the length of a JSON description (u32), the description, the first person of each page (u32 each) and the
+//! end of the Parquet file from behind its last column chunk (offset index and footer).
+//!
+//! Up to version 4 there is no length before zstd, which goes to the end, and one rollup between the persons
+//! and the end of the file.
 
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
@@ -11,11 +14,14 @@ use super::FormatError;
 use super::columns::{Layout, PropertyKind};
 use super::inflate::inflate;
 use super::parts::PartTable;
+use super::rollup::Rollup;
 use crate::model::{PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
-/// 2 may leave names out of `rest`, 3 may have a rollup, 4 has short ids and a filter of any bits.
-pub(super) const FORMAT_VERSION: u8 = 4;
+/// 2 may leave names out of `rest`, 3 may have a rollup, 4 has short ids and a filter of any bits, 5 has its
+/// rollups by themselves.
+pub(super) const FORMAT_VERSION: u8 = 5;
+const SHORT_IDS_VERSION: u8 = 4;
 const WHOLE_IDS_VERSION: u8 = 3;
 /// Of runs, which builds before version 3 read too.
 const RUN_VERSION: u8 = 2;
@@ -41,8 +47,9 @@ pub(super) struct Header {
     /// Empty in a run, whose directory says where a project's rows lie.
     pub page_first_persons: Vec<PersonNo>,
     pub table: PartTable,
-    /// A segment's rows by event and time ([`super::rollup`]); empty where there is no such count.
-    pub rollup: Bytes,
+    /// A segment's rows by event and time, from the shortest steps to the longest; empty where there is no
+    /// such count.
+    pub rollups: Vec<Rollup>,
     /// The Parquet file behind the last data part.
     pub tail: Bytes,
 }
@@ -70,8 +77,12 @@ struct Description {
     #[serde(default)]
     rest_has_more: bool,
     pages: usize,
-    #[serde(default)]
-    rollup_bytes: usize,
+    /// Up to version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollup_bytes: Option<usize>,
+    /// Of each the quarters of a step and how many bytes it has in zstd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rollups: Vec<(u64, usize)>,
     filter_parts: u32,
     /// Where each data part ends in the Parquet file; the first begins at 0.
     part_ends: Vec<u64>,
@@ -94,7 +105,15 @@ impl Header {
         }
     }
 
-    pub fn to_bytes(&self) -> Bytes {
+    pub fn to_bytes(&self) -> Result<Bytes, FormatError> {
+        let version = self.version();
+        // The shortest.
+        let older = self.rollups.first().filter(|_| version < FORMAT_VERSION);
+        let older = older.map(Rollup::to_older).transpose()?;
+        let packed_rollups: Vec<(u64, Bytes)> = match version {
+            FORMAT_VERSION => self.rollups.iter().map(Rollup::to_packed).collect(),
+            _ => Vec::new(),
+        };
         let description = Description {
             kind: self.layout.kind,
             project_id: self.project_id,
@@ -106,29 +125,40 @@ impl Header {
             rest: self.rest.names.clone(),
             rest_has_more: self.rest.has_more,
             pages: self.page_first_persons.len(),
-            rollup_bytes: self.rollup.len(),
+            rollup_bytes: older.as_ref().map(Vec::len),
+            rollups: packed_rollups.iter().map(|(quarters, packed)| (*quarters, packed.len())).collect(),
             filter_parts: self.table.filter_parts,
             part_ends: self.table.ends.clone(),
         };
         let json = serde_json::to_vec(&description).expect("a description is plain data");
-        let mut body = Vec::with_capacity(json.len() + self.rollup.len() + self.tail.len() + 64);
+        let mut body = Vec::with_capacity(json.len() + self.tail.len() + 64);
         body.extend_from_slice(&(json.len() as u32).to_le_bytes());
         body.extend_from_slice(&json);
         for person in &self.page_first_persons {
             body.extend_from_slice(&person.to_le_bytes());
         }
-        body.extend_from_slice(&self.rollup);
+        body.extend_from_slice(older.as_deref().unwrap_or_default());
         body.extend_from_slice(&self.tail);
         let packed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("memory is the only thing zstd can lack");
-        let mut bytes = Vec::with_capacity(packed.len() + 5);
+        let mut bytes = Vec::with_capacity(packed.len() + 16);
         bytes.extend_from_slice(MAGIC);
-        bytes.push(match (self.layout.kind, self.layout.short_ids) {
+        bytes.push(version);
+        if version == FORMAT_VERSION {
+            bytes.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+        }
+        bytes.extend_from_slice(&packed);
+        packed_rollups.iter().for_each(|(_, packed)| bytes.extend_from_slice(packed));
+        Ok(bytes.into())
+    }
+
+    /// The earliest that has a word for all of it.
+    fn version(&self) -> u8 {
+        match (self.layout.kind, self.layout.short_ids) {
             (ObjectKind::Run, _) => RUN_VERSION,
             (ObjectKind::Segment, false) => WHOLE_IDS_VERSION,
+            (ObjectKind::Segment, true) if self.rollups.is_empty() => SHORT_IDS_VERSION,
             (ObjectKind::Segment, true) => FORMAT_VERSION,
-        });
-        bytes.extend_from_slice(&packed);
-        bytes.into()
+        }
     }
 
     pub fn parse(part: &[u8]) -> Result<Self, FormatError> {
@@ -137,9 +167,14 @@ impl Header {
         if magic != MAGIC {
             return Err(FormatError::corrupt("part 0 does not begin with WEIR"));
         }
-        let (&version, packed) = rest.split_first().ok_or_else(cut)?;
+        let (&version, mut packed) = rest.split_first().ok_or_else(cut)?;
         if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(FormatError::UnknownVersion(version));
+        }
+        let mut packed_rollups: &[u8] = &[];
+        if version == FORMAT_VERSION {
+            let bytes = packed.try_get_u32_le().map_err(|_| cut())? as usize;
+            (packed, packed_rollups) = packed.split_at_checked(bytes).ok_or_else(cut)?;
         }
         let body = inflate(packed).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
         let mut body = Bytes::from(body);
@@ -154,12 +189,24 @@ impl Header {
         for _ in 0..description.pages {
             page_first_persons.push(body.try_get_u32_le().map_err(|_| cut())?);
         }
-        if body.len() < description.rollup_bytes {
+        let older_bytes = description.rollup_bytes.unwrap_or_default();
+        if body.len() < older_bytes {
             return Err(cut());
         }
-        // Copies: the rest of the body is not needed any more.
-        let rollup = Bytes::copy_from_slice(&body.split_to(description.rollup_bytes));
-        if description.short_ids && (description.kind == ObjectKind::Run || version < FORMAT_VERSION) {
+        let older = body.split_to(older_bytes);
+        let mut rollups = Vec::new();
+        if !older.is_empty() {
+            rollups.push(Rollup::from_older(&older)?);
+        }
+        for (quarters, bytes) in description.rollups {
+            let (packed, behind) = packed_rollups.split_at_checked(bytes).ok_or_else(cut)?;
+            packed_rollups = behind;
+            rollups.push(Rollup::from_packed(quarters, Bytes::copy_from_slice(packed))?);
+        }
+        if !rollups.is_sorted_by_key(Rollup::step_ms) {
+            return Err(FormatError::corrupt("rollups of longer steps before shorter ones"));
+        }
+        if description.short_ids && (description.kind == ObjectKind::Run || version < SHORT_IDS_VERSION) {
             return Err(FormatError::corrupt("event ids in 15 bytes, where they have 16"));
         }
         if description.page_rows == 0 {
@@ -178,7 +225,8 @@ impl Header {
             rest: Rest { names: description.rest, has_more: description.rest_has_more },
             page_first_persons,
             table: PartTable { filter_parts: description.filter_parts, ends: description.part_ends },
-            rollup,
+            rollups,
+            // A copy: the rest of the body is not needed any more.
             tail: Bytes::copy_from_slice(&body),
         })
     }

@@ -88,7 +88,7 @@ pub fn join_segments(
         rows,
         raw_bytes,
         received: None,
-        rollup: roll_up(inputs, &keys, rows)?,
+        rollups: roll_up(inputs, &keys, rows)?,
         layout,
     };
     for input in inputs {
@@ -102,16 +102,16 @@ pub fn join_segments(
 }
 
 /// Of the rollups of the inputs, and of the rows of those that have none or one of longer steps.
-fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<u8>, FormatError> {
+fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<Rollup>, FormatError> {
     let mut builder = RollupBuilder::new(rows);
     for (input, keys) in inputs.iter().zip(keys) {
         let header = input.reader.header();
         if !builder.is_open() {
             break;
         }
-        let rollup = Rollup(&header.rollup);
-        if !header.rollup.is_empty() && builder.can_add(rollup)? {
-            builder.add_all(rollup, header.rows)?;
+        let shortest = header.rollups.first();
+        if let Some(shortest) = shortest.filter(|shortest| builder.can_add(shortest)) {
+            builder.add_all(shortest, header.rows)?;
             continue;
         }
         let events = input.reader.read_column(header.layout.fixed_index(Fixed::Event)?, input.parts)?;

@@ -120,25 +120,25 @@ impl ObjectReader {
         let rest = header.rest.names.iter().map(|name| name.len() + size_of::<String>());
         metadata
             + header.tail.len()
-            + header.rollup.len()
+            + header.rollups.iter().map(Rollup::bytes).sum::<usize>()
             + size_of_val(&*header.page_first_persons)
             + size_of_val(&*header.table.ends)
             + names.chain(rest).sum::<usize>()
     }
 
-    /// All rows as a block of counts by event and time, where the object has these, and how long their
-    /// steps are.
-    pub fn read_rollup(&self) -> Result<Option<(Millis, RowBlock)>, FormatError> {
-        let rollup = Rollup(&self.header.rollup);
-        if self.header.rollup.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some((rollup.step_ms()?, rollup.read(self.header.rows)?)))
+    /// All rows as a block of counts by event and time, where the object has these by steps of this length or
+    /// of shorter ones.
+    pub fn read_rollup(&self, step_max: Millis) -> Result<Option<RowBlock>, FormatError> {
+        self.rollup(step_max).map(|rollup| rollup.read(self.header.rows)).transpose()
     }
 
     /// How many bytes [`Self::read_rollup`] reads.
-    pub fn rollup_bytes(&self) -> usize {
-        self.header.rollup.len()
+    pub fn rollup_bytes(&self, step_max: Millis) -> usize {
+        self.rollup(step_max).map_or(0, Rollup::bytes)
+    }
+
+    fn rollup(&self, step_max: Millis) -> Option<&Rollup> {
+        self.header.rollups.iter().rev().find(|rollup| rollup.step_ms() <= step_max)
     }
 
     /// Part 0 included.

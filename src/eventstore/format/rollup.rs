@@ -2,18 +2,26 @@
 //!
 //! Who asks how many events there were on each day needs no person and no property, and would decode
 //! millions of rows to learn a few thousand numbers. A segment has these numbers in part 0, where they are
-//! a small part of its rows: by quarters of an hour, or else by hours or days. Where even those are too many,
-//! who counts reads the rows.
+//! a small part of its rows: by quarters of an hour, by hours and by days, each in zstd by itself, so that who
+//! wants days inflates and reads a hundredth of what the quarters are. Of the short steps there are none where
+//! they would be too many; where even days are, who counts reads the rows.
 //!
 //! ```text
-//! rollup  = quarters of a step (varint) · events (varint) · event …
+//! rollup  = events (varint) · event …
 //! event   = name (length as varint, UTF-8) · cells (varint) · cell …
 //! cell    = steps after the one before (zigzag), of the first since 1970 · rows (varint)
 //! ```
+//!
+//! Up to version 4 of the format there is one, by the shortest steps. Before its events it has the quarters of
+//! a step (varint), and it is packed with the rest of part 0.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::FormatError;
+use super::inflate::inflate;
 use super::names::Names;
 use crate::eventstore::{COUNT_STEPS, Dictionary, QUARTER_MS, Quarters, RowBlock};
 use crate::model::{
@@ -27,6 +35,9 @@ const ROWS_MIN: u64 = if cfg!(test) { 8 } else { 4_096 };
 const ROWS_A_CELL_MIN: u64 = if cfg!(test) { 2 } else { 8 };
 /// Part 0 is read for other purposes too.
 const CELLS_MAX: u64 = if cfg!(test) { 1_000 } else { 32_768 };
+/// A rollup by longer steps is kept beside one by shorter ones that has this many times its cells.
+const TIMES_FEWER_MIN: usize = 2;
+const ZSTD_LEVEL: i32 = 3;
 /// Of all names together: a client may write ids into them.
 const NAME_BYTES_MAX: usize = if cfg!(test) { 2_000 } else { 64 << 10 };
 
@@ -60,8 +71,8 @@ impl RollupBuilder {
     }
 
     /// Whether a rollup of this step tells enough to be added.
-    pub fn can_add(&self, rollup: Rollup<'_>) -> Result<bool, FormatError> {
-        Ok(rollup.step_ms()? <= self.step_ms)
+    pub fn can_add(&self, rollup: &Rollup) -> bool {
+        rollup.step_ms <= self.step_ms
     }
 
     pub fn add(&mut self, event: &[u8], occurred_at: Millis) {
@@ -72,7 +83,7 @@ impl RollupBuilder {
     }
 
     /// The rows of another segment, which has so many. Precondition: it [can be added](Self::can_add).
-    pub fn add_all(&mut self, rollup: Rollup<'_>, rows: u64) -> Result<(), FormatError> {
+    pub fn add_all(&mut self, rollup: &Rollup, rows: u64) -> Result<(), FormatError> {
         rollup.for_each_event(rows, |event, cells| {
             let number = self.number(event.as_bytes());
             cells.iter().for_each(|&(start, rows)| self.add_cell(number, start, rows));
@@ -122,65 +133,144 @@ impl RollupBuilder {
         (self.step_ms, self.cells) = (step_ms, Some(fewer));
     }
 
-    /// Empty where there is none.
-    pub fn finish(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let Some(cells) = self.cells.filter(|cells| !cells.is_empty()) else { return bytes };
+    /// From the shortest steps to the longest; empty where there is none.
+    pub fn finish(self) -> Vec<Rollup> {
+        let mut rollups = Vec::new();
+        let Some(cells) = self.cells.filter(|cells| !cells.is_empty()) else { return rollups };
         let names = self.names.into_names();
-        let mut by_event: Vec<(String, Vec<(Step, u32)>)> =
-            names.into_iter().map(|name| (name, Vec::new())).collect();
+        let mut events: Vec<EventCells> = names.into_iter().map(|name| (name, Vec::new())).collect();
         for ((event, step), rows) in cells {
-            by_event[event as usize].1.push((step, rows));
+            events[event as usize].1.push((step, rows));
         }
         // So that the same rows always give the same bytes.
-        by_event.sort_unstable();
-        put_varint(&mut bytes, (self.step_ms / QUARTER_MS) as u64);
-        put_varint(&mut bytes, by_event.len() as u64);
-        for (name, mut cells) in by_event {
-            cells.sort_unstable();
-            put_text(&mut bytes, &name);
-            put_varint(&mut bytes, cells.len() as u64);
-            let mut last = 0;
-            for (step, rows) in cells {
-                put_zigzag(&mut bytes, i64::from(step) - last);
-                put_varint(&mut bytes, rows.into());
-                last = step.into();
+        events.sort_unstable();
+        events.iter_mut().for_each(|(_, cells)| cells.sort_unstable());
+        let (mut last_ms, mut cells_max) = (self.step_ms, usize::MAX);
+        for step_ms in COUNT_STEPS.into_iter().filter(|step_ms| *step_ms >= self.step_ms) {
+            let times = (step_ms / std::mem::replace(&mut last_ms, step_ms)) as Step;
+            events.iter_mut().for_each(|(_, cells)| lengthen_steps(cells, times));
+            let cells = events.iter().map(|(_, cells)| cells.len()).sum::<usize>();
+            if cells <= cells_max {
+                cells_max = cells / TIMES_FEWER_MIN;
+                rollups.push(Rollup { step_ms, body: Body::Events(bytes_of(&events).into()) });
             }
         }
-        bytes
+        rollups
     }
+}
+
+/// The name of an event and its cells, ascending.
+type EventCells = (String, Vec<(Step, u32)>);
+
+/// The same cells by steps that are so many times as long.
+fn lengthen_steps(cells: &mut Vec<(Step, u32)>, times: Step) {
+    cells.iter_mut().for_each(|(step, _)| *step = step.div_euclid(times));
+    cells.dedup_by(|next, cell| {
+        let is_same = next.0 == cell.0;
+        if is_same {
+            cell.1 += next.1;
+        }
+        is_same
+    });
+}
+
+fn bytes_of(events: &[EventCells]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, events.len() as u64);
+    for (name, cells) in events {
+        put_text(&mut bytes, name);
+        put_varint(&mut bytes, cells.len() as u64);
+        let mut last = 0;
+        for &(step, rows) in cells {
+            put_zigzag(&mut bytes, i64::from(step) - last);
+            put_varint(&mut bytes, rows.into());
+            last = step.into();
+        }
+    }
+    bytes
 }
 
 fn unreadable(error: PropertiesError) -> FormatError {
     FormatError::corrupt(format!("rollup: {error}"))
 }
 
-/// The bytes that a builder gave.
-#[derive(Clone, Copy)]
-pub(super) struct Rollup<'a>(pub &'a [u8]);
+/// All rows of a segment by steps of one length.
+#[derive(Clone)]
+pub(super) struct Rollup {
+    step_ms: Millis,
+    body: Body,
+}
 
-impl<'a> Rollup<'a> {
-    pub fn step_ms(self) -> Result<Millis, FormatError> {
-        self.head().map(|(step_ms, _)| step_ms)
+#[derive(Clone)]
+enum Body {
+    Events(Bytes),
+    /// The same in zstd.
+    Packed(Bytes),
+}
+
+impl Rollup {
+    /// As it lies in part 0: how many quarters a step is, and the rollup in zstd.
+    pub fn from_packed(quarters: u64, packed: Bytes) -> Result<Self, FormatError> {
+        Ok(Self { step_ms: step_of(quarters)?, body: Body::Packed(packed) })
     }
 
-    /// The length of a step, and the bytes behind it.
-    fn head(self) -> Result<(Millis, &'a [u8]), FormatError> {
-        let mut rest = self.0;
-        let quarters = take_varint(&mut rest).map_err(unreadable)?;
-        let step_ms = COUNT_STEPS.into_iter().find(|step_ms| (step_ms / QUARTER_MS) as u64 == quarters);
-        let unknown = || FormatError::corrupt(format!("a rollup by {quarters} quarters of an hour"));
-        Ok((step_ms.ok_or_else(unknown)?, rest))
+    /// As an earlier build wrote it.
+    pub fn from_older(mut bytes: &[u8]) -> Result<Self, FormatError> {
+        let quarters = take_varint(&mut bytes).map_err(unreadable)?;
+        Ok(Self { step_ms: step_of(quarters)?, body: Body::Events(Bytes::copy_from_slice(bytes)) })
+    }
+
+    pub fn to_packed(&self) -> (u64, Bytes) {
+        let packed = match &self.body {
+            Body::Packed(packed) => packed.clone(),
+            Body::Events(events) => zstd::bulk::compress(events, ZSTD_LEVEL)
+                .expect("memory is the only thing zstd can lack")
+                .into(),
+        };
+        (self.quarters(), packed)
+    }
+
+    pub fn to_older(&self) -> Result<Vec<u8>, FormatError> {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, self.quarters());
+        bytes.extend_from_slice(&self.events()?);
+        Ok(bytes)
+    }
+
+    pub fn step_ms(&self) -> Millis {
+        self.step_ms
+    }
+
+    fn quarters(&self) -> u64 {
+        (self.step_ms / QUARTER_MS) as u64
+    }
+
+    /// In memory.
+    pub fn bytes(&self) -> usize {
+        match &self.body {
+            Body::Events(bytes) | Body::Packed(bytes) => bytes.len(),
+        }
+    }
+
+    fn events(&self) -> Result<Cow<'_, [u8]>, FormatError> {
+        match &self.body {
+            Body::Events(events) => Ok(Cow::Borrowed(events)),
+            Body::Packed(packed) => {
+                let events = inflate(packed).map_err(|e| FormatError::corrupt(format!("rollup: {e}")))?;
+                Ok(Cow::Owned(events))
+            }
+        }
     }
 
     /// The name of each event, and of each of its cells the beginning and the rows. An error unless these are
     /// `expected` together.
     fn for_each_event(
-        self,
+        &self,
         expected: u64,
-        mut visit: impl FnMut(&'a str, &[(Millis, u32)]),
+        mut visit: impl FnMut(&str, &[(Millis, u32)]),
     ) -> Result<(), FormatError> {
-        let (step_ms, mut rest) = self.head()?;
+        let events = self.events()?;
+        let mut rest = &*events;
         let (mut cells, mut counted) = (Vec::new(), 0_u64);
         for _ in 0..take_varint(&mut rest).map_err(unreadable)? {
             let name = take_text(&mut rest).map_err(unreadable)?;
@@ -196,7 +286,7 @@ impl<'a> Rollup<'a> {
                 if counted > expected {
                     break;
                 }
-                cells.push((Millis::from(step) * step_ms, rows));
+                cells.push((Millis::from(step) * self.step_ms, rows));
             }
             if counted > expected {
                 break;
@@ -211,7 +301,7 @@ impl<'a> Rollup<'a> {
     }
 
     /// A row for each cell, which stands for as many events as the cell has.
-    pub fn read(self, rows: u64) -> Result<RowBlock, FormatError> {
+    pub fn read(&self, rows: u64) -> Result<RowBlock, FormatError> {
         let (mut names, mut codes) = (Vec::new(), Vec::new());
         let (mut starts, mut stand_for) = (Vec::new(), Vec::new());
         self.for_each_event(rows, |name, cells| {
@@ -231,6 +321,11 @@ impl<'a> Rollup<'a> {
     }
 }
 
+fn step_of(quarters: u64) -> Result<Millis, FormatError> {
+    let step_ms = COUNT_STEPS.into_iter().find(|step_ms| (step_ms / QUARTER_MS) as u64 == quarters);
+    step_ms.ok_or_else(|| FormatError::corrupt(format!("a rollup by {quarters} quarters of an hour")))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -240,7 +335,7 @@ mod tests {
     use super::*;
     use crate::model::DAY_MS;
 
-    fn built(rows: &[(&str, Millis)], expected: u64) -> Vec<u8> {
+    fn built(rows: &[(&str, Millis)], expected: u64) -> Vec<Rollup> {
         let mut builder = RollupBuilder::new(expected);
         rows.iter().for_each(|(event, at)| builder.add(event.as_bytes(), *at));
         builder.finish()
@@ -280,32 +375,61 @@ mod tests {
             let fits = |step_ms: &Millis| by_step(*step_ms).len() as u64 <= expected_rows / ROWS_A_CELL_MIN;
             let shortest = COUNT_STEPS.into_iter().find(fits);
             prop_assert_eq!(whole.is_empty(), shortest.is_none());
-            if let Some(step_ms) = shortest {
-                prop_assert_eq!(Rollup(&whole).step_ms().unwrap(), step_ms);
-                prop_assert_eq!(counted(&Rollup(&whole).read(all).unwrap()), by_step(step_ms));
+            prop_assert_eq!(whole.first().map(Rollup::step_ms), shortest);
+            for rollup in &whole {
+                let cells = by_step(rollup.step_ms());
+                prop_assert_eq!(counted(&rollup.read(all).unwrap()), cells.clone());
+                let (quarters, packed) = rollup.to_packed();
+                let packed = Rollup::from_packed(quarters, packed).unwrap();
+                let older = Rollup::from_older(&rollup.to_older().unwrap()).unwrap();
+                for stored in [packed, older] {
+                    prop_assert_eq!(stored.step_ms(), rollup.step_ms());
+                    prop_assert_eq!(counted(&stored.read(all).unwrap()), cells.clone());
+                }
+            }
+            // None is missing that is worth it.
+            let mut last = None;
+            for step_ms in COUNT_STEPS.into_iter().skip_while(|step_ms| Some(*step_ms) != shortest) {
+                let cells = by_step(step_ms).len();
+                let is_there = whole.iter().any(|rollup| rollup.step_ms() == step_ms);
+                prop_assert_eq!(is_there, last.is_none_or(|last| cells <= last / TIMES_FEWER_MIN));
+                last = if is_there { Some(cells) } else { last };
             }
 
             let (one, other) = rows.split_at(middle.min(rows.len()));
             let mut joined = RollupBuilder::new(expected_rows);
             for rows in [one, other] {
                 let part = built(rows, expected_rows);
-                if !part.is_empty() && joined.can_add(Rollup(&part)).unwrap() {
-                    joined.add_all(Rollup(&part), rows.len() as u64).unwrap();
-                } else {
-                    rows.iter().for_each(|(event, at)| joined.add(event.as_bytes(), *at));
+                match part.first().filter(|shortest| joined.can_add(shortest)) {
+                    Some(shortest) => joined.add_all(shortest, rows.len() as u64).unwrap(),
+                    None => rows.iter().for_each(|(event, at)| joined.add(event.as_bytes(), *at)),
                 }
             }
-            prop_assert_eq!(joined.finish(), whole);
+            let stored = |rollups: &[Rollup]| rollups.iter().map(Rollup::to_packed).collect::<Vec<_>>();
+            prop_assert_eq!(stored(&joined.finish()), stored(&whole));
         }
 
         #[test]
         fn changed_bytes_are_an_error_or_other_numbers_but_no_panic(at in 0_usize..40, to: u8) {
-            let mut bytes = built(&[("a", 5), ("b", 7 * QUARTER_MS), ("b", -9), ("b", -9)], ROWS_MIN);
+            let rollups = built(&[("a", 5), ("b", 7 * QUARTER_MS), ("b", -9), ("b", -9)], ROWS_MIN);
+            let read = |bytes: &[u8]| Rollup::from_older(bytes)?.read(4);
+            let mut bytes = rollups[0].to_older().unwrap();
+            prop_assert!(read(&bytes).is_ok());
             let place = at % bytes.len();
             bytes[place] = to;
-            let _ = Rollup(&bytes).read(4);
+            let _ = read(&bytes);
             bytes.truncate(place);
-            prop_assert!(Rollup(&bytes).read(4).is_err());
+            prop_assert!(read(&bytes).is_err());
+
+            let (quarters, packed) = rollups[0].to_packed();
+            let read = |packed: &[u8]| Rollup::from_packed(quarters, Bytes::copy_from_slice(packed))?.read(4);
+            let mut packed = packed.to_vec();
+            prop_assert!(read(&packed).is_ok());
+            let place = at % packed.len();
+            packed[place] = to;
+            let _ = read(&packed);
+            packed.truncate(place);
+            prop_assert!(read(&packed).is_err());
         }
     }
 
@@ -334,11 +458,11 @@ mod tests {
 
     #[test]
     fn a_rollup_of_other_rows_than_the_segment_has_is_not_believed() {
-        let bytes = built(&[("a", 0), ("a", 1)], ROWS_MIN);
-        assert!(Rollup(&bytes).read(2).is_ok());
+        let rollup = &built(&[("a", 0), ("a", 1)], ROWS_MIN)[0];
+        assert!(rollup.read(2).is_ok());
         for rows in [1, 3] {
-            assert!(Rollup(&bytes).read(rows).is_err());
-            assert!(RollupBuilder::new(100).add_all(Rollup(&bytes), rows).is_err(), "nor joined");
+            assert!(rollup.read(rows).is_err());
+            assert!(RollupBuilder::new(100).add_all(rollup, rows).is_err(), "nor joined");
         }
     }
 }

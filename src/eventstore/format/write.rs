@@ -14,7 +14,7 @@ use super::facts::SliceCount;
 use super::filter::{self, Filter, identity_hash};
 use super::header::{Header, ObjectKind, Rest};
 use super::parts::{PART_BYTES, PartTable, cut};
-use super::rollup::RollupBuilder;
+use super::rollup::{Rollup, RollupBuilder};
 use super::write_columns::PageBuffer;
 use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
 use crate::config::SealingConfig;
@@ -406,7 +406,7 @@ impl ObjectWriter {
         project_id: Option<ProjectId>,
         rest: Rest,
         slices: Vec<SliceFacts>,
-        rollup: Vec<u8>,
+        rollups: Vec<Rollup>,
     ) -> Result<ObjectBytes, FormatError> {
         if self.rows == 0 {
             return Err(FormatError::Empty);
@@ -425,7 +425,7 @@ impl ObjectWriter {
             rows: self.rows,
             raw_bytes: self.raw_bytes,
             received: self.received,
-            rollup,
+            rollups,
         };
         written.into_object(project_id, rest, slices, file, &metadata)
     }
@@ -442,8 +442,8 @@ pub(super) struct WrittenFile {
     pub rows: u64,
     pub raw_bytes: u64,
     pub received: Option<(Millis, Millis)>,
-    /// Empty where there is none.
-    pub rollup: Vec<u8>,
+    /// From the shortest steps to the longest; empty where there is none.
+    pub rollups: Vec<Rollup>,
 }
 
 impl WrittenFile {
@@ -470,11 +470,11 @@ impl WrittenFile {
             page_rows: self.page_rows as u64,
             rest,
             page_first_persons: self.page_first_persons,
-            rollup: self.rollup.into(),
+            rollups: self.rollups,
             tail: file.slice(data_end as usize..),
             table,
         };
-        let mut parts = vec![header.to_bytes()];
+        let mut parts = vec![header.to_bytes()?];
         parts.extend(filter_parts);
         let mut start = 0;
         for &end in &header.table.ends {

@@ -45,7 +45,8 @@ enum ColumnName {
     Quarters,
     Events,
     Property(String),
-    Rollup,
+    /// By steps of this length or of shorter ones.
+    Rollup(Millis),
     /// Of rows that are not all.
     Standing,
 }
@@ -57,8 +58,8 @@ enum Column {
     Quarters(Arc<Quarters>),
     Events(Arc<Dictionary>),
     Property(Arc<PropertyColumn>),
-    /// With the length of its steps. `None`: the object has none.
-    Rollup(Option<(Millis, RowBlock)>),
+    /// `None`: the object has none.
+    Rollup(Option<RowBlock>),
     Standing(Standing),
 }
 
@@ -85,7 +86,7 @@ impl Weighter<Key, Column> for MemoryBytes {
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
             Column::Standing(_) => 0,
-            Column::Rollup(rollup) => rollup.as_ref().map_or(0, |(_, block)| {
+            Column::Rollup(rollup) => rollup.as_ref().map_or(0, |block| {
                 let stand_for = block.stand_for.as_deref().map_or(0, size_of_val);
                 block.event.memory_bytes() + block.quarters.memory_bytes() + stand_for
             }),
@@ -245,11 +246,8 @@ impl ColumnCache {
         step_max: Millis,
     ) -> Asked<Option<RowBlock>> {
         let found = self.columns.as_ref();
-        match found.and_then(|columns| columns.get(&rollup_of(object_id, project_id))) {
-            Some(Column::Rollup(rollup)) => {
-                let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
-                Asked::Known(usable.map(|(_, block)| block))
-            }
+        match found.and_then(|columns| columns.get(&rollup_of(object_id, project_id, step_max))) {
+            Some(Column::Rollup(rollup)) => Asked::Known(rollup),
             _ => Asked::Missing,
         }
     }
@@ -262,11 +260,12 @@ impl ColumnCache {
         &self,
         object_id: ObjectId,
         project_id: ProjectId,
-        rollup: &Option<(Millis, RowBlock)>,
+        step_max: Millis,
+        rollup: &Option<RowBlock>,
     ) {
         if let Some(columns) = &self.columns {
             let kept = Column::Rollup(rollup.clone());
-            columns.insert(rollup_of(object_id, project_id), kept);
+            columns.insert(rollup_of(object_id, project_id, step_max), kept);
             self.metrics.bytes.set(columns.weight() as i64);
         }
     }
@@ -329,8 +328,8 @@ impl ColumnCache {
     }
 }
 
-fn rollup_of(object_id: ObjectId, project_id: ProjectId) -> Key {
-    (object_id, project_id, KeptRows::All, ColumnName::Rollup)
+fn rollup_of(object_id: ObjectId, project_id: ProjectId, step_max: Millis) -> Key {
+    (object_id, project_id, KeptRows::All, ColumnName::Rollup(step_max))
 }
 
 impl Known {

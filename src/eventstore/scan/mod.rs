@@ -42,8 +42,8 @@ pub use prune::Need;
 const FETCHES_AT_ONCE: usize = 4;
 /// So many rows are looked through sooner than another thread has begun to.
 const ROWS_AT_ONCE_MAX: u64 = if cfg!(test) { 150 } else { 20_000 };
-/// And so many bytes of rollups are read in less than a millisecond.
-const ROLLUP_BYTES_AT_ONCE_MAX: usize = if cfg!(test) { 100 } else { 128 << 10 };
+/// And so many bytes of rollups, in zstd, are read in less than a millisecond.
+const ROLLUP_BYTES_AT_ONCE_MAX: usize = if cfg!(test) { 100 } else { 64 << 10 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -323,16 +323,15 @@ impl Scanner {
             Some((wanted.object.object_id, wanted.step_max?, opened.reader.clone()))
         });
         let asked: Vec<(ObjectId, Millis, ObjectReader)> = asked.collect();
-        let bytes: usize = asked.iter().map(|(_, _, reader)| reader.rollup_bytes()).sum();
+        let bytes: usize = asked.iter().map(|(_, step_max, reader)| reader.rollup_bytes(*step_max)).sum();
         let columns = self.columns.clone();
         let work = move || {
             let mut found = HashMap::new();
             for (object_id, step_max, reader) in asked {
-                let rollup = reader.read_rollup();
+                let rollup = reader.read_rollup(step_max);
                 let rollup = rollup.map_err(|source| ScanError::Format { object_id, source })?;
-                columns.keep_rollup(object_id, project_id, &rollup);
-                let usable = rollup.filter(|(step_ms, _)| *step_ms <= step_max);
-                found.extend(usable.map(|(_, block)| (object_id, block)));
+                columns.keep_rollup(object_id, project_id, step_max, &rollup);
+                found.extend(rollup.map(|block| (object_id, block)));
             }
             Ok(found)
         };

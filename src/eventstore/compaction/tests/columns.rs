@@ -7,8 +7,8 @@ use super::*;
 use crate::eventstore::format::{
     Columns, ObjectBytes, PartSet, RowRanges, StoredRow, Want, join_segments, write_segment,
 };
-use crate::eventstore::{RowColumns, ValueRef};
-use crate::model::{PropertyRef, PropertyValue};
+use crate::eventstore::{COUNT_STEPS, RowColumns, ValueRef};
+use crate::model::{DAY_MS, PropertyRef, PropertyValue};
 
 /// Rows of one project, each with some of 12 properties; the higher the number, the rarer.
 fn rows_of_some_properties(numbers: std::ops::Range<u32>, seed: u32) -> Vec<StoredRow> {
@@ -114,10 +114,12 @@ proptest! {
         prop_assert_eq!(&joined.facts.slices, &whole.facts.slices);
         prop_assert_eq!(joined.facts.raw_bytes, whole.facts.raw_bytes);
         // Also of inputs too small to have one.
-        let rollup = |of: &Input| format!("{:?}", of.reader.read_rollup().unwrap());
-        prop_assert_eq!(rollup(&joined), rollup(&whole));
+        let rollup = |of: &Input, step| format!("{:?}", of.reader.read_rollup(step).unwrap());
+        for step in COUNT_STEPS {
+            prop_assert_eq!(rollup(&joined, step), rollup(&whole, step));
+        }
         // Two events on 21 days, and half as many cells as rows at most.
-        prop_assert!(joined.reader.read_rollup().unwrap().is_some() || all.len() < 2 * 2 * 21);
+        prop_assert!(joined.reader.read_rollup(DAY_MS).unwrap().is_some() || all.len() < 2 * 2 * 21);
         prop_assert_eq!(joined.facts.received_min, whole.facts.received_min);
         // Pages are cut alike, so whoever looks for a person finds the same rows.
         for row in &all {

@@ -1,6 +1,7 @@
 //! What a client that writes ids into names does to an object: less than one would fear.
 
 use super::*;
+use crate::eventstore::COUNT_STEPS;
 
 const JUNK_OF_A_ROW: u32 = 100;
 
@@ -144,7 +145,18 @@ fn objects_of_the_versions_before_are_read() {
     for version in 1..4 {
         assert_eq!(read_rows(&of_version(&object, version), RowRanges::All), many_rows());
     }
-    let short = write_segment(&many_rows(), &small_pages()).unwrap();
+    let newest = write_segment(&many_rows(), &small_pages()).unwrap();
+    assert_eq!(newest.parts[0][4], 5);
+    // Of older ones there are the shortest steps only, whatever is asked for.
+    let counted = |object: &ObjectBytes, step| {
+        open(object).read_rollup(step).unwrap().map(|block| format!("{block:?}"))
+    };
+    let shortest = COUNT_STEPS.into_iter().find_map(|step| counted(&newest, step));
+    assert!(shortest.is_some());
+    assert_eq!(counted(&object, DAY_MS), shortest);
+    // Too few to be counted beside.
+    let short = write_segment(&many_rows()[..7], &small_pages()).unwrap();
+    assert_eq!(short.parts[0][4], 4);
     let refused = ObjectReader::open(&of_version(&short, 3).parts[0]).err().unwrap();
     assert!(refused.to_string().contains("15 bytes"), "{refused}");
     let mut facts = object.facts.to_bytes();
