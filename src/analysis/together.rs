@@ -118,7 +118,7 @@ impl QuestionKind {
         shards: ShardBlocks,
         cancel: &Cancel,
     ) -> Result<Vec<Partial>, RunError> {
-        let rows: usize = shards.iter().flat_map(|blocks| &**blocks).map(|block| block.rows().len()).sum();
+        let rows: usize = shards.iter().flat_map(|blocks| &**blocks).map(|block| block.row_count()).sum();
         let (plan, round, cancel) = (plan.clone(), round.clone(), cancel.clone());
         let work = move || {
             if shards.len() > 1 && !plan.tells_persons_apart() {

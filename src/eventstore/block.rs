@@ -11,13 +11,16 @@ mod quarters;
 mod rows;
 mod times;
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
 pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder, TextPicker};
 pub use self::quarters::{
-    ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, begins_a_quarter,
+    ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, QuartersWithin,
+    begins_a_quarter,
 };
 pub use self::rows::{Picker, retain};
 pub use self::times::Times;
@@ -35,11 +38,22 @@ pub struct RowBlock {
     pub event: Arc<Dictionary>,
     /// One per asked property.
     pub properties: Vec<Arc<PropertyColumn>>,
-    /// The rows that count, ascending; `None`: all.
-    pub counted: Option<Arc<Vec<u32>>>,
+    pub counted: Counted,
     /// How many events each row stands for, in a block that was made of a rollup: it has events and quarters,
     /// and rows in any order. `None`: each for one.
     pub stand_for: Option<Arc<[u32]>>,
+}
+
+/// Which rows of a block count.
+#[derive(Clone, Debug, Default)]
+pub enum Counted {
+    #[default]
+    All,
+    /// These, ascending.
+    Rows(Arc<Vec<u32>>),
+    /// Those whose quarters are within a range, so many: told again by whoever looks at them, a chunk at a time, which
+    /// takes less than to read a list.
+    Within { range: Range<Millis>, rows: usize },
 }
 
 /// Which columns a block has beside the events and the asked properties.
@@ -189,6 +203,11 @@ impl<T: Copy> Numbers<T> {
         Some(self.values[before as usize])
     }
 
+    /// The values, where every row has one.
+    pub fn of_every_row(&self) -> Option<&[T]> {
+        (self.values.len() == self.present.len()).then_some(&self.values)
+    }
+
     fn memory_bytes(&self) -> usize {
         size_of_val(&*self.values) + size_of_val(&*self.present.words) + size_of_val(&*self.ranks)
     }
@@ -260,7 +279,7 @@ impl RowBlock {
     /// The rows of these events alone, or `None` where they are more than half of all. Precondition: the events
     /// are sorted, and all rows count, each for one event.
     pub fn of_events(&self, events: &[String]) -> Option<Self> {
-        debug_assert!(self.counted.is_none() && self.stand_for.is_none());
+        debug_assert!(matches!(self.counted, Counted::All) && self.stand_for.is_none());
         let rows = self.event.rows_of(events, self.event.len() / 2)?;
         let mut block = self.clone();
         block.gather(&rows);
@@ -271,16 +290,18 @@ impl RowBlock {
     /// both ends begin one.
     pub fn count_within(&mut self, from: Millis, to: Millis) {
         let (at, quarters) = (self.occurred_at.clone(), self.quarters.clone());
-        if at.is_empty() && self.counted.is_none() {
-            let counted = quarters.rows_within(from..to);
-            if counted.len() < self.rows().len() {
-                self.counted = Some(Arc::new(counted));
+        if !at.is_empty() {
+            return self.count_only(|row| (from..to).contains(&at.at(row)));
+        }
+        match (&self.counted, quarters.within(&(from..to))) {
+            (_, None) => self.counted = Counted::Rows(Arc::default()),
+            (Counted::All, Some(within)) => {
+                let rows = within.count();
+                if rows < quarters.len() {
+                    self.counted = Counted::Within { range: from..to, rows };
+                }
             }
-        } else if at.is_empty() {
-            let is_within = quarters.by_quarter(from..to, false, |_| true);
-            self.count_only(|row| is_within.at(row));
-        } else {
-            self.count_only(|row| (from..to).contains(&at.at(row)));
+            (_, Some(within)) => self.count_only(|row| within.at(row)),
         }
     }
 
@@ -303,16 +324,22 @@ impl RowBlock {
 
     fn count_only(&mut self, mut counts: impl FnMut(usize) -> bool) {
         let mut counted = match &self.counted {
-            None => rows::pick(0..self.event.len() as u32, &mut counts),
-            Some(counted) => {
-                let mut counted = counted.to_vec();
+            Counted::All => rows::pick(0..self.event.len() as u32, &mut counts),
+            Counted::Rows(rows) => {
+                let mut counted = rows.to_vec();
+                retain(&mut counted, &mut counts);
+                counted
+            }
+            Counted::Within { range, .. } => {
+                let mut counted =
+                    self.quarters.within(range).map(QuartersWithin::to_rows).unwrap_or_default();
                 retain(&mut counted, &mut counts);
                 counted
             }
         };
-        if counted.len() < self.rows().len() {
+        if counted.len() < self.row_count() {
             counted.shrink_to_fit();
-            self.counted = Some(Arc::new(counted));
+            self.counted = Counted::Rows(Arc::new(counted));
         }
     }
 
@@ -332,15 +359,30 @@ impl RowBlock {
     pub fn events(&self) -> u64 {
         match &self.stand_for {
             Some(stand_for) => self.rows().map(|row| u64::from(stand_for[row])).sum(),
-            None => self.rows().len() as u64,
+            None => self.row_count() as u64,
         }
     }
 
-    /// The numbers of the rows that count.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = usize> {
-        let counted = self.counted.as_deref();
-        let count = counted.map_or(self.event.len(), Vec::len);
-        (0..count).map(move |place| counted.map_or(place, |counted| counted[place] as usize))
+    /// How many rows count.
+    pub fn row_count(&self) -> usize {
+        match &self.counted {
+            Counted::All => self.event.len(),
+            Counted::Rows(rows) => rows.len(),
+            Counted::Within { rows, .. } => *rows,
+        }
+    }
+
+    /// The numbers of the rows that count. Kernels have a quicker way for many of them.
+    pub fn rows(&self) -> impl Iterator<Item = usize> {
+        let (all, some) = match &self.counted {
+            Counted::All => (0..self.event.len(), Cow::default()),
+            Counted::Rows(rows) => (0..0, Cow::Borrowed(rows.as_slice())),
+            Counted::Within { range, .. } => {
+                let rows = self.quarters.within(range).map(QuartersWithin::to_rows);
+                (0..0, Cow::Owned(rows.unwrap_or_default()))
+            }
+        };
+        all.chain((0..some.len()).map(move |place| some[place] as usize))
     }
 }
 
@@ -358,7 +400,7 @@ mod tests {
         };
         block.leave_out(&[0, 3, 5, 100]);
         block.count_within(10, 31);
-        assert!(block.counted.is_none(), "all of them count");
+        assert!(matches!(block.counted, Counted::All), "all of them count");
         block.count_within(15, 30);
         assert_eq!(block.rows().collect::<Vec<_>>(), [2, 4, 5]);
         block.leave_out(&[2, 3, 9]);

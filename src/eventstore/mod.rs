@@ -30,9 +30,9 @@ use crate::storage::{Server, Shards};
 
 pub use crate::telemetry::failpoint;
 pub use block::{
-    ABSENT, Bits, ByQuarter, ByText, COUNT_STEPS, Dictionary, DictionaryBuilder, Numbers, Picker,
-    PropertyColumn, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, RowBlock, RowColumns, TextPicker,
-    Times, ValueRef, begins_a_quarter, retain,
+    ABSENT, Bits, ByQuarter, ByText, COUNT_STEPS, Counted, Dictionary, DictionaryBuilder, Numbers, Picker,
+    PropertyColumn, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, QuartersWithin, RowBlock,
+    RowColumns, TextPicker, Times, ValueRef, begins_a_quarter, retain,
 };
 pub use cores::{Cores, EndedEarly};
 pub use objects::Placement;

@@ -9,13 +9,16 @@
 //! whatever an earlier one can, so one number per step is enough, and rows of earlier times can
 //! never be taken twice. Only inside a group does it matter which row serves which step: from step
 //! j on a group carries a chain as far as the steps j+1 … j' can be matched to different rows of
-//! it, a bipartite matching. The matching slides: the rows of a group serve an interval of steps
-//! whose ends only grow, with augmenting paths (Kuhn's algorithm) at its end. Steps with as many
-//! rows in the group as the funnel has steps always find one, so that only scarce steps need a
-//! place in the matching, and a group costs its rows times the steps they match, at most.
+//! it, see [`super::matching`].
+//!
+//! Persons come in ranges, see [`super::persons`]. Mostly the blocks of a shard are of different times, one
+//! after the other, and within a block rows are in order: so what is known of all persons of a range is kept
+//! at once, and rows are taken block by block as they lie. Whoever has a row that comes late, or at the same
+//! time as one of an earlier block, is begun anew with all their rows in order.
 
 use std::ops::Range;
 
+use super::matching::MomentMatching;
 use super::persons::{for_each_range, length_of_rows};
 use super::select::{Columns, Picked, Selection, Selector, Wanted};
 use super::{Cancel, KernelError};
@@ -24,10 +27,12 @@ use crate::eventstore::RowBlock;
 use crate::model::{Millis, PersonNo};
 
 /// Bit k: the row matches step k, counted from 0.
-type StepMask = Wanted;
+pub(super) type StepMask = Wanted;
 
 /// About so many rows has a range of persons: some hundred kilobytes of those that match a step.
-const RANGE_ROWS: usize = if cfg!(test) { 16 } else { 8_192 };
+const RANGE_ROWS: usize = if cfg!(test) { 16 } else { 16_384 };
+/// What is kept of the persons of a range is no more than so many times: half a megabyte.
+const RANGE_TIMES: usize = if cfg!(test) { 64 } else { 65_536 };
 
 pub struct FunnelKernel<'a> {
     pub question: &'a FunnelQuestion,
@@ -39,54 +44,63 @@ impl FunnelKernel<'_> {
     /// For each step, how many persons of this shard reach it.
     pub fn count_reached(&self, blocks: &[RowBlock]) -> Result<Vec<u64>, KernelError> {
         let mut reached = vec![0_u64; self.question.steps.len()];
-        self.for_each_reached(blocks, |_, reached_at| {
-            reached[..reached_at.len()].iter_mut().for_each(|persons| *persons += 1);
+        self.walk::<false>(blocks, |_, started, _| {
+            reached
+                .iter_mut()
+                .zip(started)
+                .for_each(|(persons, start)| *persons += u64::from(*start != NEVER));
         })?;
         Ok(reached)
     }
 
-    /// Visits every person of this shard who has a row of any step, with the time at which they first
-    /// reached each of the steps that they reach.
+    /// Visits every person of this shard who reaches a step, with the time at which they first reached each of
+    /// those that they reach.
     pub fn for_each_reached(
         &self,
         blocks: &[RowBlock],
         mut visit: impl FnMut(PersonNo, &[Millis]),
     ) -> Result<(), KernelError> {
+        self.walk::<true>(blocks, |person, started, reached_at| {
+            let steps = started.iter().take_while(|start| **start != NEVER).count();
+            if steps > 0 {
+                visit(person, &reached_at[..steps]);
+            }
+        })
+    }
+
+    /// Visits all persons of ranges: for each step a time when it is reached, else [`NEVER`]; and, where times
+    /// are asked for, when it first was.
+    fn walk<const WITH_TIMES: bool>(
+        &self,
+        blocks: &[RowBlock],
+        mut visit: impl FnMut(PersonNo, &[Millis], &[Millis]),
+    ) -> Result<(), KernelError> {
         let steps = self.question.steps.iter();
         let steps: Vec<Selector<'_>> =
             steps.map(|step| Selector { events: &step.events, filters: &step.filters }).collect();
-        let selections: Vec<Selection<'_>> = blocks
-            .iter()
-            .map(|block| Selection::new(block, self.columns, &self.question.filters, &steps))
-            .collect();
-        let mut rule = DistinctRule::new(steps.len(), self.question.window);
+        // In the order of time, where they are of different times.
+        let mut blocks: Vec<&RowBlock> = blocks.iter().filter(|block| !block.event.is_empty()).collect();
+        blocks.sort_by_key(|block| block.occurred_at.at(0));
+        let select = |block| Selection::new(block, self.columns, &self.question.filters, &steps);
+        let selections: Vec<Selection<'_>> = blocks.iter().map(|block| select(*block)).collect();
+        let mut histories = Histories::<WITH_TIMES>::new(steps.len(), self.question.window);
         let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.person_no).collect();
-        let length = length_of_rows(&persons, RANGE_ROWS);
-        let mut histories = Histories::default();
+        let length_max = (RANGE_TIMES / histories.width) as u32;
+        let length = length_of_rows(&persons, RANGE_ROWS).min(length_max);
         for_each_range(&persons, length, self.cancel, |first, ranges| {
             for ((block, selection), rows) in blocks.iter().zip(&selections).zip(ranges) {
                 histories.add(block, selection, rows.clone(), first, self.cancel)?;
             }
-            histories.for_each(|person, rows| visit(first + person, rule.reach(rows)));
+            let lasts = persons.iter().zip(ranges).filter_map(|(persons, rows)| persons[rows.clone()].last());
+            let numbers = lasts.max().map_or(0, |last| (last - first) as usize + 1);
+            histories.end_range(numbers, |person, started, at| visit(first + person, started, at));
             Ok(())
         })
     }
 }
 
-/// What the persons of one range did, as far as it matches a step.
-#[derive(Default)]
-struct Histories {
-    picked: Picked,
-    /// As they come.
-    found: Vec<Found>,
-    /// For each person where their rows end in `rows`.
-    ends: Vec<usize>,
-    rows: Vec<Served>,
-}
-
-/// A row: when it was, and which steps it matches.
-type Served = (Millis, StepMask);
-
+/// A row that matches a step.
+#[derive(Clone, Copy)]
 struct Found {
     at: Millis,
     mask: StepMask,
@@ -94,7 +108,50 @@ struct Found {
     person: u32,
 }
 
-impl Histories {
+impl Found {
+    /// Whether both are of one person at one time.
+    fn is_with(&self, other: &Self) -> bool {
+        self.at == other.at && self.person == other.person
+    }
+}
+
+/// What the persons of one range did, as far as it matches a step.
+struct Histories<const WITH_TIMES: bool> {
+    window: Millis,
+    /// Of what is kept of a person: one more than there are steps.
+    width: usize,
+    picked: Picked,
+    /// Of each block in order; block after block.
+    found: Vec<Found>,
+    /// For each person and step the latest time of a first row among the chains that reached it, or [`NEVER`].
+    /// Before the first step there is a chain of no rows, which begins with the row that is looked at.
+    started: Vec<Millis>,
+    /// For each person and step that is reached, when it first was. Empty where times are not asked for.
+    reached_at: Vec<Millis>,
+    /// Those of whom a row came late.
+    late: Vec<u32>,
+    matching: MomentMatching,
+}
+
+/// Before all times, by more than the longest window.
+const NEVER: Millis = Millis::MIN / 2;
+const WINDOW_MAX: Millis = Millis::MAX / 4;
+
+impl<const WITH_TIMES: bool> Histories<WITH_TIMES> {
+    fn new(steps: usize, window: Option<Millis>) -> Self {
+        debug_assert!(steps <= StepMask::BITS as usize);
+        Self {
+            window: window.unwrap_or(WINDOW_MAX).min(WINDOW_MAX),
+            width: steps + 1,
+            picked: Picked::default(),
+            found: Vec::new(),
+            started: Vec::new(),
+            reached_at: Vec::new(),
+            late: Vec::new(),
+            matching: MomentMatching::new(steps),
+        }
+    }
+
     fn add(
         &mut self,
         block: &RowBlock,
@@ -107,260 +164,136 @@ impl Histories {
         while !rows.is_empty() {
             cancel.check()?;
             rows.start = selection.pick_chunk(rows.clone(), &mut self.picked);
-            let (Picked { rows, wanted, .. }, before) = (&self.picked, self.found.len());
-            let persons: &[PersonNo] = &block.person_no;
-            let found = |row: u32, mask| Found { at: 0, mask, person: persons[row as usize] - first };
-            if wanted.is_empty() {
-                self.found.extend(rows.iter().map(|&row| found(row, selection.every())));
-            } else {
-                self.found.extend(rows.iter().zip(wanted).map(|(&row, &mask)| found(row, mask)));
+            let Picked { rows, wanted, whole, .. } = &self.picked;
+            let (persons, every): (&[PersonNo], _) = (&block.person_no, selection.every());
+            let found = |at, mask, person: PersonNo| Found { at, mask, person: person - first };
+            match (whole, wanted.as_slice()) {
+                (Some(rows), []) => {
+                    let persons = persons[rows.clone()].iter();
+                    let found = |person: &PersonNo, at| found(at, every, *person);
+                    block.occurred_at.extend_of_range(rows.clone(), persons, &mut self.found, found);
+                }
+                (Some(rows), wanted) => {
+                    let others = persons[rows.clone()].iter().zip(wanted);
+                    let found = |(person, mask): (&PersonNo, &StepMask), at| found(at, *mask, *person);
+                    block.occurred_at.extend_of_range(rows.clone(), others, &mut self.found, found);
+                }
+                (None, []) => {
+                    let found = |_, row, at| found(at, every, persons[row as usize]);
+                    block.occurred_at.extend_of(rows, &mut self.found, found);
+                }
+                (None, wanted) => {
+                    let found = |place: usize, row, at| found(at, wanted[place], persons[row as usize]);
+                    block.occurred_at.extend_of(rows, &mut self.found, found);
+                }
             }
-            block.occurred_at.write_of(rows, self.found[before..].iter_mut().map(|found| &mut found.at));
         }
         Ok(())
     }
 
-    /// Visits the rows of each person in time order, and forgets all.
-    fn for_each(&mut self, mut visit: impl FnMut(u32, &[Served])) {
-        let Self { found, ends, rows, .. } = self;
-        if found.is_empty() {
+    /// Visits as many persons as the range has numbers, and forgets what was found.
+    fn end_range(&mut self, numbers: usize, mut visit: impl FnMut(u32, &[Millis], &[Millis])) {
+        if self.found.is_empty() {
             return;
         }
-        let persons = found.iter().map(|found| found.person as usize + 1).max().unwrap_or(0);
-        // Sorted by counting: first how many each one has, then where they begin, and with all of them
-        // in place where they end.
-        ends.clear();
-        ends.resize(persons, 0);
-        found.iter().for_each(|found| ends[found.person as usize] += 1);
-        let mut begin = 0;
-        for end in ends.iter_mut() {
-            (*end, begin) = (begin, begin + *end);
+        self.started.clear();
+        self.started.resize(numbers * self.width, NEVER);
+        if WITH_TIMES {
+            self.reached_at.resize(numbers * self.width, NEVER);
         }
-        rows.resize(found.len(), (0, 0));
-        for Found { at, mask, person } in found.drain(..) {
-            let end = &mut ends[person as usize];
-            rows[*end] = (at, mask);
-            *end += 1;
+        let mut found = std::mem::take(&mut self.found);
+        self.take(&found);
+        if !self.late.is_empty() {
+            let mut is_late = vec![false; numbers];
+            for person in self.late.drain(..) {
+                is_late[person as usize] = true;
+                self.started[person as usize * self.width..][..self.width].fill(NEVER);
+            }
+            found.retain(|found| is_late[found.person as usize]);
+            found.sort_by_key(|found| (found.person, found.at));
+            self.take(&found);
         }
-        let mut begin = 0;
-        for (person, &end) in (0..).zip(ends.iter()) {
-            let own = &mut rows[begin..end];
-            begin = end;
-            if own.is_empty() {
+        for (person, started) in (0..).zip(self.started.chunks_exact(self.width)) {
+            let place = person as usize * self.width;
+            let reached_at = if WITH_TIMES { &self.reached_at[place + 1..place + self.width] } else { &[] };
+            visit(person, &started[1..], reached_at);
+        }
+        found.clear();
+        self.found = found;
+    }
+
+    /// Takes rows, each person's in the order of time or else noting that they are late.
+    fn take(&mut self, found: &[Found]) {
+        let (width, window) = (self.width, self.window);
+        let mut started = std::mem::take(&mut self.started);
+        let mut left = found;
+        while let [row, others @ ..] = left {
+            let Found { at, mask, person } = *row;
+            let place = person as usize * width;
+            let own = &mut started[place..place + width];
+            let last_at = std::mem::replace(&mut own[0], at);
+            let mut serve = |step: usize| {
+                let [before, reached] = &mut own[step..step + 2] else { return };
+                // Without branches: which step a row serves cannot be foretold.
+                let start = alive(*before, at, window);
+                if WITH_TIMES && *reached == NEVER && start != NEVER {
+                    self.reached_at[place + step + 1] = at;
+                }
+                *reached = (*reached).max(start);
+            };
+            let shares_its_moment = others.first().is_some_and(|other| other.is_with(row));
+            if last_at < at && !shares_its_moment {
+                left = others;
+                if mask.is_power_of_two() {
+                    serve(mask.trailing_zeros() as usize);
+                    continue;
+                }
+                // From the last step down: a row must not follow itself.
+                let mut mask = mask;
+                while mask != 0 {
+                    let step = mask.ilog2() as usize;
+                    mask &= !(1 << step);
+                    serve(step);
+                }
                 continue;
             }
-            // Of each block they are in order, and blocks are mostly of other times.
-            if !own.is_sorted_by_key(|&(at, _)| at) {
-                own.sort_by_key(|&(at, _)| at);
+            if last_at >= at {
+                self.late.push(person);
             }
-            visit(person, own);
+            let count = left.iter().take_while(|other| other.is_with(row)).count();
+            let (moment, later) = left.split_at(count);
+            self.take_moment(moment, own);
+            left = later;
         }
-    }
-}
-
-/// The rule for one person at a time; keeps its working memory between persons.
-struct DistinctRule {
-    steps: usize,
-    window: Millis,
-    /// Per step, the latest time of a first row among the chains that reached it, or [`NEVER`]; before the
-    /// first step there is a chain of no rows, which begins with the row that is looked at.
-    started: [Millis; 1 + StepMask::BITS as usize],
-    /// For each step that is reached, when it first was.
-    reached_at: Vec<Millis>,
-    group: GroupMatching,
-}
-
-/// Before all times, by more than the longest window.
-const NEVER: Millis = Millis::MIN / 2;
-const WINDOW_MAX: Millis = Millis::MAX / 4;
-
-impl DistinctRule {
-    fn new(steps: usize, window: Option<Millis>) -> Self {
-        debug_assert!(steps <= StepMask::BITS as usize);
-        let window = window.unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
-        let started = [NEVER; 1 + StepMask::BITS as usize];
-        Self {
-            steps,
-            window,
-            started,
-            reached_at: Vec::with_capacity(steps),
-            group: GroupMatching::new(steps),
-        }
+        self.started = started;
     }
 
-    /// When a person first reaches each of the steps that they reach. Precondition: rows are in time
-    /// order, masks not 0.
-    fn reach(&mut self, rows: &[(Millis, StepMask)]) -> &[Millis] {
-        self.started[..=self.steps].fill(NEVER);
-        self.reached_at.clear();
-        let mut next = 1;
-        let mut left = rows;
-        while let [(at, mask), others @ ..] = left {
-            let at = *at;
-            self.started[0] = at;
-            if others.first().is_some_and(|other| other.0 == at) {
-                let (group, later) = left.split_at(left.partition_point(|row| row.0 == at));
-                self.take_group(group);
-                left = later;
-            } else {
-                self.take_row(at, *mask);
-                left = others;
-            }
-            // Steps are reached in order, so those that are new follow those that are known.
-            while self.started[next] != NEVER {
-                self.reached_at.push(at);
-                next += 1;
-                // Chains end at the last step: nobody gets further.
-                if next > self.steps {
-                    return &self.reached_at;
-                }
-            }
-        }
-        &self.reached_at
-    }
-
-    fn take_row(&mut self, at: Millis, mask: StepMask) {
-        // Without branches: which step a row serves cannot be foretold.
-        let mut serve = |step: usize| {
-            let start = self.alive(step, at);
-            self.started[step + 1] = self.started[step + 1].max(start);
-        };
-        if mask.is_power_of_two() {
-            return serve(mask.trailing_zeros() as usize);
-        }
-        // From the last step down: a row must not follow itself.
-        let mut left = mask;
-        while left != 0 {
-            let step = (StepMask::BITS - 1 - left.leading_zeros()) as usize;
-            left &= !(1 << step);
-            serve(step);
-        }
-    }
-
-    fn take_group(&mut self, group: &[(Millis, StepMask)]) {
-        let at = group[0].0;
-        self.group.load(group);
+    /// All rows of one person at one time; `started` is theirs.
+    fn take_moment(&mut self, rows: &[Found], started: &mut [Millis]) {
+        let Some(&Found { at, person, .. }) = rows.first() else { return };
+        let steps = self.width - 1;
+        self.matching.load(rows.iter().map(|found| found.mask));
         let before: [Millis; StepMask::BITS as usize] =
-            std::array::from_fn(|done| if done < self.steps { self.alive(done, at) } else { NEVER });
-        for (done, &start) in before[..self.steps].iter().enumerate() {
+            std::array::from_fn(
+                |done| if done < steps { alive(started[done], at, self.window) } else { NEVER },
+            );
+        for (done, &start) in before[..steps].iter().enumerate() {
             if start != NEVER {
-                let reach = self.group.reach_from(done);
-                for started in &mut self.started[done + 1..reach + 1] {
+                let reach = self.matching.reach_from(done);
+                for (started, step) in started[done + 1..=reach].iter_mut().zip(done + 1..) {
+                    if WITH_TIMES && *started == NEVER {
+                        self.reached_at[person as usize * self.width + step] = at;
+                    }
                     *started = (*started).max(start);
                 }
             }
         }
     }
-
-    /// The latest start of a chain of so many steps that may still go on at `at`, or [`NEVER`].
-    fn alive(&self, done: usize, at: Millis) -> Millis {
-        let start = self.started[done];
-        if at - start <= self.window { start } else { NEVER }
-    }
 }
 
-/// Which steps the rows of one moment can serve together.
-struct GroupMatching {
-    steps: usize,
-    /// Per step, the rows that match it; not listed beyond as many as there are steps.
-    rows_of: Vec<Vec<u32>>,
-    /// Per row, the step it serves.
-    serves: Vec<Option<usize>>,
-    /// Per row, the search that saw it last.
-    seen: Vec<u32>,
-    search: u32,
-    /// The steps that are matched: from here …
-    matched_from: usize,
-    /// … up to here, exclusive.
-    matched_to: usize,
-}
-
-impl GroupMatching {
-    fn new(steps: usize) -> Self {
-        let rows_of = vec![Vec::with_capacity(steps); steps];
-        Self {
-            steps,
-            rows_of,
-            serves: Vec::new(),
-            seen: Vec::new(),
-            search: 0,
-            matched_from: 0,
-            matched_to: 0,
-        }
-    }
-
-    fn load(&mut self, group: &[(Millis, StepMask)]) {
-        self.rows_of.iter_mut().for_each(Vec::clear);
-        for (row, &(_, mask)) in group.iter().enumerate() {
-            let mut left = mask;
-            while left != 0 {
-                let step = left.trailing_zeros() as usize;
-                left &= left - 1;
-                if self.rows_of[step].len() < self.steps {
-                    self.rows_of[step].push(row as u32);
-                }
-            }
-        }
-        self.serves.clear();
-        self.serves.resize(group.len(), None);
-        self.seen.clear();
-        self.seen.resize(group.len(), 0);
-        self.search = 0;
-        self.matched_from = 0;
-        self.matched_to = 0;
-    }
-
-    /// How far the group carries a chain that has `done` steps: the steps from `done` up to there,
-    /// exclusive, can be served by different rows. To be asked in ascending order.
-    fn reach_from(&mut self, done: usize) -> usize {
-        for step in self.matched_from..done.min(self.matched_to) {
-            if let Some(row) = self.row_serving(step) {
-                self.serves[row] = None;
-            }
-        }
-        self.matched_from = done;
-        self.matched_to = self.matched_to.max(done);
-        // No more steps than rows: without this, every full group would search in vain.
-        let most = self.steps.min(done + self.serves.len());
-        while self.matched_to < most && self.match_step(self.matched_to) {
-            self.matched_to += 1;
-        }
-        self.matched_to
-    }
-
-    fn match_step(&mut self, step: usize) -> bool {
-        if self.is_plentiful(step) {
-            return true;
-        }
-        self.search += 1;
-        self.find_row(step)
-    }
-
-    /// An augmenting path: a free row, or one whose step can move to another.
-    fn find_row(&mut self, step: usize) -> bool {
-        for index in 0..self.rows_of[step].len() {
-            let row = self.rows_of[step][index] as usize;
-            if self.seen[row] == self.search {
-                continue;
-            }
-            self.seen[row] = self.search;
-            if self.serves[row].is_none_or(|served| self.find_row(served)) {
-                self.serves[row] = Some(step);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// So many rows that one is left whatever the other steps take.
-    fn is_plentiful(&self, step: usize) -> bool {
-        self.rows_of[step].len() >= self.steps
-    }
-
-    fn row_serving(&self, step: usize) -> Option<usize> {
-        let row = self.rows_of[step].iter().find(|row| self.serves[**row as usize] == Some(step));
-        row.map(|&row| row as usize)
-    }
+/// When a chain that began then may still go on at `at`, its start, or else [`NEVER`].
+fn alive(start: Millis, at: Millis, window: Millis) -> Millis {
+    if at - start <= window { start } else { NEVER }
 }
 
 #[cfg(test)]
@@ -398,8 +331,26 @@ mod tests {
         extend(rows, steps, window, &mut Vec::new())
     }
 
+    /// When each step was reached first.
+    fn reached_at(rows: &[(Millis, StepMask)], steps: usize, window: Option<Millis>) -> Vec<Millis> {
+        let mut histories = Histories::<true>::new(steps, window);
+        let mut found = Vec::new();
+        histories.found.extend(rows.iter().map(|&(at, mask)| Found { at, mask, person: 0 }));
+        histories.end_range(1, |_, started, reached_at| {
+            let steps = started.iter().take_while(|start| **start != NEVER).count();
+            found.extend_from_slice(&reached_at[..steps]);
+        });
+        found
+    }
+
     fn reached(rows: &[(Millis, StepMask)], steps: usize, window: Option<Millis>) -> usize {
-        DistinctRule::new(steps, window).reach(rows).len()
+        let mut histories = Histories::<false>::new(steps, window);
+        let mut reached = 0;
+        histories.found.extend(rows.iter().map(|&(at, mask)| Found { at, mask, person: 0 }));
+        histories.end_range(1, |_, started, _| {
+            reached = started.iter().filter(|start| **start != NEVER).count();
+        });
+        reached
     }
 
     const A: StepMask = 0b1;
@@ -450,10 +401,15 @@ mod tests {
                 row.1 &= (1 << steps) - 1;
             }
             rows.retain(|row| row.1 != 0);
+            // As they come of several blocks: in order, or not.
+            let as_they_come = rows.clone();
             rows.sort_by_key(|row| row.0);
-            let mut rule = DistinctRule::new(steps, window);
-            let reached_at = rule.reach(&rows);
+            let reached_at = self::reached_at(&rows, steps, window);
             prop_assert_eq!(reached_at.len(), search(&rows, steps, window));
+            prop_assert_eq!(&self::reached_at(&as_they_come, steps, window), &reached_at);
+            for rows in [&rows, &as_they_come] {
+                prop_assert_eq!(reached(rows, steps, window), reached_at.len());
+            }
             // A step is first reached at the end of the shortest history that reaches it.
             for (step, &at) in reached_at.iter().enumerate() {
                 let until = |at| rows.partition_point(|&(time, _)| time <= at);

@@ -303,6 +303,16 @@ impl<'a> ValueCodes<'a> {
         texts.by_text(|text| text.map_or(NO_TEXT, |(code, _)| first + code as u32))
     }
 
+    /// The codes by text, where no row has any other value.
+    pub fn only_texts(&self) -> Option<ByText<'a, u32>> {
+        let has_others = self.json.is_some()
+            || self.integers.is_some()
+            || self.floats.is_some()
+            || self.booleans.is_some();
+        let strings = self.strings.as_ref().filter(|_| !has_others)?;
+        Some(strings.map(|code| if code == NO_TEXT { ABSENT_CODE } else { code }))
+    }
+
     /// The codes of these rows, in their order.
     pub fn find(&mut self, rows: &[u32], codes: &mut Vec<u32>) {
         codes.clear();

@@ -3,7 +3,7 @@
 //! [`select`] picks the rows that a series or step looks at, a chunk at a time; [`groups`] turns the
 //! values of a breakdown into small numbers, and [`grouped`] answers for few of them at once; [`persons`]
 //! walks all blocks of a shard by ranges of persons; [`unique`] counts persons; [`cells`] are what is known
-//! of a series. On these stand [`trends`], [`percentile`], [`funnel`] and [`step_persons`]. A kernel is
+//! of a series. On these stand [`trends`], [`percentile`], [`funnel`] with its [`matching`], and [`step_persons`]. A kernel is
 //! plain computation: it blocks, looks at its [`Cancel`] now and then, and gives serialisable state that
 //! merges in any order.
 
@@ -11,6 +11,7 @@ pub(super) mod cells;
 pub(super) mod funnel;
 pub(super) mod grouped;
 pub(super) mod groups;
+mod matching;
 pub(super) mod percentile;
 pub(super) mod persons;
 pub(super) mod select;

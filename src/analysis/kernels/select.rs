@@ -7,7 +7,9 @@
 use std::ops::Range;
 
 use crate::analysis::question::{EventSelector, Filter};
-use crate::eventstore::{ByText, Picker, PropertyColumn, RowBlock, TextPicker, ValueRef, retain};
+use crate::eventstore::{
+    ByText, Counted, Numbers, Picker, PropertyColumn, QuartersWithin, RowBlock, TextPicker, ValueRef, retain,
+};
 
 /// So many rows that what is worked out about a chunk fits into the nearest cache, and what is done once a
 /// chunk does not matter. Few in tests, whose blocks are small.
@@ -26,10 +28,14 @@ pub struct Selector<'a> {
 /// What is asked of the rows of one block.
 pub struct Selection<'a> {
     block: &'a RowBlock,
+    /// Tells the rows that count, where only their time does.
+    within: Option<QuartersWithin<'a>>,
     /// `None`: every selector wants every event.
     by_event: Option<ByText<'a, Wanted>>,
-    /// By events, or where all are wanted by the first filter.
+    /// By events, or where all are wanted by the first filter; and by filters that take no longer.
     picker: Option<TextPicker<'a>>,
+    /// So many filters, the first ones.
+    filters_picked: usize,
     /// The bits of all selectors.
     every: Wanted,
     /// What every row has to pass.
@@ -44,7 +50,7 @@ pub struct Picked {
     pub rows: Vec<u32>,
     /// For each of `rows` the selectors that want it. Empty when all of them want all.
     pub wanted: Vec<Wanted>,
-    /// The rows, where nothing is asked of them.
+    /// The rows, where all of the chunk are wanted by somebody.
     pub whole: Option<Range<usize>>,
     /// Of `rows`, those that one selector looks at.
     places: Vec<u32>,
@@ -81,13 +87,21 @@ impl<'a> Selection<'a> {
             wanted.fold(0, |bits, (number, _)| bits | 1 << number)
         };
         let every = Wanted::MAX >> (Wanted::BITS - selectors.len() as u32);
-        let is_any = block.event.values().iter().all(|name| bits_of(name) == every);
+        let bits: Vec<Wanted> = block.event.values().iter().map(|name| bits_of(name)).collect();
+        let is_any = bits.iter().all(|bits| *bits == every);
+        // Of each row somebody wants the event: so it is in a projection.
+        let picks_by_event = bits.contains(&0);
         let passes = |filters: &'a [Filter]| passes_of(block, filters, columns);
+        let within = match &block.counted {
+            Counted::Within { range, .. } => block.quarters.within(range),
+            Counted::All | Counted::Rows(_) => None,
+        };
         let mut selection = Self {
             block,
-            by_event: (!is_any)
-                .then(|| block.event.by_text(|event| event.map_or(0, |(_, name)| bits_of(name)))),
+            within,
+            by_event: (!is_any).then(|| block.event.by_text(|event| event.map_or(0, |(code, _)| bits[code]))),
             picker: None,
+            filters_picked: 0,
             every,
             filters: passes(filters),
             own: Vec::new(),
@@ -101,10 +115,20 @@ impl<'a> Selection<'a> {
             }
         }
         let by_texts = selection.filters.first().and_then(|first| first.of_strings.as_ref());
-        selection.picker = match &selection.by_event {
-            Some(by_event) => Some(by_event.picker(|bits| bits != 0)),
-            None => by_texts.map(|of_texts| of_texts.picker(|passes| passes)),
-        };
+        let by_texts = by_texts.map(|of_texts| of_texts.picker(|passes| passes));
+        let by_event = selection.by_event.as_ref().filter(|_| picks_by_event);
+        let mut picked = usize::from(by_event.is_none() && by_texts.is_some());
+        selection.picker = by_event.map(|by_event| by_event.picker(|bits| bits != 0)).or(by_texts);
+        if let Some(picker) = &mut selection.picker {
+            let others = picked..selection.filters.len();
+            for place in others {
+                if selection.filters[place].of_strings.as_ref().is_some_and(|texts| picker.and(texts)) {
+                    selection.filters.swap(picked, place);
+                    picked += 1;
+                }
+            }
+        }
+        selection.filters_picked = picked;
         selection
     }
 
@@ -122,30 +146,31 @@ impl<'a> Selection<'a> {
 
     fn pick(&self, chunk: Range<usize>, picked: &mut Picked) {
         let Picked { rows, wanted, places, whole } = picked;
-        let is_whole = self.block.counted.is_none() && self.picker.is_none() && self.filters.is_empty();
+        let all_count = matches!(self.block.counted, Counted::All);
+        let is_whole = all_count && self.picker.is_none() && self.filters.is_empty();
         *whole = (is_whole && self.own.is_empty()).then(|| chunk.clone());
         rows.clear();
         wanted.clear();
-        // Of those that count, the ones of this chunk.
-        let counted = self.block.counted.as_deref().map(|counted| {
-            let place = |row: usize| counted.partition_point(|&counted| (counted as usize) < row);
-            &counted[place(chunk.start)..place(chunk.end)]
-        });
         let mut filters = &self.filters[..];
-        match (counted, &self.picker) {
-            (None, None) => rows.extend(chunk.start as u32..chunk.end as u32),
-            (None, Some(picker)) => {
+        match (&self.block.counted, &self.picker) {
+            (Counted::All, None) => rows.extend(chunk.start as u32..chunk.end as u32),
+            (Counted::All, Some(picker)) => {
                 picker.pick(chunk, rows);
-                if self.by_event.is_none() {
-                    filters = &filters[1..];
+                filters = &filters[self.filters_picked..];
+            }
+            (Counted::Rows(counted), _) => {
+                // Of those that count, the ones of this chunk.
+                let place = |row: usize| counted.partition_point(|&counted| (counted as usize) < row);
+                rows.extend_from_slice(&counted[place(chunk.start)..place(chunk.end)]);
+            }
+            (Counted::Within { .. }, _) => {
+                if let Some(within) = &self.within {
+                    within.pick(chunk, rows);
                 }
             }
-            (Some(counted), _) => {
-                rows.extend_from_slice(counted);
-                if let Some(by_event) = &self.by_event {
-                    retain(rows, |row| by_event.at(row) != 0);
-                }
-            }
+        }
+        if let (false, Some(by_event)) = (all_count, &self.by_event) {
+            retain(rows, |row| by_event.at(row) != 0);
         }
         for passes in filters {
             passes.retain(rows);
@@ -155,10 +180,17 @@ impl<'a> Selection<'a> {
             return;
         }
         match &self.by_event {
-            Some(by_event) => by_event.append_to(rows, wanted),
+            Some(by_event) => match whole {
+                Some(rows) => by_event.append_range(rows.clone(), wanted),
+                None => by_event.append_to(rows, wanted),
+            },
             None => wanted.resize(rows.len(), self.every),
         }
         for (bit, filters) in &self.own {
+            if filters.iter().all(|passes| passes.is_quick()) {
+                filters.iter().for_each(|passes| passes.clear(*bit, rows, wanted));
+                continue;
+            }
             // First whom to look at: which rows these are cannot be foretold.
             let mut picker = Picker::new(places, wanted.len());
             wanted.iter().zip(0..).for_each(|(bits, place)| picker.see(place, bits & bit != 0));
@@ -228,6 +260,8 @@ struct Passes<'a> {
     is_text_only: bool,
     /// Where there are only strings, they say all.
     of_strings: Option<ByText<'a, bool>>,
+    /// Where every row has a flag.
+    flags: Option<&'a [bool]>,
 }
 
 impl<'a> Passes<'a> {
@@ -251,11 +285,29 @@ impl<'a> Passes<'a> {
             column,
             filter,
             of_strings,
+            flags: column.booleans.as_ref().and_then(Numbers::of_every_row),
             is_text_only,
             strings,
             json,
             booleans: [false, true].map(|flag| matches(Some(ValueRef::Bool(flag)))),
             when_absent,
+        }
+    }
+
+    /// Whether it takes no longer to ask for a row than to find out whether to ask.
+    fn is_quick(&self) -> bool {
+        self.of_strings.is_some() || self.flags.is_some()
+    }
+
+    /// Takes a bit away from rows that do not pass. Precondition: it is quick.
+    fn clear(&self, bit: Wanted, rows: &[u32], wanted: &mut [Wanted]) {
+        let keep = |passes: bool| !(bit * Wanted::from(!passes));
+        let rows = rows.iter().zip(wanted);
+        if let Some(flags) = self.flags {
+            let kept = self.booleans.map(keep);
+            rows.for_each(|(&row, wanted)| *wanted &= kept[usize::from(flags[row as usize])]);
+        } else if let Some(of_strings) = &self.of_strings {
+            rows.for_each(|(&row, wanted)| *wanted &= keep(of_strings.at(row as usize)));
         }
     }
 

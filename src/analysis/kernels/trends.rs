@@ -23,7 +23,7 @@ use crate::analysis::question::{
     BreakdownBy, Measure, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
 use crate::analysis::time::{Buckets, NO_BUCKET};
-use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock, Times};
+use crate::eventstore::{ByQuarter, ByText, Numbers, PropertyColumn, RowBlock, Times};
 use crate::model::{FastMap, Interned, PersonNo};
 
 pub struct TrendsKernel<'a> {
@@ -43,8 +43,8 @@ struct Chunk {
     picked: Picked,
     /// For each picked row; empty when there is only one cell.
     cells: Vec<u32>,
-    /// For each picked row, when there are groups.
-    groups: Vec<u32>,
+    /// For each picked row the first cell of its group, while cells are found.
+    first_cells: Vec<u32>,
 }
 
 impl Chunk {
@@ -82,10 +82,53 @@ enum BucketOf<'a> {
 }
 
 struct GroupOf<'a> {
+    values: ValueCodes<'a>,
+    /// The first cell of the group of each code that is known so far; of no group [`NO_CELL`].
+    first_cells: Vec<u32>,
+    /// The same by text, where texts are all values that there are.
+    by_text: Option<ByText<'a, u32>>,
     /// Not needed where all codes are assigned.
     index: Option<&'a GroupIndex<'a>>,
-    codes: GroupCodes<'a>,
     buckets: u32,
+}
+
+impl<'a> GroupOf<'a> {
+    fn new(codes: GroupCodes<'a>, index: Option<&'a GroupIndex<'a>>, buckets: u32) -> Self {
+        let GroupCodes { values, groups } = codes;
+        let first_cells = groups.into_iter().map(|group| first_cell(group, buckets)).collect();
+        let mut groups = Self { values, first_cells, by_text: None, index, buckets };
+        groups.learn();
+        let by_text = groups.values.only_texts();
+        groups.by_text = by_text.map(|codes| codes.map(|code| groups.first_cells[code as usize]));
+        groups
+    }
+
+    /// The cells of codes that are new.
+    fn learn(&mut self) {
+        let Self { values, first_cells, index, buckets, .. } = self;
+        let find = |key| first_cell(index.map_or(NO_GROUP, |index| index.find(key)), *buckets);
+        first_cells.extend(values.keys[first_cells.len()..].iter().map(find));
+    }
+
+    /// For each picked row the first cell of its group.
+    fn find(&mut self, picked: &Picked, cells: &mut Vec<u32>) {
+        cells.clear();
+        match (&self.by_text, &picked.whole) {
+            (Some(by_text), Some(rows)) => by_text.append_range(rows.clone(), cells),
+            (Some(by_text), None) => by_text.append_to(&picked.rows, cells),
+            (None, _) => {
+                self.values.find(&picked.rows, cells);
+                self.learn();
+                let first_cells = self.first_cells.as_slice();
+                // Codes until here.
+                cells.iter_mut().for_each(|cell| *cell = first_cells[*cell as usize]);
+            }
+        }
+    }
+}
+
+fn first_cell(group: u32, buckets: u32) -> u32 {
+    if group == NO_GROUP { NO_CELL } else { group * buckets }
 }
 
 impl BlockReader<'_> {
@@ -103,18 +146,14 @@ impl BlockReader<'_> {
                 cells.extend(rows.iter().map(|&row| buckets.find(times.at(row as usize)).unwrap_or(NO_CELL)));
             }
         }
-        if let Some(groups) = &mut self.groups {
-            let GroupCodes { values, groups: of_codes } = &mut groups.codes;
-            values.find(rows, &mut chunk.groups);
-            let find = |key| groups.index.map_or(NO_GROUP, |index| index.find(key));
-            of_codes.extend(values.keys[of_codes.len()..].iter().map(find));
-            cells.resize(rows.len(), 0);
-            let (of_codes, buckets) = (of_codes.as_slice(), groups.buckets);
-            for (cell, group) in cells.iter_mut().zip(&mut chunk.groups) {
-                // A code until here.
-                *group = of_codes[*group as usize];
-                let is_counted = *group != NO_GROUP && *cell != NO_CELL;
-                *cell = if is_counted { *group * buckets + *cell } else { NO_CELL };
+        match (&mut self.groups, &self.buckets) {
+            (None, _) => {}
+            (Some(groups), BucketOf::Only) => groups.find(&chunk.picked, cells),
+            (Some(groups), _) => {
+                groups.find(&chunk.picked, &mut chunk.first_cells);
+                // What has no bucket or no group has no cell.
+                let add = |(cell, first): (&mut u32, &u32)| *cell = cell.saturating_add(*first);
+                cells.iter_mut().zip(&chunk.first_cells).for_each(add);
             }
         }
     }
@@ -131,7 +170,7 @@ struct Measured {
     unique: Vec<Option<UniquePersons>>,
     /// Who is in which cell, of one chunk.
     seen: Vec<(u32, u32)>,
-    /// For each group its rows, counted once per series, when somebody asks for them.
+    /// The rows of each cell, counted once per series, when somebody asks for them.
     rows: Option<Vec<u64>>,
     distinct: Distinct,
 }
@@ -234,7 +273,7 @@ impl TrendsKernel<'_> {
             series: (0..series.len()).map(empty).collect(),
             unique: series.iter().map(|_| None).collect(),
             seen: Vec::new(),
-            rows: with_rows.then(|| vec![0; group_count]),
+            rows: with_rows.then(|| vec![0; cells]),
             distinct: Distinct { total: 0, max: self.limits.percentile_values_max },
         };
         let mut chunk = Chunk::default();
@@ -262,7 +301,9 @@ impl TrendsKernel<'_> {
         for cells in &mut found.series {
             cells.settle(&mut found.distinct)?;
         }
-        Ok((found.series, found.rows.unwrap_or_default()))
+        let rows = found.rows.unwrap_or_default();
+        let of_groups = rows.chunks_exact(self.buckets.len()).map(|rows| rows.iter().sum());
+        Ok((found.series, of_groups.collect()))
     }
 
     fn select<'b>(&'b self, block: &'b RowBlock) -> Selection<'b> {
@@ -289,7 +330,7 @@ impl TrendsKernel<'_> {
             GroupCodes { values, groups: Vec::new() }
         };
         let codes = codes.or_else(|| breakdown.map(new_codes));
-        let groups = codes.map(|codes| GroupOf { index, codes, buckets: self.buckets.len() as u32 });
+        let groups = codes.map(|codes| GroupOf::new(codes, index, self.buckets.len() as u32));
         let measured = self
             .question
             .series
@@ -342,7 +383,7 @@ impl Measured {
                 let persons: &[PersonNo] = &reader.block.person_no;
                 let person = |row: &u32| persons[*row as usize] - first;
                 let Chunk { picked: Picked { rows, wanted, whole, .. }, cells, .. } = chunk;
-                if let (Some(rows), false) = (whole, cells.is_empty()) {
+                if let (Some(rows), false, true) = (whole, cells.is_empty(), wanted.is_empty()) {
                     let persons = persons[rows.clone()].iter().map(|person| person - first);
                     unique.see(persons.zip(cells.iter().copied()));
                 } else if wanted.is_empty() && cells.is_empty() {
@@ -360,16 +401,16 @@ impl Measured {
         }
         if let Some(rows) = &mut self.rows {
             let (every, rows) = (self.series.len() as u64, rows.as_mut_slice());
-            let mut add = |group: u32, times: u64| {
-                if let Some(rows) = rows.get_mut(group as usize) {
+            let mut add = |cell: u32, times: u64| {
+                if let Some(rows) = rows.get_mut(cell as usize) {
                     *rows += times;
                 }
             };
             if chunk.picked.wanted.is_empty() {
-                chunk.groups.iter().for_each(|&group| add(group, every));
+                chunk.cells.iter().for_each(|&cell| add(cell, every));
             } else {
-                let wanted = chunk.groups.iter().zip(&chunk.picked.wanted);
-                wanted.for_each(|(&group, bits)| add(group, bits.count_ones().into()));
+                let wanted = chunk.cells.iter().zip(&chunk.picked.wanted);
+                wanted.for_each(|(&cell, bits)| add(cell, bits.count_ones().into()));
             }
         }
         Ok(())
@@ -467,6 +508,11 @@ struct SeriesRows<'a> {
 
 impl SeriesRows<'_> {
     fn for_each_number(&self, mut visit: impl FnMut(usize, Number)) {
+        // As nearly always, where all rows are of one event.
+        let floats = self.column.floats.as_ref().filter(|_| self.column.integers.is_none());
+        if let Some(floats) = floats.and_then(Numbers::of_every_row) {
+            return self.chunk.for_each_of(self.series, |row, cell| visit(cell, Number::Float(floats[row])));
+        }
         self.chunk.for_each_of(self.series, |row, cell| {
             if let Some(number) = number_at(self.column, row) {
                 visit(cell, number);

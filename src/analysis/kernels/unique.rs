@@ -100,9 +100,13 @@ impl UniquePersons {
             Seen::Bits { words, bits } => {
                 let words = *words;
                 for (cell, bits) in bits.chunks_exact(words).enumerate() {
-                    cells[cell] += ones(bits.iter().copied());
+                    let persons = ones(bits.iter().copied());
+                    cells[cell] += persons;
+                    if buckets == 1 {
+                        groups[cell] += persons;
+                    }
                 }
-                for (group, bits) in bits.chunks_exact(words * buckets).enumerate() {
+                for (group, bits) in bits.chunks_exact(words * buckets).enumerate().filter(|_| buckets > 1) {
                     let any = |word| bits.iter().skip(word).step_by(words).fold(0, |any, bits| any | bits);
                     groups[group] += ones((0..words).map(any));
                 }

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::Reads;
 use super::reference::Fact;
-use crate::eventstore::{ABSENT, Bits, COUNT_STEPS, Dictionary, Numbers, PropertyColumn, Quarters, RowBlock};
+use crate::eventstore::{
+    ABSENT, Bits, COUNT_STEPS, Counted, Dictionary, Numbers, PropertyColumn, Quarters, RowBlock,
+};
 use crate::model::{Interned, PersonNo, PropertyValue};
 
 /// One shard as a kernel gets it.
@@ -68,7 +70,7 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
             &rows.iter().map(|(_, fact)| Some(fact.event.as_str())).collect::<Vec<_>>(),
         )),
         quarters: Arc::default(),
-        counted: None,
+        counted: Counted::All,
         stand_for: None,
     };
     // As the scan does: steps may begin before or end behind the range when no row is outside.

@@ -57,13 +57,20 @@ pub struct Buckets {
     range: TimeRange,
     starts: Vec<Millis>,
     pieces: Vec<Piece>,
+    /// Once somebody has asked for an instant.
+    slots: OnceLock<Slots>,
+    /// The bucket of every quarter, once somebody has asked.
+    by_quarter: OnceLock<QuarterTable>,
+}
+
+/// Finds the piece of an instant.
+#[derive(Clone, Debug)]
+struct Slots {
     /// The piece at each slot's first instant.
-    slots: Vec<u32>,
+    pieces: Vec<u32>,
     /// A slot is 2 to the power of this long, since every row asks and a shift is cheaper than a
     /// division.
-    slot_bits: u32,
-    /// The bucket of every quarter, once somebody has asked.
-    by_quarter: OnceLock<QuarterTable<u32>>,
+    bits: u32,
 }
 
 /// The bucket of what is outside the range.
@@ -83,7 +90,7 @@ impl Buckets {
     pub fn new(range: TimeRange, granularity: Option<Granularity>, zone: &TimeZone) -> Self {
         debug_assert!(range.from < range.to);
         let Some(granularity) = granularity else {
-            return Self::index(range, vec![range.from], vec![Piece { start: range.from, bucket: 0 }]);
+            return Self::of_pieces(range, vec![range.from], vec![Piece { start: range.from, bucket: 0 }]);
         };
         let units = match granularity {
             Granularity::Hour => hours(range, zone),
@@ -126,12 +133,9 @@ impl Buckets {
         if !self.range.contains(at) {
             return None;
         }
-        let slot = ((at - self.range.from) >> self.slot_bits) as usize;
-        let mut piece = self.slots[slot] as usize;
-        while self.pieces.get(piece + 1).is_some_and(|next| next.start <= at) {
-            piece += 1;
-        }
-        Some(self.pieces[piece].bucket)
+        let slots = self.slots.get_or_init(|| self.slots());
+        let piece = slots.pieces[((at - self.range.from) >> slots.bits) as usize];
+        Some(self.pieces[self.last_piece(piece as usize, at)].bucket)
     }
 
     /// Whether all instants of a quarter of an hour are in one bucket, or all outside, and a list of the
@@ -144,9 +148,15 @@ impl Buckets {
     }
 
     /// The bucket of every quarter, or [`NO_BUCKET`]. Precondition: [they are few](Self::are_of_few_quarters).
-    pub fn by_quarter(&self) -> &QuarterTable<u32> {
+    pub fn by_quarter(&self) -> &QuarterTable {
         self.by_quarter.get_or_init(|| {
-            QuarterTable::new(self.range(), NO_BUCKET, |at| self.find(at).unwrap_or(NO_BUCKET))
+            let mut piece = 0;
+            // They are asked for in order.
+            let bucket = |at| {
+                piece = self.last_piece(piece, at);
+                self.pieces[piece].bucket
+            };
+            QuarterTable::new(self.range(), NO_BUCKET, bucket)
         })
     }
 
@@ -184,27 +194,33 @@ impl Buckets {
                 pieces.push(Piece { start: *start, bucket });
             }
         }
-        Self::index(range, starts, pieces)
+        Self::of_pieces(range, starts, pieces)
     }
 
-    fn index(range: TimeRange, starts: Vec<Millis>, pieces: Vec<Piece>) -> Self {
-        let length = range.to - range.from;
+    fn of_pieces(range: TimeRange, starts: Vec<Millis>, pieces: Vec<Piece>) -> Self {
+        Self { range, starts, pieces, slots: OnceLock::new(), by_quarter: OnceLock::new() }
+    }
+
+    /// The piece of an instant, which is this one or one after it.
+    fn last_piece(&self, mut piece: usize, at: Millis) -> usize {
+        while self.pieces.get(piece + 1).is_some_and(|next| next.start <= at) {
+            piece += 1;
+        }
+        piece
+    }
+
+    fn slots(&self) -> Slots {
+        let (pieces, length) = (self.pieces.len(), self.range.to - self.range.from);
         // So many slots a piece, as long as they fit into the processor's cache, that a slot with a start
         // in it is rare; at least two, so that most hold one start at most.
-        let slots = (64 * pieces.len()).min(SLOTS_ENOUGH).max(2 * pieces.len());
-        let slot_bits = (length / slots as Millis).max(1).ilog2();
-        let slot_ms = 1 << slot_bits;
-        let mut slots = Vec::with_capacity((length / slot_ms) as usize + 1);
-        let mut piece = 0;
-        let mut at = range.from;
-        while at < range.to {
-            while pieces.get(piece + 1).is_some_and(|next| next.start <= at) {
-                piece += 1;
-            }
-            slots.push(piece as u32);
-            at += slot_ms;
-        }
-        Self { range, starts, pieces, slots, slot_bits, by_quarter: OnceLock::new() }
+        let count = (64 * pieces).min(SLOTS_ENOUGH).max(2 * pieces);
+        let bits = (length / count as Millis).max(1).ilog2();
+        let starts = (self.range.from..self.range.to).step_by(1 << bits);
+        let of_slots = starts.scan(0, |piece, at| {
+            *piece = self.last_piece(*piece, at);
+            Some(*piece as u32)
+        });
+        Slots { pieces: of_slots.collect(), bits }
     }
 }
 

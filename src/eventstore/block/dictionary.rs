@@ -263,6 +263,21 @@ impl<T: Copy> ByText<'_, T> {
         }
     }
 
+    /// Adds what is known of each row of a range.
+    pub fn append_range(&self, rows: Range<usize>, all: &mut Vec<T>) {
+        let (table, last) = (self.table.as_slice(), self.table.len() - 1);
+        match self.codes {
+            Codes::U8(codes) => {
+                let table: &[T; 1 << 8] = table.try_into().expect("there is one a code");
+                all.extend(codes[rows].iter().map(|&code| table[usize::from(code)]));
+            }
+            Codes::U16(codes) => {
+                all.extend(codes[rows].iter().map(|&code| table[usize::from(code).min(last)]))
+            }
+            Codes::U32(codes) => all.extend(codes[rows].iter().map(|&code| table[(code as usize).min(last)])),
+        }
+    }
+
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
         let (table, last) = (self.table.as_slice(), self.table.len() - 1);
@@ -285,62 +300,87 @@ impl<T: Copy> ByText<'_, T> {
 }
 
 impl<'a, T: Copy> ByText<'a, T> {
+    /// What `of` makes of it.
+    pub fn map<U: Copy>(&self, of: impl Fn(T) -> U) -> ByText<'a, U> {
+        let table = self.table.iter().map(|value| of(*value)).collect();
+        ByText { codes: self.codes, table, values: self.values }
+    }
+
     /// For picking the rows of whose text this is wanted.
     pub fn picker(&self, is_wanted: impl Fn(T) -> bool) -> TextPicker<'a> {
-        let table: Vec<bool> = self.table.iter().map(|value| is_wanted(*value)).collect();
-        let few = match self.codes {
-            Codes::U8(_) => few_codes(&table, self.values),
-            Codes::U16(_) | Codes::U32(_) => None,
-        };
-        TextPicker { few, is_wanted: ByText { codes: self.codes, table, values: self.values } }
+        let is_wanted = self.map(is_wanted);
+        let few = FewCodes::of(&is_wanted).into_iter().collect();
+        TextPicker { few, is_wanted }
     }
 }
 
-/// Picks rows by their texts.
+/// Picks rows by their texts, of one column or several.
 pub struct TextPicker<'a> {
     is_wanted: ByText<'a, bool>,
-    /// Of codes of one byte the few that are wanted or, with `false`, the few that are not.
-    few: Option<(Vec<u8>, bool)>,
+    /// Instead, where codes are compared with few others: all of these have to hold.
+    few: Vec<FewCodes<'a>>,
 }
 
-fn few_codes(table: &[bool], values: usize) -> Option<(Vec<u8>, bool)> {
-    let codes = (0..=u8::MAX).filter(|code| usize::from(*code) < values || *code == u8::MAX);
-    let (wanted, others): (Vec<u8>, Vec<u8>) = codes.partition(|code| table[usize::from(*code)]);
-    if wanted.len() <= FEW_CODES_MAX {
-        return Some((wanted, true));
+/// Codes of one byte of which few are wanted or, with `false`, few are not.
+struct FewCodes<'a> {
+    codes: &'a [u8],
+    few: Vec<u8>,
+    are_wanted: bool,
+}
+
+impl<'a> FewCodes<'a> {
+    fn of(is_wanted: &ByText<'a, bool>) -> Option<Self> {
+        let Codes::U8(all) = is_wanted.codes else { return None };
+        let codes = (0..=u8::MAX).filter(|code| usize::from(*code) < is_wanted.values || *code == u8::MAX);
+        let (wanted, others): (Vec<u8>, Vec<u8>) =
+            codes.partition(|code| is_wanted.table[usize::from(*code)]);
+        let are_wanted = wanted.len() <= FEW_CODES_MAX;
+        let few = if are_wanted { wanted } else { others };
+        (few.len() <= FEW_CODES_MAX).then_some(Self { codes: all, few, are_wanted })
     }
-    (others.len() <= FEW_CODES_MAX).then_some((others, false))
+
+    /// Leaves 1 for each that is wanted. Whole vectors of codes are compared at a time.
+    fn judge(&self, codes: &[u8; AT_ONCE], verdicts: &mut [u8; AT_ONCE]) {
+        let mut own = [u8::from(!self.are_wanted); AT_ONCE];
+        for one in &self.few {
+            own.iter_mut().zip(codes).for_each(|(verdict, code)| *verdict ^= u8::from(code == one));
+        }
+        verdicts.iter_mut().zip(own).for_each(|(verdict, own)| *verdict &= own);
+    }
 }
 
-impl TextPicker<'_> {
+impl<'a> TextPicker<'a> {
+    /// Wants only rows from now on of which this is true too, where that takes no longer; else false, and nothing
+    /// has changed. Precondition: a column of the same rows.
+    pub fn and(&mut self, is_wanted: &ByText<'a, bool>) -> bool {
+        let more = FewCodes::of(is_wanted).filter(|_| !self.few.is_empty());
+        let is_added = more.is_some();
+        self.few.extend(more);
+        is_added
+    }
+
     /// The rows of a range that are wanted; the list is overwritten.
     pub fn pick(&self, rows: Range<usize>, picked: &mut Vec<u32>) {
         let mut picker = Picker::new(picked, rows.len());
-        match (self.is_wanted.codes, &self.few) {
-            (Codes::U8(codes), Some((few, are_wanted))) => {
-                let (many, rest) = codes[rows.clone()].as_chunks::<AT_ONCE>();
-                let judge = |codes: &[u8; AT_ONCE]| {
-                    // Whole vectors of codes are compared at a time.
-                    let mut verdicts = [u8::from(!are_wanted); AT_ONCE];
-                    for one in few {
-                        verdicts.iter_mut().zip(codes).for_each(|(verdict, code)| {
-                            *verdict ^= u8::from(code == one);
-                        });
+        if self.few.is_empty() {
+            self.is_wanted.for_range(rows, |row, is_wanted| picker.see(row, is_wanted));
+            return picker.finish();
+        }
+        for first in rows.clone().step_by(AT_ONCE) {
+            let len = AT_ONCE.min(rows.end - first);
+            let mut verdicts = [0; AT_ONCE];
+            verdicts[..len].fill(1);
+            for few in &self.few {
+                match few.codes[first..].first_chunk() {
+                    Some(codes) => few.judge(codes, &mut verdicts),
+                    None => {
+                        let mut last = [0; AT_ONCE];
+                        last[..len].copy_from_slice(&few.codes[first..first + len]);
+                        few.judge(&last, &mut verdicts);
                     }
-                    verdicts
-                };
-                let mut next = rows.start as u32;
-                for codes in many {
-                    picker.see_all(next, &judge(codes));
-                    next += AT_ONCE as u32;
                 }
-                let mut last = [0; AT_ONCE];
-                last[..rest.len()].copy_from_slice(rest);
-                let mut verdicts = judge(&last);
-                verdicts[rest.len()..].fill(0);
-                picker.see_all(next, &verdicts);
             }
-            _ => self.is_wanted.for_range(rows, |row, is_wanted| picker.see(row, is_wanted)),
+            picker.see_all(first as u32, &verdicts);
         }
         picker.finish();
     }
@@ -429,6 +469,28 @@ mod tests {
                         rows.clone().filter(|row| by_text.at(*row)).map(|row| row as u32).collect();
                     assert_eq!(picked, expected, "{wanted} of {values} in {rows:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_two_columns_want_are_picked_at_once_where_both_have_few_codes_to_tell_them() {
+        let of = |values: u32, every: u32| {
+            let codes = (0..300).map(|row| if row % 7 == 6 { ABSENT } else { row / every % values });
+            Dictionary::new(codes, (0..values).map(|n| Interned::new(&format!("v{n}"))).collect())
+        };
+        for (values, other_values, is_added) in [(10, 3, true), (10, 200, false), (400, 3, false)] {
+            let (one, other) = (of(values, 1), of(other_values, 5));
+            let is_wanted = |text: Option<(usize, &str)>| text.is_none_or(|(code, _)| code % 2 == 1);
+            let (one, other) = (one.by_text(is_wanted), other.by_text(is_wanted));
+            let mut picker = one.picker(|is_wanted| is_wanted);
+            assert_eq!(picker.and(&other), is_added, "{values} {other_values}");
+            for rows in [0..300, 3..200, 64..128, 5..5, 299..300] {
+                let mut picked = Vec::new();
+                picker.pick(rows.clone(), &mut picked);
+                let both = |row: &usize| one.at(*row) && (!is_added || other.at(*row));
+                let expected: Vec<u32> = rows.clone().filter(both).map(|row| row as u32).collect();
+                assert_eq!(picked, expected, "{values} {other_values} {rows:?}");
             }
         }
     }

@@ -40,21 +40,55 @@ pub struct ByQuarter<'a, T> {
     first: u32,
     /// The last entry is that of all quarters outside.
     table: Arc<[T]>,
+    even: Option<Even>,
 }
 
-/// Something about every quarter of a range, for any rows.
+/// A number for every quarter of a range, for any rows.
 #[derive(Clone, Debug)]
-pub struct QuarterTable<T> {
+pub struct QuarterTable {
     range: Range<Millis>,
     /// The last entry is that of all quarters outside.
-    table: Arc<[T]>,
+    table: Arc<[u32]>,
+    even: Option<Even>,
 }
 
-impl<T: Copy> QuarterTable<T> {
+/// Numbers that grow by one after so many quarters each, as days of a zone do whose clock is not changed: these can
+/// be worked out for several rows at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Even {
+    /// How many quarters of the first number are missing.
+    missing: u32,
+    /// Of 2^32, what one quarter is of so many.
+    share: u32,
+}
+
+impl QuarterTable {
     /// `of` is asked for the start of every quarter. Precondition: the range begins and ends with a quarter.
-    pub fn new(range: Range<Millis>, outside: T, of: impl FnMut(Millis) -> T) -> Self {
+    pub fn new(range: Range<Millis>, outside: u32, of: impl FnMut(Millis) -> u32) -> Self {
         let quarters = range.clone().step_by(QUARTER_MS as usize).map(of);
-        Self { table: quarters.chain([outside]).collect(), range }
+        let table: Arc<[u32]> = quarters.chain([outside]).collect();
+        Self { even: Even::find(&table[..table.len() - 1]), table, range }
+    }
+}
+
+impl Even {
+    fn find(numbers: &[u32]) -> Option<Self> {
+        let of_first = numbers.iter().take_while(|number| **number == 0).count();
+        let of_second = numbers[of_first..].iter().take_while(|number| **number == 1).count();
+        let step = of_first.max(of_second) as u64;
+        // The share is rounded up, by less than what would make a difference.
+        let is_exact = step > 1 && (numbers.len() as u64 + step) * step < 1 << 32;
+        let share = is_exact.then(|| u32::MAX / step as u32 + 1)?;
+        let even = Self { missing: step as u32 - of_first as u32, share };
+        (0..)
+            .zip(numbers)
+            .all(|(quarter, number)| even.number(quarter + even.missing) == *number)
+            .then_some(even)
+    }
+
+    /// `quarter`: from the beginning of the first number.
+    fn number(self, quarter: u32) -> u32 {
+        ((u64::from(quarter) * u64::from(self.share)) >> 32) as u32
     }
 }
 
@@ -188,20 +222,20 @@ impl Quarters {
         }
         table.push(outside);
         let first = ((from - self.first) / QUARTER_MS) as u32;
-        ByQuarter { offsets: &self.offsets, first, table: table.into() }
+        ByQuarter { offsets: &self.offsets, first, table: table.into(), even: None }
     }
 
     /// What a table says of the quarter of every row.
-    pub fn by_table<T: Copy>(&self, of: &QuarterTable<T>) -> ByQuarter<'_, T> {
+    pub fn by_table(&self, of: &QuarterTable) -> ByQuarter<'_, u32> {
         let is_near = of.range.start < self.end() && self.first < of.range.end;
         if !is_near {
             // All of them are outside.
             let outside = &of.table[of.table.len() - 1..];
-            return ByQuarter { offsets: &self.offsets, first: 0, table: outside.into() };
+            return ByQuarter { offsets: &self.offsets, first: 0, table: outside.into(), even: None };
         }
         // Where the range begins before the rows, what is taken away from their offsets is below zero.
         let first = ((of.range.start - self.first) / QUARTER_MS) as u32;
-        ByQuarter { offsets: &self.offsets, first, table: of.table.clone() }
+        ByQuarter { offsets: &self.offsets, first, table: of.table.clone(), even: of.even }
     }
 
     /// The end of the last quarter.
@@ -209,46 +243,15 @@ impl Quarters {
         self.first + (Millis::from(self.last) + 1) * QUARTER_MS
     }
 
-    /// The rows within a range, ascending. Precondition: it begins and ends with a quarter.
-    pub fn rows_within(&self, range: Range<Millis>) -> Vec<u32> {
-        let mut rows = Vec::new();
+    /// For the rows within a range; `None` where there are none. Precondition: it begins and ends with a quarter.
+    pub fn within(&self, range: &Range<Millis>) -> Option<QuartersWithin<'_>> {
         let (from, to) = (range.start.max(self.first), range.end.min(self.end()));
-        if from >= to {
-            return rows;
-        }
-        let (first, quarters) =
-            (((from - self.first) / QUARTER_MS) as u32, ((to - from) / QUARTER_MS) as u32);
-        // A chunk at a time: most rows of a segment may be outside.
-        let (mut picked, mut next) = (Vec::new(), 0);
-        match &self.offsets {
-            // All 65,536 of them.
-            Offsets::U16(offsets) if quarters > u32::from(u16::MAX) => rows.extend(0..offsets.len() as u32),
-            Offsets::U16(offsets) => {
-                let is_within = |offset: u16| offset.wrapping_sub(first as u16) < quarters as u16;
-                for offsets in offsets.chunks(PICKED_AT_ONCE) {
-                    let mut picker = Picker::new(&mut picked, offsets.len());
-                    let (many, rest) = offsets.as_chunks::<AT_ONCE>();
-                    for offsets in many {
-                        picker.see_all(next, &offsets.map(|offset| is_within(offset).into()));
-                        next += AT_ONCE as u32;
-                    }
-                    rest.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
-                    picker.finish();
-                    rows.extend_from_slice(&picked);
-                }
-            }
-            Offsets::U32(offsets) => {
-                let is_within = |offset: u32| offset.wrapping_sub(first) < quarters;
-                for offsets in offsets.chunks(PICKED_AT_ONCE) {
-                    let mut picker = Picker::new(&mut picked, offsets.len());
-                    offsets.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
-                    picker.finish();
-                    next += offsets.len() as u32;
-                    rows.extend_from_slice(&picked);
-                }
-            }
-        }
-        rows
+        let quarters = u32::try_from((to - from) / QUARTER_MS).ok().filter(|quarters| *quarters > 0)?;
+        Some(QuartersWithin {
+            offsets: &self.offsets,
+            first: ((from - self.first) / QUARTER_MS) as u32,
+            quarters,
+        })
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -264,6 +267,94 @@ impl Quarters {
             Offsets::U32(offsets) => Offsets::U32(rows.iter().map(|&row| offsets[row as usize]).collect()),
         };
         Self { first: self.first, offsets, last: self.last }
+    }
+}
+
+/// Tells rows within a range from others.
+#[derive(Clone, Copy)]
+pub struct QuartersWithin<'a> {
+    offsets: &'a Offsets,
+    first: u32,
+    quarters: u32,
+}
+
+impl QuartersWithin<'_> {
+    pub fn count(&self) -> usize {
+        // A chunk at a time, so that sums are as narrow as what is compared.
+        match self.offsets {
+            Offsets::U16(offsets) => match self.narrow() {
+                None => offsets.len(),
+                Some(is_within) => {
+                    let count = |offsets: &[u16]| -> u16 {
+                        offsets.iter().map(|offset| u16::from(is_within(*offset))).sum()
+                    };
+                    offsets.chunks(PICKED_AT_ONCE).map(|offsets| usize::from(count(offsets))).sum()
+                }
+            },
+            Offsets::U32(offsets) => offsets.iter().filter(|offset| self.is_within(**offset)).count(),
+        }
+    }
+
+    /// Those of a range of rows, ascending; the list is overwritten.
+    pub fn pick(&self, rows: Range<usize>, picked: &mut Vec<u32>) {
+        let mut next = rows.start as u32;
+        match self.offsets {
+            Offsets::U16(offsets) => match self.narrow() {
+                None => {
+                    picked.clear();
+                    picked.extend(rows.start as u32..rows.end as u32);
+                }
+                Some(is_within) => {
+                    let mut picker = Picker::new(picked, rows.len());
+                    let (many, rest) = offsets[rows].as_chunks::<AT_ONCE>();
+                    for offsets in many {
+                        picker.see_all(next, &offsets.map(|offset| is_within(offset).into()));
+                        next += AT_ONCE as u32;
+                    }
+                    rest.iter().zip(next..).for_each(|(offset, row)| picker.see(row, is_within(*offset)));
+                    picker.finish();
+                }
+            },
+            Offsets::U32(offsets) => {
+                let mut picker = Picker::new(picked, rows.len());
+                offsets[rows]
+                    .iter()
+                    .zip(next..)
+                    .for_each(|(offset, row)| picker.see(row, self.is_within(*offset)));
+                picker.finish();
+            }
+        }
+    }
+
+    /// All rows.
+    pub fn to_rows(self) -> Vec<u32> {
+        let (mut rows, mut picked) = (Vec::with_capacity(self.count()), Vec::new());
+        let all = match self.offsets {
+            Offsets::U16(offsets) => offsets.len(),
+            Offsets::U32(offsets) => offsets.len(),
+        };
+        for first in (0..all).step_by(PICKED_AT_ONCE) {
+            self.pick(first..all.min(first + PICKED_AT_ONCE), &mut picked);
+            rows.extend_from_slice(&picked);
+        }
+        rows
+    }
+
+    pub fn at(&self, row: usize) -> bool {
+        match self.offsets {
+            Offsets::U16(offsets) => self.is_within(offsets[row].into()),
+            Offsets::U32(offsets) => self.is_within(offsets[row]),
+        }
+    }
+
+    fn is_within(&self, offset: u32) -> bool {
+        offset.wrapping_sub(self.first) < self.quarters
+    }
+
+    /// The same for offsets of two bytes; `None`: all 65,536 of them are within.
+    fn narrow(&self) -> Option<impl Fn(u16) -> bool> {
+        let (first, quarters) = (self.first as u16, u16::try_from(self.quarters).ok()?);
+        Some(move |offset: u16| offset.wrapping_sub(first) < quarters)
     }
 }
 
@@ -283,15 +374,6 @@ impl<T: Copy> ByQuarter<'_, T> {
         }
     }
 
-    /// Adds what is known of each row of a range.
-    pub fn append_range(&self, rows: Range<usize>, all: &mut Vec<T>) {
-        let of = self.look();
-        match self.offsets {
-            Offsets::U16(offsets) => all.extend(offsets[rows].iter().map(|&offset| of(offset.into()))),
-            Offsets::U32(offsets) => all.extend(offsets[rows].iter().map(|&offset| of(offset))),
-        }
-    }
-
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
         let of = self.look();
@@ -304,6 +386,25 @@ impl<T: Copy> ByQuarter<'_, T> {
                 let offsets = offsets.as_slice();
                 all.extend(rows.iter().map(|&row| of(offsets[row as usize])));
             }
+        }
+    }
+}
+
+impl ByQuarter<'_, u32> {
+    /// Adds the number of each row of a range. Precondition: none of them is outside.
+    pub fn append_range(&self, rows: Range<usize>, all: &mut Vec<u32>) {
+        let of = self.look();
+        match (self.offsets, self.even) {
+            (Offsets::U16(offsets), Some(even)) => {
+                // Where the range begins before the rows, this goes beyond zero, and back with the offset.
+                let missing = even.missing.wrapping_sub(self.first);
+                let numbers = offsets[rows].iter().map(|&offset| u32::from(offset).wrapping_add(missing));
+                all.extend(numbers.map(|quarter| even.number(quarter)));
+            }
+            (Offsets::U16(offsets), None) => {
+                all.extend(offsets[rows].iter().map(|&offset| of(offset.into())));
+            }
+            (Offsets::U32(offsets), _) => all.extend(offsets[rows].iter().map(|&offset| of(offset))),
         }
     }
 }
@@ -335,10 +436,6 @@ mod tests {
             let mut of_rows = Vec::new();
             starts.append_to(&(0..times.len() as u32).collect::<Vec<_>>(), &mut of_rows);
             prop_assert_eq!(of_rows.len(), times.len());
-            let (from, to) = (times.len() / 3, times.len() - times.len() / 4);
-            let mut of_range = vec![7];
-            starts.append_range(from..to, &mut of_range);
-            prop_assert_eq!(&of_range[1..], &of_rows[from..to]);
             for (row, at) in times.iter().enumerate() {
                 let start = starts.at(row);
                 prop_assert_eq!(start, of_rows[row]);
@@ -348,11 +445,26 @@ mod tests {
                 let range = from * QUARTER_MS..to * QUARTER_MS;
                 let expected: Vec<u32> =
                     (0..times.len() as u32).filter(|row| range.contains(&times[*row as usize])).collect();
-                prop_assert_eq!(quarters.rows_within(range.clone()), &*expected);
-                let by_table = QuarterTable::new(range, Millis::MIN, |start| start);
-                let by_table = quarters.by_table(&by_table);
-                let found = (0..times.len() as u32).filter(|row| by_table.at(*row as usize) == starts.at(*row as usize));
-                prop_assert_eq!(found.collect::<Vec<_>>(), expected);
+                let within = quarters.within(&range);
+                prop_assert_eq!(within.map_or(0, |within| within.count()), expected.len());
+                prop_assert_eq!(within.map(QuartersWithin::to_rows).unwrap_or_default(), &*expected);
+                for row in 0..quarters.len() {
+                    let is_within = within.is_some_and(|within| within.at(row));
+                    prop_assert_eq!(is_within, expected.contains(&(row as u32)));
+                }
+                // Quarters by twos, from the beginning of the range.
+                let table = QuarterTable::new(range.clone(), u32::MAX, |start| ((start - range.start) / QUARTER_MS / 2) as u32);
+                let by_table = quarters.by_table(&table);
+                for (row, at) in times.iter().enumerate() {
+                    let number = range.contains(at).then(|| ((at - range.start) / QUARTER_MS / 2) as u32);
+                    prop_assert_eq!(by_table.at(row), number.unwrap_or(u32::MAX));
+                }
+                let (from, to) = (times.len() / 3, times.len() - times.len() / 4);
+                if expected.len() == times.len() {
+                    let mut of_range = vec![7];
+                    by_table.append_range(from..to, &mut of_range);
+                    prop_assert!(of_range[1..].iter().copied().eq((from..to).map(|row| by_table.at(row))));
+                }
             }
             let some: Vec<u32> = (0..times.len() as u32).rev().step_by(2).collect();
             let gathered = quarters.gather(&some);
@@ -361,6 +473,46 @@ mod tests {
                 prop_assert_eq!(gathered.at(to), starts.at(from as usize));
             }
         }
+    }
+
+    #[test]
+    fn numbers_that_grow_evenly_are_worked_out_and_others_looked_up() {
+        const HOURS: Range<Millis> = 0..40 * 4 * QUARTER_MS;
+        let days = |quarters: Millis, missing: Millis| {
+            QuarterTable::new(HOURS, u32::MAX, |at| ((at / QUARTER_MS + missing) / quarters) as u32)
+        };
+        let uneven = QuarterTable::new(HOURS, u32::MAX, |at| u32::from(at > 5 * QUARTER_MS) * 2);
+        let skipping =
+            QuarterTable::new(HOURS, u32::MAX, |at| (at / QUARTER_MS / 7 - at / QUARTER_MS / 100) as u32);
+        for (table, is_even) in [
+            (days(4, 0), true),
+            (days(96, 95), true),
+            (days(96, 0), true),
+            (days(7, 3), true),
+            (days(1_000, 0), true),
+            (days(1, 0), false),
+            (uneven, false),
+            (skipping, false),
+        ] {
+            assert_eq!(table.even.is_some(), is_even, "{table:?}");
+            // Of rows that begin with the range, and later.
+            for first in [0, 50] {
+                let times: Vec<Millis> = (first..160).map(|quarter| quarter * QUARTER_MS + 7).collect();
+                let quarters = Quarters::of_times(&times);
+                let by_table = quarters.by_table(&table);
+                let (mut found, rows) = (Vec::new(), 3..times.len());
+                by_table.append_range(rows.clone(), &mut found);
+                assert_eq!(found, rows.map(|row| by_table.at(row)).collect::<Vec<_>>(), "{table:?}");
+            }
+        }
+        let late = QuarterTable::new(80 * QUARTER_MS..160 * QUARTER_MS, u32::MAX, |at| {
+            (at / QUARTER_MS / 40 - 2) as u32
+        });
+        let quarters =
+            Quarters::of_times(&[0, 80 * QUARTER_MS, 119 * QUARTER_MS, 120 * QUARTER_MS, 159 * QUARTER_MS]);
+        let mut found = Vec::new();
+        quarters.by_table(&late).append_range(1..5, &mut found);
+        assert_eq!((late.even.is_some(), &*found), (true, &[0, 0, 1, 1][..]));
     }
 
     #[test]
@@ -392,9 +544,10 @@ mod tests {
     fn all_quarters_that_two_bytes_tell_may_be_within_a_range() {
         let quarters = Quarters::of_times(&[0, 65_535 * QUARTER_MS, 7 * QUARTER_MS]);
         assert_eq!(quarters.memory_bytes(), 6);
-        assert_eq!(quarters.rows_within(-QUARTER_MS..65_536 * QUARTER_MS), [0, 1, 2]);
-        assert_eq!(quarters.rows_within(0..65_535 * QUARTER_MS), [0, 2]);
-        assert_eq!(quarters.rows_within(QUARTER_MS..65_536 * QUARTER_MS), [1, 2]);
+        let rows = |range| quarters.within(&range).unwrap().to_rows();
+        assert_eq!(rows(-QUARTER_MS..65_536 * QUARTER_MS), [0, 1, 2]);
+        assert_eq!(rows(0..65_535 * QUARTER_MS), [0, 2]);
+        assert_eq!(rows(QUARTER_MS..65_536 * QUARTER_MS), [1, 2]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Four bytes tell times within 24 days of the first row's on either side, which is where the rows of most
 //! segments lie; others take eight.
 
+use std::ops::Range;
+
 use crate::model::Millis;
 
 #[derive(Clone, Debug)]
@@ -76,17 +78,37 @@ impl Times {
         }
     }
 
-    /// Of each of these rows, in their order, written to its place.
-    pub fn write_of<'a>(&self, rows: &[u32], places: impl Iterator<Item = &'a mut Millis>) {
+    /// Adds what `of` makes of each of these rows: of its place among them, the row and its time.
+    pub fn extend_of<T>(&self, rows: &[u32], all: &mut Vec<T>, of: impl Fn(usize, u32, Millis) -> T) {
+        let rows = rows.iter().copied().enumerate();
         match &self.0 {
             Stored::Near { base, offsets } => {
                 let (base, offsets) = (*base, offsets.as_slice());
                 let at = |row: u32| base + Millis::from(offsets[row as usize]);
-                rows.iter().zip(places).for_each(|(&row, place)| *place = at(row));
+                all.extend(rows.map(|(place, row)| of(place, row, at(row))));
             }
             Stored::Whole(whole) => {
-                rows.iter().zip(places).for_each(|(&row, place)| *place = whole[row as usize]);
+                let whole = whole.as_slice();
+                all.extend(rows.map(|(place, row)| of(place, row, whole[row as usize])));
             }
+        }
+    }
+
+    /// Adds what `of` makes of each row of a range: of what else is known of it, in order, and its time.
+    pub fn extend_of_range<T, O>(
+        &self,
+        rows: Range<usize>,
+        others: impl Iterator<Item = O>,
+        all: &mut Vec<T>,
+        of: impl Fn(O, Millis) -> T,
+    ) {
+        match &self.0 {
+            Stored::Near { base, offsets } => {
+                let base = *base;
+                let times = offsets[rows].iter().map(|&offset| base + Millis::from(offset));
+                all.extend(others.zip(times).map(|(other, at)| of(other, at)));
+            }
+            Stored::Whole(whole) => all.extend(others.zip(&whole[rows]).map(|(other, at)| of(other, *at))),
         }
     }
 
@@ -148,9 +170,13 @@ mod tests {
             prop_assert_eq!(times.len(), expected.len());
             prop_assert_eq!((0..expected.len()).map(|row| times.at(row)).collect::<Vec<_>>(), &*expected);
             let some: Vec<u32> = (0..expected.len() as u32).rev().step_by(2).collect();
-            let mut written = vec![0; some.len()];
-            times.write_of(&some, written.iter_mut());
-            prop_assert!(written.into_iter().eq(some.iter().map(|row| expected[*row as usize])));
+            let mut found = Vec::new();
+            times.extend_of(&some, &mut found, |place, row, at| (some[place], row, at));
+            prop_assert!(found.into_iter().eq(some.iter().map(|row| (*row, *row, expected[*row as usize]))));
+            let middle = expected.len() / 3..expected.len();
+            let mut found = Vec::new();
+            times.extend_of_range(middle.clone(), middle.clone(), &mut found, |row, at| (row, at));
+            prop_assert!(found.into_iter().eq(middle.map(|row| (row, expected[row]))));
             let gathered = times.gather(&some);
             let found = (0..some.len()).map(|row| gathered.at(row));
             prop_assert!(found.eq(some.iter().map(|row| expected[*row as usize])));

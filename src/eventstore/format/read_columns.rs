@@ -19,7 +19,7 @@ use super::read::{Columns, ObjectReader, Want, fewer_rows};
 use super::texts::Texts;
 use super::{FormatError, RowRanges, deltas, json};
 use crate::eventstore::{
-    ABSENT, Bits, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
+    ABSENT, Bits, Counted, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
     RowColumns, Times,
 };
 use crate::model::{Millis, PersonNo, PropertyValue};
@@ -307,7 +307,7 @@ impl<'a> BlockBuilder<'a> {
             quarters: Arc::new(quarters),
             event: Arc::new(event),
             properties: self.properties.into_iter().map(property).collect(),
-            counted: None,
+            counted: Counted::All,
             stand_for: None,
         })
     }

@@ -111,7 +111,7 @@ fn exact(rows: &[StoredRow]) -> Vec<String> {
 }
 
 fn assert_block_shows(block: &RowBlock, rows: &[StoredRow], asked: &[&str]) {
-    assert_eq!(block.rows().len(), rows.len());
+    assert_eq!(block.row_count(), rows.len());
     for (n, row) in rows.iter().enumerate() {
         assert_eq!(block.person_no[n], row.person_no);
         assert_eq!(block.occurred_at.at(n), row.occurred_at);
@@ -253,7 +253,7 @@ proptest! {
         }
         let columns = Columns::Block { with: RowColumns::ALL, properties: Vec::new() };
         if let Ok(block) = reader.read_block(&Want { columns, rows: RowRanges::All }, &parts) {
-            prop_assert_eq!(block.rows().len(), rows.len());
+            prop_assert_eq!(block.row_count(), rows.len());
         }
         // Parquet's reader panics at some bytes, ours does not.
         let layout = &reader.header().layout;

@@ -404,6 +404,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eventstore::Counted;
     use crate::eventstore::format::RowRanges;
 
     fn object(n: u8, rows: RowRanges) -> ListedObject {
@@ -434,7 +435,7 @@ mod tests {
             quarters: Arc::new(Quarters::of_times(&vec![2; rows])),
             properties: vec![property; properties],
             event: Arc::new(codes),
-            counted: None,
+            counted: Counted::All,
             stand_for: None,
         }
     }
@@ -465,7 +466,7 @@ mod tests {
         let known = find(&segment, &names(&["a"]));
         assert!(known.is_complete());
         let again = known.complete_with(RowBlock::default());
-        assert_eq!((again.rows().len(), again.properties.len()), (10, 1));
+        assert_eq!((again.row_count(), again.properties.len()), (10, 1));
         assert!(Arc::ptr_eq(&again.properties[0], &read.properties[0]), "it is the same memory");
         assert!(!find(&object(2, RowRanges::All), &[]).is_complete(), "another object");
     }
@@ -484,7 +485,7 @@ mod tests {
         let events_only = cache
             .find(&segment, PROJECT, KeptRows::All, RowColumns::default(), &[])
             .complete_with(RowBlock::default());
-        assert!(events_only.occurred_at.is_empty() && events_only.rows().len() == 10);
+        assert!(events_only.occurred_at.is_empty() && events_only.row_count() == 10);
     }
 
     #[test]

@@ -281,7 +281,7 @@ impl Scanner {
         self.metrics.objects.with_label_values(&["read"]).inc_by(read.len() as u64);
         self.metrics.objects.with_label_values(&["pruned"]).inc_by(listing.pruned);
         let mut blocks: Vec<RowBlock> = read.into_iter().map(|(block, _)| block).collect();
-        blocks.retain(|block| block.rows().len() > 0);
+        blocks.retain(|block| block.row_count() > 0);
         Ok(Some(ShardRows { blocks, bytes }))
     }
 
