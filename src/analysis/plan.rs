@@ -93,6 +93,20 @@ pub struct Reads {
     pub counted_by: Option<Millis>,
 }
 
+impl Partial {
+    /// How many there are to put together, about.
+    pub fn numbers(&self) -> usize {
+        match &self.body {
+            PartialBody::GroupTotals(totals) => totals.len(),
+            PartialBody::Grouped(grouped) => grouped.numbers(),
+            PartialBody::Trends(series) => series.iter().map(SeriesCells::numbers).sum(),
+            PartialBody::Funnel(reached) => reached.len(),
+            PartialBody::Numbered(numbered) => numbered.persons.len(),
+            PartialBody::Persons(persons) => persons.persons.len(),
+        }
+    }
+}
+
 impl Plan {
     pub fn new(question: &Question, limits: &QuestionLimits) -> Self {
         let columns = Columns::new(properties(question).into_iter());

@@ -49,6 +49,8 @@ const ATTEMPTS: u32 = 5;
 const SHARDS_AT_ONCE: usize = 4;
 /// So many rows are passed over, whatever is asked of them, sooner than another thread has begun to.
 pub(super) const SMALL_ROWS_MAX: usize = 20_000;
+/// So many numbers of partial answers are put together sooner than another thread has begun to.
+const SMALL_NUMBERS_MAX: usize = if cfg!(test) { 100 } else { 8_192 };
 /// How long a question that asks for fresh data waits for the sealer.
 const FRESH_WAIT_MAX: Duration = Duration::from_secs(10);
 const FRESH_LOOK_FIRST: Duration = Duration::from_millis(20);
@@ -334,13 +336,12 @@ impl QuestionKind {
             .collect();
         let mut reads = stream::iter(reads).buffer_unordered(SHARDS_AT_ONCE);
         let (mut kept, mut partials) = (Vec::new(), Vec::new());
-        let (mut away, mut bytes, mut rows) = (basis.unlisted(), 0, 0);
+        let (mut away, mut bytes) = (basis.unlisted(), 0);
         away.iter().for_each(|_| run.progress.add_shard());
         while let Some((shards, read)) = reads.next().await {
             let Some(group) = read? else { return Ok(None) };
             away.extend(group.away);
             run.progress.add_rows(group.rows);
-            rows += group.rows;
             bytes += group.bytes;
             partials.extend(group.partials);
             kept.extend(group.blocks);
@@ -350,8 +351,9 @@ impl QuestionKind {
         if partials.is_empty() {
             return Err(retry("no server of this project can be reached"));
         }
-        let is_small = rows <= SMALL_ROWS_MAX as u64;
+        let mut is_small = true;
         let answer = loop {
+            is_small &= partials.iter().map(Partial::numbers).sum::<usize>() <= SMALL_NUMBERS_MAX;
             match self.merge(plan, &round, std::mem::take(&mut partials), is_small).await? {
                 Next::Done(answer) => break answer,
                 Next::Round(next) => {

@@ -78,6 +78,19 @@ impl SeriesCells {
         }
     }
 
+    /// How many numbers it is, about.
+    pub fn numbers(&self) -> usize {
+        match self {
+            Self::Count { rows } => rows.len(),
+            Self::Persons { persons, total } => persons.len() + total.len(),
+            Self::PerPerson { rows, persons, total } => rows.len() + persons.len() + total.len(),
+            Self::Sum { sums } => sums.len(),
+            Self::Min { least: numbers } | Self::Max { greatest: numbers } => numbers.len(),
+            Self::Percentile { runs } => runs.iter().map(NumberRuns::len).sum(),
+            Self::SameAs { .. } => 0,
+        }
+    }
+
     /// Sorts in what was added.
     pub fn settle(&mut self, distinct: &mut Distinct) -> Result<(), KernelError> {
         if let Self::Percentile { runs } = self {

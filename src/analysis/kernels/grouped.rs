@@ -43,6 +43,11 @@ impl Grouped {
         self.keys.len()
     }
 
+    /// Of all series.
+    pub fn numbers(&self) -> usize {
+        self.len() + self.series.iter().map(SeriesCells::numbers).sum::<usize>()
+    }
+
     pub fn into_totals(self) -> GroupTotals {
         self.keys.into_iter().zip(self.rows).collect::<Vec<_>>().into()
     }
