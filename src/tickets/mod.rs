@@ -46,6 +46,7 @@ mod runner;
 mod service;
 mod sharing;
 mod steps;
+mod take_in;
 mod ticket;
 mod untold;
 mod unwritten;
