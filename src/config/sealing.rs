@@ -62,7 +62,7 @@ impl Default for SealingConfig {
             idle_ms: 1_000,
             pass_bytes_max: 16 << 20,
             lease_secs: 15,
-            parallel_shards: 4,
+            parallel_shards: 6,
             segment_rows_min: 8_192,
             segment_rows_max: 1_000_000,
             segment_columns_max: 500,
