@@ -95,11 +95,11 @@ pub struct Reads {
 
 impl Partial {
     /// How many there are to put together, about.
-    pub fn numbers(&self) -> usize {
+    pub fn count_numbers(&self) -> usize {
         match &self.body {
             PartialBody::GroupTotals(totals) => totals.len(),
-            PartialBody::Grouped(grouped) => grouped.numbers(),
-            PartialBody::Trends(series) => series.iter().map(SeriesCells::numbers).sum(),
+            PartialBody::Grouped(grouped) => grouped.count_numbers(),
+            PartialBody::Trends(series) => series.iter().map(SeriesCells::count_numbers).sum(),
             PartialBody::Funnel(reached) => reached.len(),
             PartialBody::Numbered(numbered) => numbered.persons.len(),
             PartialBody::Persons(persons) => persons.persons.len(),

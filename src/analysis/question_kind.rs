@@ -351,11 +351,10 @@ impl QuestionKind {
         if partials.is_empty() {
             return Err(retry("no server of this project can be reached"));
         }
-        let mut is_small = true;
-        let answer = loop {
-            is_small &= partials.iter().map(Partial::numbers).sum::<usize>() <= SMALL_NUMBERS_MAX;
+        let (answer, is_small) = loop {
+            let is_small = partials.iter().map(Partial::count_numbers).sum::<usize>() <= SMALL_NUMBERS_MAX;
             match self.merge(plan, &round, std::mem::take(&mut partials), is_small).await? {
-                Next::Done(answer) => break answer,
+                Next::Done(answer) => break (answer, is_small),
                 Next::Round(next) => {
                     round = next;
                     let passes = kept.iter().map(|blocks| self.pass(plan, &round, blocks.clone(), &cancel));

@@ -79,7 +79,7 @@ impl SeriesCells {
     }
 
     /// How many numbers it is, about.
-    pub fn numbers(&self) -> usize {
+    pub fn count_numbers(&self) -> usize {
         match self {
             Self::Count { rows } => rows.len(),
             Self::Persons { persons, total } => persons.len() + total.len(),

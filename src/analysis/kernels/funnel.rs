@@ -18,21 +18,22 @@
 
 use std::ops::Range;
 
-use super::matching::MomentMatching;
+use super::matching::{MomentMatching, StepMask};
 use super::persons::{for_each_range, length_of_rows};
-use super::select::{Columns, Picked, Selection, Selector, Wanted};
+use super::select::{Columns, Picked, Selection, Selector};
 use super::{Cancel, KernelError};
 use crate::analysis::question::FunnelQuestion;
 use crate::eventstore::RowBlock;
 use crate::model::{Millis, PersonNo};
 
-/// Bit k: the row matches step k, counted from 0.
-pub(super) type StepMask = Wanted;
-
 /// About so many rows has a range of persons: some hundred kilobytes of those that match a step.
 const RANGE_ROWS: usize = if cfg!(test) { 16 } else { 16_384 };
-/// What is kept of the persons of a range is no more than so many times: half a megabyte.
+/// What is kept of the persons of a range is no more than so many times: half a megabyte, and as much again where
+/// it matters when steps were reached.
 const RANGE_TIMES: usize = if cfg!(test) { 64 } else { 65_536 };
+
+/// With fewer rows than this share of a range's numbers, most of them stand for nobody.
+const SPARSE: usize = 8;
 
 pub struct FunnelKernel<'a> {
     pub question: &'a FunnelQuestion,
@@ -171,37 +172,51 @@ impl<const WITH_TIMES: bool> Histories<WITH_TIMES> {
                 (Some(rows), []) => {
                     let persons = persons[rows.clone()].iter();
                     let found = |person: &PersonNo, at| found(at, every, *person);
-                    block.occurred_at.extend_of_range(rows.clone(), persons, &mut self.found, found);
+                    block.occurred_at.append_range(rows.clone(), persons, &mut self.found, found);
                 }
                 (Some(rows), wanted) => {
                     let others = persons[rows.clone()].iter().zip(wanted);
                     let found = |(person, mask): (&PersonNo, &StepMask), at| found(at, *mask, *person);
-                    block.occurred_at.extend_of_range(rows.clone(), others, &mut self.found, found);
+                    block.occurred_at.append_range(rows.clone(), others, &mut self.found, found);
                 }
                 (None, []) => {
                     let found = |_, row, at| found(at, every, persons[row as usize]);
-                    block.occurred_at.extend_of(rows, &mut self.found, found);
+                    block.occurred_at.append_to(rows, &mut self.found, found);
                 }
                 (None, wanted) => {
                     let found = |place: usize, row, at| found(at, wanted[place], persons[row as usize]);
-                    block.occurred_at.extend_of(rows, &mut self.found, found);
+                    block.occurred_at.append_to(rows, &mut self.found, found);
                 }
             }
         }
         Ok(())
     }
 
-    /// Visits as many persons as the range has numbers, and forgets what was found.
+    /// Visits as many persons as the range has numbers, or those with rows where these are few, and forgets what was
+    /// found.
     fn end_range(&mut self, numbers: usize, mut visit: impl FnMut(u32, &[Millis], &[Millis])) {
         if self.found.is_empty() {
             return;
         }
+        let mut found = std::mem::take(&mut self.found);
+        // Few rows of many persons are put in order, and their persons numbered anew.
+        let is_sparse = found.len() < numbers / SPARSE;
+        let mut persons = Vec::new();
+        if is_sparse {
+            found.sort_by_key(|found| (found.person, found.at));
+            for found in &mut found {
+                if persons.last() != Some(&found.person) {
+                    persons.push(found.person);
+                }
+                found.person = persons.len() as u32 - 1;
+            }
+        }
+        let numbers = if is_sparse { persons.len() } else { numbers };
         self.started.clear();
         self.started.resize(numbers * self.width, NEVER);
         if WITH_TIMES {
             self.reached_at.resize(numbers * self.width, NEVER);
         }
-        let mut found = std::mem::take(&mut self.found);
         self.take(&found);
         if !self.late.is_empty() {
             let mut is_late = vec![false; numbers];
@@ -213,8 +228,9 @@ impl<const WITH_TIMES: bool> Histories<WITH_TIMES> {
             found.sort_by_key(|found| (found.person, found.at));
             self.take(&found);
         }
-        for (person, started) in (0..).zip(self.started.chunks_exact(self.width)) {
-            let place = person as usize * self.width;
+        for (number, started) in (0..).zip(self.started.chunks_exact(self.width)) {
+            let (place, person) =
+                (number * self.width, persons.get(number).copied().unwrap_or(number as u32));
             let reached_at = if WITH_TIMES { &self.reached_at[place + 1..place + self.width] } else { &[] };
             visit(person, &started[1..], reached_at);
         }
@@ -258,7 +274,12 @@ impl<const WITH_TIMES: bool> Histories<WITH_TIMES> {
                 continue;
             }
             if last_at >= at {
-                self.late.push(person);
+                // All of theirs will be taken again.
+                if self.late.last() != Some(&person) {
+                    self.late.push(person);
+                }
+                left = others;
+                continue;
             }
             let count = left.iter().take_while(|other| other.is_with(row)).count();
             let (moment, later) = left.split_at(count);
@@ -416,6 +437,27 @@ mod tests {
                 prop_assert!(search(&rows[..until(at)], steps, window) > step);
                 prop_assert!(search(&rows[..until(at - 1)], steps, window) <= step);
             }
+        }
+    }
+
+    #[test]
+    fn few_persons_of_many_numbers_are_found_whoever_comes_first() {
+        let found = |at, mask, person| Found { at, mask, person };
+        // The rows of 900 come late.
+        let rows = [found(9, B, 3), found(20, B, 900), found(5, A, 3), found(7, A, 900), found(8, A, 17)];
+        for numbers in [901, 5_000] {
+            let mut histories = Histories::<true>::new(2, None);
+            let mut reached = Vec::new();
+            // Twice: nothing is left of the first time.
+            for _ in 0..2 {
+                reached.clear();
+                histories.found.extend(rows);
+                histories.end_range(numbers, |person, started, reached_at| {
+                    let steps = started.iter().take_while(|start| **start != NEVER).count();
+                    reached.push((person, reached_at[..steps].to_vec()));
+                });
+            }
+            assert_eq!(reached, [(3, vec![5, 9]), (17, vec![8]), (900, vec![7, 20])]);
         }
     }
 

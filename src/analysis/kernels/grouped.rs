@@ -44,8 +44,8 @@ impl Grouped {
     }
 
     /// Of all series.
-    pub fn numbers(&self) -> usize {
-        self.len() + self.series.iter().map(SeriesCells::numbers).sum::<usize>()
+    pub fn count_numbers(&self) -> usize {
+        self.len() + self.series.iter().map(SeriesCells::count_numbers).sum::<usize>()
     }
 
     pub fn into_totals(self) -> GroupTotals {

@@ -5,7 +5,10 @@
 //! find one, so that only scarce steps need a place in the matching, and a moment costs its rows times the
 //! steps they match, at most.
 
-use super::funnel::StepMask;
+use super::select::Wanted;
+
+/// Bit k: the row matches step k, counted from 0.
+pub(super) type StepMask = Wanted;
 
 pub(super) struct MomentMatching {
     steps: usize,

@@ -89,7 +89,7 @@ impl<'a> Selection<'a> {
         let every = Wanted::MAX >> (Wanted::BITS - selectors.len() as u32);
         let bits: Vec<Wanted> = block.event.values().iter().map(|name| bits_of(name)).collect();
         let is_any = bits.iter().all(|bits| *bits == every);
-        // Of each row somebody wants the event: so it is in a projection.
+        // In a projection somebody wants the event of each row.
         let picks_by_event = bits.contains(&0);
         let passes = |filters: &'a [Filter]| passes_of(block, filters, columns);
         let within = match &block.counted {
@@ -122,7 +122,8 @@ impl<'a> Selection<'a> {
         if let Some(picker) = &mut selection.picker {
             let others = picked..selection.filters.len();
             for place in others {
-                if selection.filters[place].of_strings.as_ref().is_some_and(|texts| picker.and(texts)) {
+                if selection.filters[place].of_strings.as_ref().is_some_and(|texts| picker.try_narrow(texts))
+                {
                     selection.filters.swap(picked, place);
                     picked += 1;
                 }
@@ -187,8 +188,9 @@ impl<'a> Selection<'a> {
             None => wanted.resize(rows.len(), self.every),
         }
         for (bit, filters) in &self.own {
-            if filters.iter().all(|passes| passes.is_quick()) {
-                filters.iter().for_each(|passes| passes.clear(*bit, rows, wanted));
+            let quick: Option<Vec<Quick<'_>>> = filters.iter().map(Passes::quick).collect();
+            if let Some(quick) = quick {
+                quick.iter().for_each(|quick| quick.clear(*bit, rows, wanted));
                 continue;
             }
             // First whom to look at: which rows these are cannot be foretold.
@@ -248,6 +250,31 @@ impl Columns {
     }
 }
 
+/// A filter's verdict by nothing but a look-up.
+enum Quick<'a> {
+    Texts(&'a ByText<'a, bool>),
+    /// Of every row, and what each of the two means.
+    Flags {
+        flags: &'a [bool],
+        passes: [bool; 2],
+    },
+}
+
+impl Quick<'_> {
+    /// Takes a bit away from rows that do not pass.
+    fn clear(&self, bit: Wanted, rows: &[u32], wanted: &mut [Wanted]) {
+        let keep = |passes: bool| !(bit * Wanted::from(!passes));
+        let rows = rows.iter().zip(wanted);
+        match self {
+            Self::Texts(texts) => rows.for_each(|(&row, wanted)| *wanted &= keep(texts.at(row as usize))),
+            Self::Flags { flags, passes } => {
+                let kept = passes.map(keep);
+                rows.for_each(|(&row, wanted)| *wanted &= kept[usize::from(flags[row as usize])]);
+            }
+        }
+    }
+}
+
 /// A filter's verdict on the rows of a column.
 struct Passes<'a> {
     column: &'a PropertyColumn,
@@ -294,21 +321,10 @@ impl<'a> Passes<'a> {
         }
     }
 
-    /// Whether it takes no longer to ask for a row than to find out whether to ask.
-    fn is_quick(&self) -> bool {
-        self.of_strings.is_some() || self.flags.is_some()
-    }
-
-    /// Takes a bit away from rows that do not pass. Precondition: it is quick.
-    fn clear(&self, bit: Wanted, rows: &[u32], wanted: &mut [Wanted]) {
-        let keep = |passes: bool| !(bit * Wanted::from(!passes));
-        let rows = rows.iter().zip(wanted);
-        if let Some(flags) = self.flags {
-            let kept = self.booleans.map(keep);
-            rows.for_each(|(&row, wanted)| *wanted &= kept[usize::from(flags[row as usize])]);
-        } else if let Some(of_strings) = &self.of_strings {
-            rows.for_each(|(&row, wanted)| *wanted &= keep(of_strings.at(row as usize)));
-        }
+    /// Where it takes no longer to ask for a row than to find out whether to ask.
+    fn quick(&self) -> Option<Quick<'_>> {
+        let by_flags = self.flags.map(|flags| Quick::Flags { flags, passes: self.booleans });
+        by_flags.or_else(|| self.of_strings.as_ref().map(Quick::Texts))
     }
 
     /// Leaves the rows that pass.

@@ -77,7 +77,7 @@ struct BlockReader<'a> {
 /// Rows that count are in the range, so each has a bucket.
 enum BucketOf<'a> {
     Only,
-    Quarters(ByQuarter<'a, u32>),
+    Quarters(ByQuarter<'a>),
     Times { buckets: &'a Buckets, times: &'a Times },
 }
 

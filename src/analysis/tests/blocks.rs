@@ -12,6 +12,7 @@ use super::Reads;
 use super::reference::Fact;
 use crate::eventstore::{
     ABSENT, Bits, COUNT_STEPS, Counted, Dictionary, Numbers, PropertyColumn, Quarters, RowBlock,
+    begins_a_quarter,
 };
 use crate::model::{Interned, PersonNo, PropertyValue};
 
@@ -91,6 +92,10 @@ fn block(rows: &[(PersonNo, &Fact)], reads: &Reads, rng: &mut ChaCha12Rng) -> Ro
     if reads.with.quarters {
         let times: Vec<i64> = rows.iter().map(|(_, fact)| fact.at).collect();
         block.quarters = Arc::new(Quarters::of_times(&times));
+    }
+    if reads.with.quarters && ends.iter().all(|at| begins_a_quarter(*at)) {
+        // Those tell which rows count, a chunk at a time.
+        block.occurred_at = Default::default();
     }
     block.count_within(reads.range.from, reads.range.to);
     if !reads.with.persons {

@@ -324,7 +324,7 @@ pub struct TextPicker<'a> {
 /// Codes of one byte of which few are wanted or, with `false`, few are not.
 struct FewCodes<'a> {
     codes: &'a [u8],
-    few: Vec<u8>,
+    compared: Vec<u8>,
     are_wanted: bool,
 }
 
@@ -335,14 +335,14 @@ impl<'a> FewCodes<'a> {
         let (wanted, others): (Vec<u8>, Vec<u8>) =
             codes.partition(|code| is_wanted.table[usize::from(*code)]);
         let are_wanted = wanted.len() <= FEW_CODES_MAX;
-        let few = if are_wanted { wanted } else { others };
-        (few.len() <= FEW_CODES_MAX).then_some(Self { codes: all, few, are_wanted })
+        let compared = if are_wanted { wanted } else { others };
+        (compared.len() <= FEW_CODES_MAX).then_some(Self { codes: all, compared, are_wanted })
     }
 
     /// Leaves 1 for each that is wanted. Whole vectors of codes are compared at a time.
     fn judge(&self, codes: &[u8; AT_ONCE], verdicts: &mut [u8; AT_ONCE]) {
         let mut own = [u8::from(!self.are_wanted); AT_ONCE];
-        for one in &self.few {
+        for one in &self.compared {
             own.iter_mut().zip(codes).for_each(|(verdict, code)| *verdict ^= u8::from(code == one));
         }
         verdicts.iter_mut().zip(own).for_each(|(verdict, own)| *verdict &= own);
@@ -352,7 +352,7 @@ impl<'a> FewCodes<'a> {
 impl<'a> TextPicker<'a> {
     /// Wants only rows from now on of which this is true too, where that takes no longer; else false, and nothing
     /// has changed. Precondition: a column of the same rows.
-    pub fn and(&mut self, is_wanted: &ByText<'a, bool>) -> bool {
+    pub fn try_narrow(&mut self, is_wanted: &ByText<'a, bool>) -> bool {
         let more = FewCodes::of(is_wanted).filter(|_| !self.few.is_empty());
         let is_added = more.is_some();
         self.few.extend(more);
@@ -484,7 +484,7 @@ mod tests {
             let is_wanted = |text: Option<(usize, &str)>| text.is_none_or(|(code, _)| code % 2 == 1);
             let (one, other) = (one.by_text(is_wanted), other.by_text(is_wanted));
             let mut picker = one.picker(|is_wanted| is_wanted);
-            assert_eq!(picker.and(&other), is_added, "{values} {other_values}");
+            assert_eq!(picker.try_narrow(&other), is_added, "{values} {other_values}");
             for rows in [0..300, 3..200, 64..128, 5..5, 299..300] {
                 let mut picked = Vec::new();
                 picker.pick(rows.clone(), &mut picked);

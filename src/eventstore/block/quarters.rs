@@ -33,13 +33,13 @@ enum Offsets {
     U32(Vec<u32>),
 }
 
-/// Something about the quarter of every row, found out once a quarter.
-pub struct ByQuarter<'a, T> {
+/// The number of the quarter of every row, found out once a quarter.
+pub struct ByQuarter<'a> {
     offsets: &'a Offsets,
     /// The offset of the first entry.
     first: u32,
     /// The last entry is that of all quarters outside.
-    table: Arc<[T]>,
+    table: Arc<[u32]>,
     even: Option<Even>,
 }
 
@@ -205,28 +205,18 @@ impl Quarters {
         self.len() == 0
     }
 
-    /// `of` is asked for the start of every quarter of the range that there may be a row of. Precondition: the
-    /// range begins and ends with a quarter.
-    ///
-    /// However far apart the first and the last row are, the table is no longer than the range.
-    pub fn by_quarter<T: Copy>(
-        &self,
-        range: Range<Millis>,
-        outside: T,
-        of: impl FnMut(Millis) -> T,
-    ) -> ByQuarter<'_, T> {
-        let (from, to) = (range.start.max(self.first), range.end.min(self.end()));
-        let mut table: Vec<T> = Vec::new();
-        if from < to {
-            table.extend((from..to).step_by(QUARTER_MS as usize).map(of));
-        }
-        table.push(outside);
-        let first = ((from - self.first) / QUARTER_MS) as u32;
-        ByQuarter { offsets: &self.offsets, first, table: table.into(), even: None }
+    /// The start of a row's quarter.
+    #[cfg(test)]
+    pub fn start_of(&self, row: usize) -> Millis {
+        let offset = match &self.offsets {
+            Offsets::U16(offsets) => offsets[row].into(),
+            Offsets::U32(offsets) => offsets[row],
+        };
+        self.first + Millis::from(offset) * QUARTER_MS
     }
 
     /// What a table says of the quarter of every row.
-    pub fn by_table(&self, of: &QuarterTable) -> ByQuarter<'_, u32> {
+    pub fn by_table(&self, of: &QuarterTable) -> ByQuarter<'_> {
         let is_near = of.range.start < self.end() && self.first < of.range.end;
         if !is_near {
             // All of them are outside.
@@ -358,24 +348,44 @@ impl QuartersWithin<'_> {
     }
 }
 
-impl<T: Copy> ByQuarter<'_, T> {
+impl ByQuarter<'_> {
     /// By offset, with all that is looked up once for many.
-    fn look(&self) -> impl Fn(u32) -> T {
+    fn look(&self) -> impl Fn(u32) -> u32 {
         let (first, table) = (self.first, &*self.table);
         let outside = table[table.len() - 1];
         // What is before the first becomes the greatest.
         move |offset| table.get(offset.wrapping_sub(first) as usize).copied().unwrap_or(outside)
     }
 
-    pub fn at(&self, row: usize) -> T {
+    pub fn at(&self, row: usize) -> u32 {
         match self.offsets {
             Offsets::U16(offsets) => self.look()(offsets[row].into()),
             Offsets::U32(offsets) => self.look()(offsets[row]),
         }
     }
 
-    /// Adds what is known of each of these rows, in their order.
-    pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
+    /// Adds the number of each row of a range.
+    pub fn append_range(&self, rows: Range<usize>, all: &mut Vec<u32>) {
+        let of = self.look();
+        match (self.offsets, self.even) {
+            (Offsets::U16(offsets), Some(even)) => {
+                let (first, outside) = (self.first, self.table[self.table.len() - 1]);
+                let quarters = self.table.len() as u32 - 1;
+                all.extend(offsets[rows].iter().map(|&offset| {
+                    let quarter = u32::from(offset).wrapping_sub(first);
+                    let number = even.number(quarter.wrapping_add(even.missing));
+                    if quarter < quarters { number } else { outside }
+                }));
+            }
+            (Offsets::U16(offsets), None) => {
+                all.extend(offsets[rows].iter().map(|&offset| of(offset.into())));
+            }
+            (Offsets::U32(offsets), _) => all.extend(offsets[rows].iter().map(|&offset| of(offset))),
+        }
+    }
+
+    /// Adds the number of each of these rows, in their order.
+    pub fn append_to(&self, rows: &[u32], all: &mut Vec<u32>) {
         let of = self.look();
         match self.offsets {
             Offsets::U16(offsets) => {
@@ -386,25 +396,6 @@ impl<T: Copy> ByQuarter<'_, T> {
                 let offsets = offsets.as_slice();
                 all.extend(rows.iter().map(|&row| of(offsets[row as usize])));
             }
-        }
-    }
-}
-
-impl ByQuarter<'_, u32> {
-    /// Adds the number of each row of a range. Precondition: none of them is outside.
-    pub fn append_range(&self, rows: Range<usize>, all: &mut Vec<u32>) {
-        let of = self.look();
-        match (self.offsets, self.even) {
-            (Offsets::U16(offsets), Some(even)) => {
-                // Where the range begins before the rows, this goes beyond zero, and back with the offset.
-                let missing = even.missing.wrapping_sub(self.first);
-                let numbers = offsets[rows].iter().map(|&offset| u32::from(offset).wrapping_add(missing));
-                all.extend(numbers.map(|quarter| even.number(quarter)));
-            }
-            (Offsets::U16(offsets), None) => {
-                all.extend(offsets[rows].iter().map(|&offset| of(offset.into())));
-            }
-            (Offsets::U32(offsets), _) => all.extend(offsets[rows].iter().map(|&offset| of(offset))),
         }
     }
 }
@@ -431,14 +422,8 @@ mod tests {
             let quarters = builder.finish();
             let times = pages.concat();
             prop_assert_eq!(quarters.len(), times.len());
-            const ALL: Range<Millis> = -10_000 * QUARTER_MS..1_000_000 * QUARTER_MS;
-            let starts = quarters.by_quarter(ALL, Millis::MIN, |start| start);
-            let mut of_rows = Vec::new();
-            starts.append_to(&(0..times.len() as u32).collect::<Vec<_>>(), &mut of_rows);
-            prop_assert_eq!(of_rows.len(), times.len());
             for (row, at) in times.iter().enumerate() {
-                let start = starts.at(row);
-                prop_assert_eq!(start, of_rows[row]);
+                let start = quarters.start_of(row);
                 prop_assert!((start..start + QUARTER_MS).contains(at) && begins_a_quarter(start));
             }
             for (from, to) in [(-3, 2), (1, 400), (-10_000, 1_000_000), (70_000, 80_000), (5, 5)] {
@@ -459,18 +444,19 @@ mod tests {
                     let number = range.contains(at).then(|| ((at - range.start) / QUARTER_MS / 2) as u32);
                     prop_assert_eq!(by_table.at(row), number.unwrap_or(u32::MAX));
                 }
-                let (from, to) = (times.len() / 3, times.len() - times.len() / 4);
-                if expected.len() == times.len() {
-                    let mut of_range = vec![7];
-                    by_table.append_range(from..to, &mut of_range);
-                    prop_assert!(of_range[1..].iter().copied().eq((from..to).map(|row| by_table.at(row))));
-                }
+                let rows: Vec<u32> = (0..times.len() as u32).collect();
+                let numbers: Vec<u32> = (0..times.len()).map(|row| by_table.at(row)).collect();
+                let (mut of_rows, mut of_range) = (vec![7], vec![7]);
+                let some = times.len() / 3..times.len() - times.len() / 4;
+                by_table.append_to(&rows[some.clone()], &mut of_rows);
+                by_table.append_range(some.clone(), &mut of_range);
+                prop_assert_eq!(&of_rows[1..], &numbers[some]);
+                prop_assert_eq!(of_range, of_rows);
             }
             let some: Vec<u32> = (0..times.len() as u32).rev().step_by(2).collect();
             let gathered = quarters.gather(&some);
-            let gathered = gathered.by_quarter(ALL, Millis::MIN, |start| start);
             for (to, &from) in some.iter().enumerate() {
-                prop_assert_eq!(gathered.at(to), starts.at(from as usize));
+                prop_assert_eq!(gathered.start_of(to), quarters.start_of(from as usize));
             }
         }
     }
@@ -508,15 +494,14 @@ mod tests {
         let late = QuarterTable::new(80 * QUARTER_MS..160 * QUARTER_MS, u32::MAX, |at| {
             (at / QUARTER_MS / 40 - 2) as u32
         });
-        let quarters =
-            Quarters::of_times(&[0, 80 * QUARTER_MS, 119 * QUARTER_MS, 120 * QUARTER_MS, 159 * QUARTER_MS]);
+        let quarters = Quarters::of_times(&[0, 80, 119, 120, 159, 160].map(|quarter| quarter * QUARTER_MS));
         let mut found = Vec::new();
-        quarters.by_table(&late).append_range(1..5, &mut found);
-        assert_eq!((late.even.is_some(), &*found), (true, &[0, 0, 1, 1][..]));
+        quarters.by_table(&late).append_range(0..6, &mut found);
+        assert_eq!((late.even.is_some(), &*found), (true, &[u32::MAX, 0, 0, 1, 1, u32::MAX][..]));
     }
 
     #[test]
-    fn a_table_is_no_longer_than_the_range_that_it_is_asked_for() {
+    fn rows_that_are_far_apart_are_told_by_any_range() {
         let times = [0, 7, 8, 9, 50_000_000].map(|quarter| quarter * QUARTER_MS);
         let quarters = Quarters::of_times(&times);
         for (range, expected) in [
@@ -529,14 +514,9 @@ mod tests {
             (60_000_000..60_000_001, [0; 5]),
         ] {
             let whole = range.start * QUARTER_MS..range.end * QUARTER_MS;
-            let mut asked = 0;
-            let found = quarters.by_quarter(whole, 0, |start| {
-                asked += 1;
-                assert!(begins_a_quarter(start));
-                1
-            });
-            assert_eq!([0, 1, 2, 3, 4].map(|row| found.at(row)), expected, "{range:?}");
-            assert!(asked <= range.end - range.start);
+            let within = quarters.within(&whole);
+            let found = [0, 1, 2, 3, 4].map(|row| u32::from(within.is_some_and(|within| within.at(row))));
+            assert_eq!(found, expected, "{range:?}");
         }
     }
 

@@ -79,7 +79,7 @@ impl Times {
     }
 
     /// Adds what `of` makes of each of these rows: of its place among them, the row and its time.
-    pub fn extend_of<T>(&self, rows: &[u32], all: &mut Vec<T>, of: impl Fn(usize, u32, Millis) -> T) {
+    pub fn append_to<T>(&self, rows: &[u32], all: &mut Vec<T>, of: impl Fn(usize, u32, Millis) -> T) {
         let rows = rows.iter().copied().enumerate();
         match &self.0 {
             Stored::Near { base, offsets } => {
@@ -95,7 +95,7 @@ impl Times {
     }
 
     /// Adds what `of` makes of each row of a range: of what else is known of it, in order, and its time.
-    pub fn extend_of_range<T, O>(
+    pub fn append_range<T, O>(
         &self,
         rows: Range<usize>,
         others: impl Iterator<Item = O>,
@@ -171,11 +171,11 @@ mod tests {
             prop_assert_eq!((0..expected.len()).map(|row| times.at(row)).collect::<Vec<_>>(), &*expected);
             let some: Vec<u32> = (0..expected.len() as u32).rev().step_by(2).collect();
             let mut found = Vec::new();
-            times.extend_of(&some, &mut found, |place, row, at| (some[place], row, at));
+            times.append_to(&some, &mut found, |place, row, at| (some[place], row, at));
             prop_assert!(found.into_iter().eq(some.iter().map(|row| (*row, *row, expected[*row as usize]))));
             let middle = expected.len() / 3..expected.len();
             let mut found = Vec::new();
-            times.extend_of_range(middle.clone(), middle.clone(), &mut found, |row, at| (row, at));
+            times.append_range(middle.clone(), middle.clone(), &mut found, |row, at| (row, at));
             prop_assert!(found.into_iter().eq(middle.map(|row| (row, expected[row]))));
             let gathered = times.gather(&some);
             let found = (0..some.len()).map(|row| gathered.at(row));

@@ -203,6 +203,9 @@ impl Header {
             packed_rollups = behind;
             rollups.push(Rollup::from_packed(quarters, Bytes::copy_from_slice(packed))?);
         }
+        if !packed_rollups.is_empty() {
+            return Err(FormatError::corrupt("more bytes than rollups"));
+        }
         if !rollups.is_sorted_by_key(Rollup::step_ms) {
             return Err(FormatError::corrupt("rollups of longer steps before shorter ones"));
         }

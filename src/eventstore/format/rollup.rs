@@ -342,10 +342,9 @@ mod tests {
     }
 
     fn counted(block: &RowBlock) -> BTreeMap<(String, Millis), u32> {
-        const ALL: std::ops::Range<Millis> = -100_000_000 * QUARTER_MS..100_000_000 * QUARTER_MS;
-        let starts = block.quarters.by_quarter(ALL, Millis::MIN, |start| start);
         let stand_for = block.stand_for.as_ref().unwrap();
-        let cell = |row: usize| ((block.event.get(row).unwrap().to_owned(), starts.at(row)), stand_for[row]);
+        let event = |row: usize| block.event.get(row).unwrap().to_owned();
+        let cell = |row: usize| ((event(row), block.quarters.start_of(row)), stand_for[row]);
         block.rows().map(cell).collect()
     }
 

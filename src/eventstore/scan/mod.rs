@@ -42,7 +42,7 @@ pub use prune::Need;
 const FETCHES_AT_ONCE: usize = 4;
 /// So many rows are looked through sooner than another thread has begun to.
 const ROWS_AT_ONCE_MAX: u64 = if cfg!(test) { 150 } else { 20_000 };
-/// And so many bytes of rollups, in zstd, are read in less than a millisecond.
+/// And so many bytes of rollups, as they lie in part 0, are read in less than a millisecond.
 const ROLLUP_BYTES_AT_ONCE_MAX: usize = if cfg!(test) { 100 } else { 64 << 10 };
 
 #[derive(Debug, thiserror::Error)]

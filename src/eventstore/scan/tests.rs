@@ -386,9 +386,9 @@ on_both! {
 fn counted(scanned: &ShardRows) -> BTreeMap<(String, i64), u64> {
     let mut counted = BTreeMap::new();
     for block in &scanned.blocks {
-        let days = block.quarters.by_quarter(0..500 * DAY_MS, -1, |at| at / DAY_MS);
         for n in block.rows() {
-            let day = if block.quarters.is_empty() { block.occurred_at.at(n) / DAY_MS } else { days.at(n) };
+            let is_told = block.quarters.is_empty();
+            let day = if is_told { block.occurred_at.at(n) } else { block.quarters.start_of(n) } / DAY_MS;
             let events = block.stand_for.as_ref().map_or(1, |events| events[n].into());
             *counted.entry((block.event.get(n).unwrap().to_owned(), day)).or_insert(0) += events;
         }
