@@ -67,7 +67,8 @@ impl<'a> Fields<'a> {
     pub fn get(&mut self, name: &'static str, problems: &mut Problems) -> Option<&'a Value> {
         let found = self.find(name);
         if found.is_none() {
-            problems.report(&self.path(name), Code::MissingField, format!("`{name}` is missing"));
+            let what = if self.map.contains_key(name) { "null, which is no value" } else { "missing" };
+            problems.report(&self.path(name), Code::MissingField, format!("`{name}` is {what}"));
         }
         found
     }

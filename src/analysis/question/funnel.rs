@@ -129,13 +129,14 @@ fn read_order(fields: &mut Fields<'_>, problems: &mut Problems) {
 
 fn read_window(path: &str, text: &str, limits: &QuestionLimits, problems: &mut Problems) -> Option<Millis> {
     let parsed = text.find(|c: char| !c.is_ascii_digit()).and_then(|digits| {
-        let amount: Millis = text[..digits].parse().ok()?;
+        // Only digits: so many that it does not fit are too many.
+        let amount = if digits == 0 { return None } else { text[..digits].parse().unwrap_or(Millis::MAX) };
         let unit =
             WINDOW_UNITS.iter().find(|(suffix, _)| *suffix == &text[digits..]).map(|&(_, unit)| unit)?;
         Some(amount.saturating_mul(unit))
     });
     let Some(window) = parsed else {
-        let detail = format!("`{}` is not a window such as `30m`, `1h`, `7d` or `2w`", shorten(text));
+        let detail = format!("`{}` is not a window such as `30s`, `30m`, `1h`, `7d` or `2w`", shorten(text));
         problems.report(path, Code::InvalidValue, detail);
         return None;
     };

@@ -331,6 +331,8 @@ fn every_problem_is_named_with_its_field() {
         ("one step", funnel(json!({"steps": [{}]})), "steps", Code::TooFew),
         ("window no text", funnel(json!({"window": 7})), "window", Code::WrongType),
         ("window unreadable", funnel(json!({"window": "7"})), "window", Code::InvalidValue),
+        ("window of nothing", funnel(json!({"window": "d"})), "window", Code::InvalidValue),
+        ("endless window", funnel(json!({"window": "99999999999999999999d"})), "window", Code::OutOfRange),
         ("window unit", funnel(json!({"window": "7 days"})), "window", Code::InvalidValue),
         ("window 0", funnel(json!({"window": "0s"})), "window", Code::OutOfRange),
         ("window for ever", funnel(json!({"window": "99999999999999999d"})), "window", Code::OutOfRange),
