@@ -10,10 +10,9 @@
 use std::ops::Range;
 
 use super::cells::{Distinct, SeriesCells, keep_greatest, keep_least};
+use super::group_cells::{GroupCells, NO_CELL};
 use super::grouped::Grouped;
-use super::groups::{
-    GroupCodes, GroupIndex, GroupKey, GroupTotals, Groups, NO_GROUP, ValueCodes, check_values,
-};
+use super::groups::{GroupCodes, GroupIndex, GroupKey, GroupTotals, Groups, ValueCodes, check_values};
 use super::persons::for_each_range;
 use super::select::{Columns, Picked, Selection, Selector};
 use super::unique::{UniquePersons, Walk};
@@ -22,8 +21,8 @@ use crate::analysis::number::Number;
 use crate::analysis::question::{
     BreakdownBy, Measure, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
-use crate::analysis::time::{Buckets, NO_BUCKET};
-use crate::eventstore::{ByQuarter, ByText, Numbers, PropertyColumn, RowBlock, Times};
+use crate::analysis::time::Buckets;
+use crate::eventstore::{ByQuarter, Numbers, PropertyColumn, RowBlock, Times};
 use crate::model::{FastMap, Interned, PersonNo};
 
 pub struct TrendsKernel<'a> {
@@ -33,9 +32,6 @@ pub struct TrendsKernel<'a> {
     pub columns: &'a Columns,
     pub cancel: &'a Cancel,
 }
-
-/// The cell of a row whose value no group asks for.
-const NO_CELL: u32 = NO_BUCKET;
 
 /// The rows of a chunk that count for any series, with their cells.
 #[derive(Default)]
@@ -69,7 +65,7 @@ struct BlockReader<'a> {
     block: &'a RowBlock,
     selection: Selection<'a>,
     buckets: BucketOf<'a>,
-    groups: Option<GroupOf<'a>>,
+    groups: Option<GroupCells<'a>>,
     /// What each series measures.
     measured: Vec<Option<&'a PropertyColumn>>,
 }
@@ -79,56 +75,6 @@ enum BucketOf<'a> {
     Only,
     Quarters(ByQuarter<'a>),
     Times { buckets: &'a Buckets, times: &'a Times },
-}
-
-struct GroupOf<'a> {
-    values: ValueCodes<'a>,
-    /// The first cell of the group of each code that is known so far; of no group [`NO_CELL`].
-    first_cells: Vec<u32>,
-    /// The same by text, where texts are all values that there are.
-    by_text: Option<ByText<'a, u32>>,
-    /// Not needed where all codes are assigned.
-    index: Option<&'a GroupIndex<'a>>,
-    buckets: u32,
-}
-
-impl<'a> GroupOf<'a> {
-    fn new(codes: GroupCodes<'a>, index: Option<&'a GroupIndex<'a>>, buckets: u32) -> Self {
-        let GroupCodes { values, groups } = codes;
-        let first_cells = groups.into_iter().map(|group| first_cell(group, buckets)).collect();
-        let mut groups = Self { values, first_cells, by_text: None, index, buckets };
-        groups.learn();
-        let by_text = groups.values.only_texts();
-        groups.by_text = by_text.map(|codes| codes.map(|code| groups.first_cells[code as usize]));
-        groups
-    }
-
-    /// The cells of codes that are new.
-    fn learn(&mut self) {
-        let Self { values, first_cells, index, buckets, .. } = self;
-        let find = |key| first_cell(index.map_or(NO_GROUP, |index| index.find(key)), *buckets);
-        first_cells.extend(values.keys[first_cells.len()..].iter().map(find));
-    }
-
-    /// For each picked row the first cell of its group.
-    fn find(&mut self, picked: &Picked, cells: &mut Vec<u32>) {
-        cells.clear();
-        match (&self.by_text, &picked.whole) {
-            (Some(by_text), Some(rows)) => by_text.append_range(rows.clone(), cells),
-            (Some(by_text), None) => by_text.append_to(&picked.rows, cells),
-            (None, _) => {
-                self.values.find(&picked.rows, cells);
-                self.learn();
-                let first_cells = self.first_cells.as_slice();
-                // Codes until here.
-                cells.iter_mut().for_each(|cell| *cell = first_cells[*cell as usize]);
-            }
-        }
-    }
-}
-
-fn first_cell(group: u32, buckets: u32) -> u32 {
-    if group == NO_GROUP { NO_CELL } else { group * buckets }
 }
 
 impl BlockReader<'_> {
@@ -330,7 +276,7 @@ impl TrendsKernel<'_> {
             GroupCodes { values, groups: Vec::new() }
         };
         let codes = codes.or_else(|| breakdown.map(new_codes));
-        let groups = codes.map(|codes| GroupOf::new(codes, index, self.buckets.len() as u32));
+        let groups = codes.map(|codes| GroupCells::new(codes, index, self.buckets.len() as u32));
         let measured = self
             .question
             .series
