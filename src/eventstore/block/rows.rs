@@ -31,6 +31,37 @@ pub const AT_ONCE: usize = 64;
 /// the last have a rest.
 pub const PICKED_AT_ONCE: usize = if cfg!(test) { 128 } else { 4_096 };
 
+/// More of these are written down eight by eight.
+const FEW_MAX: u32 = 12;
+const EIGHT: usize = 8;
+
+/// For each byte the places of the bits that are set, ascending, and then zeros.
+static PLACES: [[u8; EIGHT]; 1 << 8] = {
+    let (mut places, mut bits) = ([[0; EIGHT]; 1 << 8], 0);
+    while bits < 1 << 8 {
+        let (mut place, mut count) = (0, 0);
+        while place < EIGHT {
+            if bits >> place & 1 == 1 {
+                places[bits][count] = place as u8;
+                count += 1;
+            }
+            place += 1;
+        }
+        bits += 1;
+    }
+    places
+};
+
+/// How many bits of each byte are set.
+static ONES: [u8; 1 << 8] = {
+    let (mut ones, mut bits) = ([0; 1 << 8], 0_usize);
+    while bits < 1 << 8 {
+        ones[bits] = bits.count_ones() as u8;
+        bits += 1;
+    }
+    ones
+};
+
 /// Picks rows into a list as they come.
 pub struct Picker<'a> {
     rows: &'a mut Vec<u32>,
@@ -40,8 +71,8 @@ pub struct Picker<'a> {
 impl<'a> Picker<'a> {
     /// Precondition: at most so many rows will be seen. The list is overwritten.
     pub fn new(rows: &'a mut Vec<u32>, rows_max: usize) -> Self {
-        // One more than can be wanted, for the row that is looked at.
-        rows.resize(rows_max + 1, 0);
+        // More than can be wanted, for the rows that are looked at.
+        rows.resize(rows_max + EIGHT, 0);
         Self { rows, len: 0 }
     }
 
@@ -57,6 +88,15 @@ impl<'a> Picker<'a> {
         let mut bits = 0_u64;
         for (n, bytes) in wanted.as_chunks::<8>().0.iter().enumerate() {
             bits |= (u64::from_le_bytes(*bytes).wrapping_mul(GATHER) >> 56) << (8 * n);
+        }
+        if bits.count_ones() > FEW_MAX {
+            for (bits, first) in bits.to_le_bytes().into_iter().zip((first..).step_by(EIGHT)) {
+                let places = &PLACES[usize::from(bits)];
+                let rows = &mut self.rows[self.len..self.len + EIGHT];
+                rows.iter_mut().zip(places).for_each(|(row, place)| *row = first + u32::from(*place));
+                self.len += usize::from(ONES[usize::from(bits)]);
+            }
+            return;
         }
         while bits != 0 {
             self.rows[self.len] = first + bits.trailing_zeros();
@@ -87,8 +127,11 @@ mod tests {
 
     #[test]
     fn many_at_once_are_picked_as_one_by_one() {
-        for every in [1, 2, 7, 63, 64, 65] {
-            let is_wanted = |row: usize| row % every == 5 % every;
+        // Each of some, and all but each of some.
+        for (every, others) in
+            [1, 2, 3, 7, 63, 64, 65].into_iter().flat_map(|every| [(every, false), (every, true)])
+        {
+            let is_wanted = |row: usize| (row % every == 5 % every) != others;
             let mut rows = Vec::new();
             let mut picker = Picker::new(&mut rows, 3 * AT_ONCE);
             for first in [0, AT_ONCE, 2 * AT_ONCE] {
