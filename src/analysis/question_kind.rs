@@ -34,8 +34,8 @@ use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Reads, Shards, StorageError};
 use crate::tickets::{
-    PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StepOutput, TicketKind, TicketOutput, TicketRun,
-    TicketStep, fail, retry,
+    PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StandsOn, StepOutput, TicketKind, TicketOutput,
+    TicketRun, TicketStep, fail, retry,
 };
 
 pub const QUESTION: &str = "question";
@@ -101,12 +101,18 @@ impl QuestionKind {
     pub(super) async fn settings(
         &self,
         project_id: ProjectId,
-    ) -> Result<(Project, ProjectSettings), StorageError> {
+    ) -> Result<(Arc<Project>, ProjectSettings), StorageError> {
         let project = find_project(&self.control, project_id).await?;
-        let project = project.ok_or(StorageError::Conflict { name: "projects.find" })?;
+        let project = Arc::new(project.ok_or(StorageError::Conflict { name: "projects.find" })?);
+        self.prepared.keep_latest(project.clone());
+        let settings = self.settings_of(&project);
+        Ok((project, settings))
+    }
+
+    fn settings_of(&self, project: &Project) -> ProjectSettings {
         let mut settings = ProjectSettings::new(&project.time_zone, self.clock.now_ms());
         settings.limits = self.limits.clone();
-        Ok((project, settings))
+        settings
     }
 
     /// The first instant that the project keeps: what is older does not count, whether or not it has
@@ -431,9 +437,16 @@ impl TicketKind for QuestionKind {
         &'a self,
         project: ProjectId,
         body: &'a Value,
+        presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
-            let (project, settings) = self.settings(project).await?;
+            // Of others the project tells, among other things, what answers they may share.
+            let known = self.prepared.latest(project).filter(|_| presume && body["fresh"] == true);
+            let is_presumed = known.is_some();
+            let (project, settings) = match known {
+                Some(project) => (project.clone(), self.settings_of(&project)),
+                None => self.settings(project).await?,
+            };
             let asked = Asked::parse(body, &settings)?;
             let body = asked.to_body();
             let data_version = match asked.fresh {
@@ -441,9 +454,9 @@ impl TicketKind for QuestionKind {
                 true => None,
                 false => self.data_version(&project, &body).await?,
             };
-            let erasure_epoch = Some(project.erasure_epoch);
-            self.prepared.keep(&body, project, settings);
-            Ok(Prepared { body, data_version, estimate: Duration::from_secs(1), erasure_epoch })
+            self.prepared.keep(&body, project.clone(), settings);
+            let stands_on = Some(StandsOn { project, is_presumed });
+            Ok(Prepared { body, data_version, estimate: Duration::from_secs(1), stands_on })
         })
     }
 

@@ -12,17 +12,20 @@ use tokio::sync::watch;
 use super::{Failure, StepOutput, Steps, TicketProgress, TicketStep};
 use crate::model::{Millis, ProjectId, TicketId};
 use crate::storage::StorageError;
+use crate::storage::control::projects::Project;
 
 /// A kind of work, registered by `app.rs` under its name.
 pub trait TicketKind: Send + Sync + 'static {
     /// As it stands in the table and in the API, such as `question`.
     fn name(&self) -> &'static str;
 
-    /// Checks what a caller sent, before anything is stored.
+    /// Checks what a caller sent, before anything is stored. With `presume` by what is known of the project from
+    /// earlier, if the kind likes to: it is asked again, without, where that turns out not to hold.
     fn prepare<'a>(
         &'a self,
         project: ProjectId,
         body: &'a Value,
+        presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>>;
 
     /// Does the work. It may run more than once, and on any replica, but only one run publishes.
@@ -52,9 +55,17 @@ pub struct Prepared {
     pub data_version: Option<[u8; 32]>,
     /// How long it will probably take, for `Retry-After`.
     pub estimate: Duration,
-    /// Of the project, read before anything that the run relies on. With it the ticket may run before it is
-    /// written down, so only for kinds whose runs change nothing outside.
-    pub erasure_epoch: Option<i64>,
+    /// With it the ticket may run before it is written down, so only for kinds whose runs change nothing outside.
+    pub stands_on: Option<StandsOn>,
+}
+
+/// What a run goes by.
+#[derive(Clone, Debug)]
+pub struct StandsOn {
+    /// As it was before anything was read that the run relies on.
+    pub project: Arc<Project>,
+    /// It was read for an earlier ticket. Precondition: the ticket has no data version.
+    pub is_presumed: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

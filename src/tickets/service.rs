@@ -196,8 +196,26 @@ impl Tickets {
         let Some(kind) = self.inner.kinds.get(submit.kind.as_str()).cloned() else {
             return Err(SubmitError::UnknownKind(submit.kind));
         };
-        let prepared = match kind.prepare(submit.project_id, &submit.body).await {
+        if may_run_unwritten(&*kind, &submit, wait)
+            && let Some(submitted) = self.try_submit(&*kind, &submit, wait, true).await?
+        {
+            return Ok(submitted);
+        }
+        let submitted = self.try_submit(&*kind, &submit, wait, false).await?;
+        Ok(submitted.expect("nothing was presumed"))
+    }
+
+    /// `None` when something was presumed that does not hold.
+    async fn try_submit(
+        &self,
+        kind: &dyn TicketKind,
+        submit: &Submit,
+        wait: Duration,
+        presume: bool,
+    ) -> Result<Option<Submitted>, SubmitError> {
+        let prepared = match kind.prepare(submit.project_id, &submit.body, presume).await {
             Ok(prepared) => prepared,
+            Err(_) if presume => return Ok(None),
             Err(PrepareError::Invalid(invalid)) => return Err(SubmitError::Invalid(invalid)),
             Err(PrepareError::Storage(error)) => return Err(error.into()),
         };
@@ -218,27 +236,27 @@ impl Tickets {
             request_hash: hash_of(kind.name(), submit.body.to_string().as_bytes()),
             body: prepared.body,
             data_version: prepared.data_version,
-            idempotency_key: submit.idempotency_key,
+            idempotency_key: submit.idempotency_key.clone(),
             created_by: submit.created_by.chars().take(64).collect(),
             attempts_max: if kind.is_owed() { ATTEMPTS_UNLIMITED } else { self.inner.settings.attempts_max },
             created_at: now,
             overdue_at: now + if kind.is_owed() { OWED_OVERDUE_MS } else { OVERDUE_MS },
         };
         let untold = self.inner.untold.add(ticket.ticket_id);
-        let may_run_unwritten = ticket.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero();
         let written_after = self.inner.settings.written_after.min(wait);
-        let unwritten = prepared.erasure_epoch.filter(|_| may_run_unwritten);
-        let unwritten = unwritten.map(|erasure_epoch| Terms { erasure_epoch, written_after });
+        let unwritten = prepared.stands_on.filter(|_| may_run_unwritten(kind, submit, wait));
+        let unwritten = unwritten.map(|stands_on| Terms { stands_on, written_after });
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
         let inner = self.inner.clone();
         let taken = self.inner.runtime.spawn(async move { inner.take_in(ticket, unwritten).await });
-        let (row, at_hand) = match taken.await {
+        let taken = match taken.await {
             Ok(taken) => taken?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
+        let Some((row, at_hand)) = taken else { return Ok(None) };
         let ticket = Ticket { at_hand, ..self.inner.ticket(row).await? };
-        Ok(Submitted { ticket, estimate: prepared.estimate, wakeups, _untold: untold })
+        Ok(Some(Submitted { ticket, estimate: prepared.estimate, wakeups, _untold: untold }))
     }
 
     /// The ticket, if it is this project's.
@@ -432,6 +450,10 @@ pub(super) async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: T
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
+}
+
+fn may_run_unwritten(kind: &dyn TicketKind, submit: &Submit, wait: Duration) -> bool {
+    submit.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero()
 }
 
 pub(super) fn hash_of(kind: &str, body: &[u8]) -> [u8; 32] {

@@ -20,12 +20,14 @@ use crate::storage::control::tickets::{InsertAs, Inserted, NewTicket, TicketRow}
 const SLOT_WAIT_MAX: Duration = Duration::from_millis(250);
 
 impl Inner {
-    /// With its result, if it has one already. With terms it may run before it is written down.
+    /// With its result, if it has one already. With terms it may run before it is written down; `None` when what
+    /// was presumed of its project does not hold.
     pub(super) async fn take_in(
         self: Arc<Self>,
         ticket: NewTicket,
         unwritten: Option<Terms>,
-    ) -> Result<(TicketRow, Option<Bytes>), SubmitError> {
+    ) -> Result<Option<(TicketRow, Option<Bytes>)>, SubmitError> {
+        let presumed = unwritten.as_ref().and_then(Terms::presumed);
         let now = ticket.created_at;
         let arrival = self.arrivals.enter(ticket.body_hash);
         let mut equal = self.list_equal(&ticket).await?;
@@ -53,9 +55,16 @@ impl Inner {
             };
             if let Some(taken) = taken {
                 self.metrics.submitted.with_label_values(&[ticket.kind, "at_once"]).inc();
-                return Ok(taken);
+                return Ok(Some(taken));
             }
-            slot = self.take_slot().await.0;
+            if presumed.is_none() {
+                slot = self.take_slot().await.0;
+            }
+        }
+        if let Some(project) = presumed
+            && !self.store.is_unchanged(&project).await?
+        {
+            return Ok(None);
         }
         let leased_at = Instant::now();
         let lease = self.lease(self.clock.now_ms());
@@ -77,7 +86,7 @@ impl Inner {
         let row = match self.store.insert(&ticket, r#as).await? {
             Inserted::Ticket(row) => row,
             Inserted::Earlier(earlier) if earlier.request_hash == ticket.request_hash => {
-                return Ok((earlier, None));
+                return Ok(Some((earlier, None)));
             }
             Inserted::Earlier(_) => return Err(SubmitError::IdempotencyKeyReused),
         };
@@ -94,13 +103,13 @@ impl Inner {
                 if settled.contains(&row.ticket_id)
                     && let Some(row) = self.store.find(row.ticket_id).await?
                 {
-                    return Ok((row, None));
+                    return Ok(Some((row, None)));
                 }
             }
             (Some(Shared::AnswerOf(_)), None) => {}
             (None, None) => self.cache.wakeups().send(Wakeup::TicketQueued),
         }
-        Ok((row, None))
+        Ok(Some((row, None)))
     }
 
     async fn list_equal(&self, ticket: &NewTicket) -> Result<Vec<TicketRow>, StorageError> {

@@ -5,7 +5,7 @@
 //! from the beginning, when it has not ended after [`WRITTEN_AFTER`], before its run hands out steps, and when it
 //! ends in any other way than with a small result. Nobody is told of it before.
 //!
-//! Whoever is erased while it runs is in no answer either: `storage/control/tickets/unless_erased.rs` says how. A
+//! Whoever is erased while it runs is in no answer either: `storage/control/tickets/unless_changed.rs` says how. A
 //! run whose ticket is kept out is given up, and the ticket taken in anew.
 
 use std::sync::Arc;
@@ -15,20 +15,27 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use super::kind::StandsOn;
 use super::service::Inner;
 use crate::model::Millis;
 use crate::storage::StorageError;
+use crate::storage::control::projects::Project;
 use crate::storage::control::tickets::{NewTicket, SENT_ALONG_BYTES_MAX, TicketResult, TicketRow};
 
 /// As long as most small questions take. Equal ones that come meanwhile do not find it.
 pub const WRITTEN_AFTER: Duration = Duration::from_millis(25);
 
 /// On which a ticket may run before it is written down.
-#[derive(Clone, Copy)]
 pub(super) struct Terms {
-    /// That of the project from before anything was read.
-    pub(super) erasure_epoch: i64,
+    pub(super) stands_on: StandsOn,
     pub(super) written_after: Duration,
+}
+
+impl Terms {
+    /// What it takes for its project.
+    pub(super) fn presumed(&self) -> Option<Arc<Project>> {
+        self.stands_on.is_presumed.then(|| self.stands_on.project.clone())
+    }
 }
 
 /// How a ticket came into the table, or why not.
@@ -70,7 +77,7 @@ impl Unwritten {
     pub(super) async fn write_running(&self, inner: &Inner, ticket: &TicketRow) -> bool {
         let mut stage = self.stage.lock().await;
         let Some(tell) = stage.begin() else { return stage.is_written() };
-        let inserted = inner.store.insert_unless_erased(ticket, self.terms.erasure_epoch).await;
+        let inserted = inner.store.insert_unless_changed(ticket, self.project()).await;
         stage.end(tell, inserted.map(|is_in| is_in.then(|| Written::Running(ticket.clone()))))
     }
 
@@ -87,10 +94,15 @@ impl Unwritten {
         }
         let mut stage = self.stage.lock().await;
         let Some(tell) = stage.begin() else { return ResultWritten::ToPublish };
-        let (epoch, expires_at) = (self.terms.erasure_epoch, now + inner.kept_ms());
-        let ended = inner.store.insert_ended_unless_erased(ticket, result, now, expires_at, epoch).await;
+        let expires_at = now + inner.kept_ms();
+        let ended =
+            inner.store.insert_ended_unless_changed(ticket, result, now, expires_at, self.project()).await;
         let written = ended.map(|row| row.map(|row| Written::Succeeded(row, result.body.clone())));
         if stage.end(tell, written) { ResultWritten::Yes } else { ResultWritten::GivenUp }
+    }
+
+    fn project(&self) -> &Project {
+        &self.terms.stands_on.project
     }
 
     /// Whether it was kept out, of one that was given up.

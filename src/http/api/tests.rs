@@ -40,6 +40,7 @@ impl TicketKind for Rows {
         &'a self,
         _project: ProjectId,
         body: &'a Value,
+        _presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             if body["rows"].is_string() {
@@ -50,7 +51,7 @@ impl TicketKind for Rows {
                 body: body.to_string().into_bytes(),
                 data_version: None,
                 estimate: Duration::from_secs(3),
-                erasure_epoch: None,
+                stands_on: None,
             })
         })
     }

@@ -162,7 +162,7 @@ static SUM_ERASURE_EPOCHS: Statement = statement!(
 );
 
 /// Tells all replicas that something they may have in memory is not to be there any more, and keeps tickets out
-/// whose runs began before (`control/tickets/unless_erased.rs`).
+/// whose runs began before (`control/tickets/unless_changed.rs`).
 pub async fn raise_erasure_epoch(db: &Db, project_id: ProjectId) -> Result<(), StorageError> {
     db.execute(&RAISE_ERASURE_EPOCH, values![project_id]).await?;
     Ok(())

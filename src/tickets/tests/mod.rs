@@ -23,6 +23,7 @@ use crate::model::{
 };
 use crate::storage::Db;
 use crate::storage::conformance::{fresh_sqlite, on_both};
+use crate::storage::control::projects::Project;
 use crate::storage::control::tickets::{LeaseRequest, TicketStore};
 use crate::telemetry::Metrics;
 
@@ -47,12 +48,23 @@ struct Puppet {
     gate: Semaphore,
     saw: mpsc::UnboundedSender<Saw>,
     version: Mutex<Option<[u8; 32]>>,
-    erasure_epoch: Mutex<Option<i64>>,
+    /// As every preparation that may not presume reads it, and those that may as it was at first.
+    project: Mutex<Option<Arc<Project>>>,
+    presumed: Mutex<Option<Arc<Project>>>,
     /// Of the answer; 0: as it comes.
     answer_bytes: AtomicUsize,
     steps: Mutex<VecDeque<&'static str>>,
     step_moves: Mutex<VecDeque<&'static str>>,
     steps_run: AtomicU32,
+}
+
+impl Puppet {
+    fn stands_on(&self, presume: bool) -> Option<StandsOn> {
+        let presumed = self.presumed.lock().unwrap().clone().filter(|_| presume);
+        let is_presumed = presumed.is_some();
+        let project = presumed.or_else(|| self.project.lock().unwrap().clone())?;
+        Some(StandsOn { project, is_presumed })
+    }
 }
 
 impl TicketKind for Puppet {
@@ -64,6 +76,7 @@ impl TicketKind for Puppet {
         &'a self,
         _project: ProjectId,
         body: &'a Value,
+        presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             if !body.is_object() {
@@ -79,7 +92,7 @@ impl TicketKind for Puppet {
                 body: body.to_string().into_bytes(),
                 data_version: *self.version.lock().unwrap(),
                 estimate: Duration::from_secs(1),
-                erasure_epoch: *self.erasure_epoch.lock().unwrap(),
+                stands_on: self.stands_on(presume),
             })
         })
     }
@@ -199,7 +212,8 @@ impl Stage {
             gate: Semaphore::new(0),
             saw: sender,
             version: Mutex::new(None),
-            erasure_epoch: Mutex::new(None),
+            project: Mutex::default(),
+            presumed: Mutex::default(),
             answer_bytes: AtomicUsize::new(0),
             steps: Mutex::default(),
             step_moves: Mutex::default(),

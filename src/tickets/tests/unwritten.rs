@@ -24,7 +24,7 @@ impl Stage {
     /// From now on tickets are prepared as of this moment.
     async fn prepare_anew(&self) {
         let project = projects::find_project(&self.db, PROJECT).await.unwrap().unwrap();
-        *self.puppet.erasure_epoch.lock().unwrap() = Some(project.erasure_epoch);
+        *self.puppet.project.lock().unwrap() = Some(Arc::new(project));
     }
 
     async fn ask(&self, body: Value) -> Submitted {
@@ -144,7 +144,7 @@ on_both! {
         stage.puppet.gate.add_permits(1);
         stage.tickets.wait_for_end(first, WAIT).await.unwrap();
         drop(stage.tickets.inner.slots.acquire().await.unwrap());
-        *stage.puppet.erasure_epoch.lock().unwrap() = None;
+        *stage.puppet.project.lock().unwrap() = None;
         assert_eq!(stage.ask(json!({"do": "wait"})).await.ticket.state, TicketState::Running);
     }
 }
@@ -185,6 +185,51 @@ on_both! {
         let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
         assert_eq!(stage.tickets.result(&ticket).await.unwrap(), r#"{"answer":2}"#);
         assert_eq!(stage.rows().await, 1);
+    }
+}
+
+impl Stage {
+    /// From now on those that may presume take for their project what it is at this moment.
+    async fn presume(&self) {
+        self.prepare_anew().await;
+        *self.puppet.presumed.lock().unwrap() = self.puppet.project.lock().unwrap().clone();
+    }
+}
+
+on_both! {
+    async fn what_is_presumed_of_a_project_is_as_good_as_read_while_it_holds(db: Db) {
+        let stage = unwritten(db, 1).await;
+        stage.presume().await;
+        let submitted = stage.ask(json!({"at": "now"})).await;
+        assert_eq!(submitted.ticket.state, TicketState::Succeeded);
+        assert_eq!((stage.runs(), stage.puppet.prepared.load(Ordering::SeqCst)), (1, 1));
+    }
+}
+
+on_both! {
+    async fn what_was_presumed_wrongly_is_prepared_and_run_anew(db: Db) {
+        let stage = unwritten(db, 1).await;
+        stage.presume().await;
+        projects::update_project(&stage.db, PROJECT, "p", "Europe/Paris").await.unwrap();
+        stage.prepare_anew().await;
+        let submitted = stage.ask(json!({"at": "now"})).await;
+        let ticket = stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
+        assert_eq!(stage.tickets.result(&ticket).await.unwrap(), r#"{"answer":2}"#, "not of the first run");
+        assert_eq!((ticket.attempt, stage.rows().await), (1, 1));
+        assert_eq!(stage.puppet.prepared.load(Ordering::SeqCst), 2);
+    }
+}
+
+on_both! {
+    async fn the_same_where_there_is_no_slot(db: Db) {
+        let stage = unwritten(db, 0).await;
+        stage.presume().await;
+        for prepared in [1, 3] {
+            let submitted = stage.ask(json!({"at": "now"})).await;
+            assert_eq!(submitted.ticket.state, TicketState::Queued);
+            assert_eq!(stage.puppet.prepared.load(Ordering::SeqCst), prepared);
+            projects::set_retention(&stage.db, PROJECT, Some(7)).await.unwrap();
+        }
     }
 }
 

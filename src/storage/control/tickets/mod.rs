@@ -16,7 +16,7 @@ mod maintenance;
 mod queue;
 mod row;
 mod steps;
-mod unless_erased;
+mod unless_changed;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ mod erase;
 mod maintenance;
 mod queue;
 mod steps;
-mod unless_erased;
+mod unless_changed;
 
 use super::*;
 use crate::model::{ManualClock, ReplicaId, SeededRandom};
