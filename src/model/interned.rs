@@ -2,9 +2,10 @@
 //!
 //! The lists of a column's texts are much the same in all segments. Their texts are told apart by where they
 //! lie, so that a breakdown over many segments reads none of them, and they take memory once. That needs one
-//! set for the whole process: whoever reads a partial answer back knows no other.
+//! set for the whole process: whoever reads a partial answer back knows no other. Each has a number, and numbers
+//! lie close together: what is kept of many texts is found by them without hashing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Deref;
@@ -14,7 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Equal ones lie in the same place. They are ordered as texts.
 #[derive(Clone, Debug)]
-pub struct Interned(Arc<str>);
+pub struct Interned {
+    text: Arc<str>,
+    number: u32,
+}
 
 /// All that are in use, and some that were until a moment ago: the process sweeps now and then.
 static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
@@ -29,7 +33,10 @@ struct Texts {
 
 #[derive(Default)]
 struct Set {
-    texts: HashSet<Arc<str>>,
+    /// With their numbers within the set.
+    texts: HashMap<Arc<str>, u32>,
+    /// Numbers that nobody has any more.
+    free: Vec<u32>,
     /// With so many it is time to look which are still in use.
     look_at: usize,
 }
@@ -41,17 +48,19 @@ const LOOK_AT_MIN: usize = 1_024;
 impl Interned {
     pub fn new(text: &str) -> Self {
         let set = TEXTS.hasher.hash_one(text) as usize % SETS;
-        Self(lock(&TEXTS.sets[set]).intern(text))
+        let (text, number) = lock(&TEXTS.sets[set]).intern(text);
+        // All sets are about as large.
+        Self { text, number: number * SETS as u32 + set as u32 }
     }
 
-    /// Equal for equal texts, as long as one of them is kept.
-    pub fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+    /// Equal for equal texts and no others, as long as one of them is kept.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// For what is looked up by text.
     pub fn to_arc(&self) -> Arc<str> {
-        self.0.clone()
+        self.text.clone()
     }
 
     /// Lets go of the texts that nobody uses any more.
@@ -65,21 +74,30 @@ fn lock(set: &Mutex<Set>) -> MutexGuard<'_, Set> {
 }
 
 impl Set {
-    fn intern(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.get(text) {
-            return known.clone();
+    fn intern(&mut self, text: &str) -> (Arc<str>, u32) {
+        if let Some((known, number)) = self.texts.get_key_value(text) {
+            return (known.clone(), *number);
         }
         if self.texts.len() >= self.look_at {
             self.sweep();
         }
         let text: Arc<str> = text.into();
-        self.texts.insert(text.clone());
-        text
+        // With none free, all numbers below have somebody.
+        let number = self.free.pop().unwrap_or(self.texts.len() as u32);
+        self.texts.insert(text.clone(), number);
+        (text, number)
     }
 
     fn sweep(&mut self) {
         // Nobody else can get hold of one meanwhile: there is no other way to it.
-        self.texts.retain(|text| Arc::strong_count(text) > 1);
+        let free = &mut self.free;
+        self.texts.retain(|text, number| {
+            let is_used = Arc::strong_count(text) > 1;
+            if !is_used {
+                free.push(*number);
+            }
+            is_used
+        });
         self.look_at = LOOK_AT_MIN.max(2 * self.texts.len());
         if self.texts.capacity() > 4 * self.look_at {
             self.texts.shrink_to(self.look_at);
@@ -91,13 +109,13 @@ impl Deref for Interned {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl PartialEq for Interned {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.number == other.number
     }
 }
 
@@ -105,7 +123,7 @@ impl Eq for Interned {}
 
 impl Hash for Interned {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.address().hash(state);
+        self.number.hash(state);
     }
 }
 
@@ -117,7 +135,7 @@ impl PartialOrd for Interned {
 
 impl Ord for Interned {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
+        self.text.cmp(&other.text)
     }
 }
 
@@ -141,6 +159,8 @@ impl From<&str> for Interned {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -162,16 +182,25 @@ mod tests {
     #[test]
     fn what_nobody_uses_is_let_go_and_what_somebody_uses_stays_the_same() {
         let mut set = Set::default();
-        let kept: Vec<Arc<str>> = (0..100).map(|n| set.intern(&n.to_string())).collect();
+        let kept: Vec<_> = (0..100).map(|n| set.intern(&n.to_string())).collect();
         for n in 0..20_000 {
             set.intern(&format!("gone {n}"));
             assert!(set.texts.len() <= LOOK_AT_MIN, "{}", set.texts.len());
         }
         set.sweep();
         assert_eq!(set.texts.len(), kept.len());
-        assert!(kept.iter().enumerate().all(|(n, text)| Arc::ptr_eq(text, &set.intern(&n.to_string()))));
+        let is_the_same = |(n, (text, number)): (usize, &(Arc<str>, u32))| {
+            let (found, of_found) = set.intern(&n.to_string());
+            Arc::ptr_eq(text, &found) && *number == of_found
+        };
+        assert!(kept.iter().enumerate().all(is_the_same));
         // Of many in use each is looked at a few times, not at every new one.
-        let many: Vec<Arc<str>> = (0..5_000).map(|n| set.intern(&n.to_string())).collect();
+        let many: Vec<_> = (0..5_000).map(|n| set.intern(&n.to_string())).collect();
+        // Numbers that were given back have come again: there is one for each, and none is beyond the most that
+        // there ever were.
+        let numbers: BTreeSet<u32> = many.iter().map(|(_, number)| *number).collect();
+        assert_eq!(numbers.len(), many.len());
+        assert!(numbers.last().is_some_and(|last| *last < 5_000 + LOOK_AT_MIN as u32), "{numbers:?}");
         assert!(set.look_at > many.len() && set.look_at <= 4 * many.len(), "{}", set.look_at);
     }
 

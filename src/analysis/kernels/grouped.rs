@@ -58,9 +58,6 @@ impl Grouped {
         let mut series = Vec::with_capacity(others.len() + 1);
         let (mut keys, mut rows) = (Vec::new(), Vec::new());
         for part in [std::mem::take(self)].into_iter().chain(others) {
-            if keys.is_empty() {
-                places.reserve(part.keys.len());
-            }
             let mut to = Vec::with_capacity(part.keys.len());
             for (key, of_part) in part.keys.into_iter().zip(part.rows) {
                 let place = places.find(&key.as_ref(), keys.len() as u32) as usize;

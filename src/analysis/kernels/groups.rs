@@ -66,10 +66,15 @@ pub struct GroupCodes<'a> {
 /// Numbers values as they come, equal ones alike.
 #[derive(Default)]
 pub struct KeyNumbers {
-    /// By where they lie: nearly all values are texts.
-    texts: FastMap<usize, u32>,
+    /// By the numbers that texts have in the process, a page at a time: nearly all values are texts.
+    texts: Vec<Option<Box<[u32; PAGE]>>>,
     others: FastMap<GroupKey, u32>,
+    is_begun: bool,
 }
+
+const PAGE: usize = 256;
+/// Of a text that has not come.
+const NOT_NUMBERED: u32 = u32::MAX;
 
 /// Finds the group of a value.
 pub struct GroupIndex<'a> {
@@ -162,18 +167,20 @@ impl Groups {
 impl KeyNumbers {
     /// `next` of a value that has not come before. Precondition: whoever asks keeps the value.
     pub fn find(&mut self, key: &GroupKey<&Interned>, next: u32) -> u32 {
-        match key {
-            GroupKey::Text(text) => *self.texts.entry(text.address()).or_insert(next),
-            _ => *self.others.entry(key.clone().into_owned()).or_insert(next),
+        self.is_begun = true;
+        let GroupKey::Text(text) = key else {
+            return *self.others.entry(key.clone().into_owned()).or_insert(next);
+        };
+        let number = text.number() as usize;
+        let (page, place) = (number / PAGE, number % PAGE);
+        if page >= self.texts.len() {
+            self.texts.resize_with(page + 1, || None);
         }
-    }
-
-    pub fn reserve(&mut self, keys: usize) {
-        self.texts.reserve(keys);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.texts.is_empty() && self.others.is_empty()
+        let known = &mut self.texts[page].get_or_insert_with(|| Box::new([NOT_NUMBERED; PAGE]))[place];
+        if *known == NOT_NUMBERED {
+            *known = next;
+        }
+        *known
     }
 }
 
@@ -273,7 +280,7 @@ impl<'a> ValueCodes<'a> {
                 keys.clone_from(&codes.keys);
                 (0..codes.keys.len() as u32).collect()
             } else {
-                if numbers.is_empty() {
+                if !numbers.is_begun {
                     (0..).zip(&keys).for_each(|(number, key)| _ = numbers.find(key, number));
                 }
                 let number = |key: &GroupKey<&'a Interned>| {

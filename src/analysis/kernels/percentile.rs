@@ -35,6 +35,8 @@ const PENDING_MIN: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// So many numbers of a cell are sorted sooner than each percentile is looked up in many runs.
 const FEW: usize = if cfg!(test) { 16 } else { 2_048 };
+/// In so few runs a percentile is looked up sooner than they are put together.
+const FEW_RUNS: usize = 2;
 
 /// The [key](key_of) of a number that is a float to the last bit.
 fn exact_key(number: Number) -> Option<i64> {
@@ -143,7 +145,7 @@ impl NumberRuns {
 
     /// Puts them into one where that takes less than looking into all of them for each percentile.
     pub fn compact_few(&mut self) {
-        if self.runs.len() < 2 || self.len() > FEW {
+        if self.runs.len() <= FEW_RUNS || self.len() > FEW {
             return;
         }
         let keys =
@@ -372,7 +374,7 @@ mod tests {
             compact.compact();
             let are_few = together.len() <= FEW;
             together.compact_few();
-            prop_assert!(together.runs.len() < 2 || !are_few);
+            prop_assert!(together.runs.len() <= FEW_RUNS || !are_few);
             together.compact();
             prop_assert_eq!(format!("{:?}", together.runs.concat()), format!("{:?}", compact.runs.concat()));
         }
