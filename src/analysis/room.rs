@@ -6,8 +6,6 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::eventstore::scan::RowsAtHand;
-
 pub(super) struct Room(Semaphore);
 
 /// About so many rows lie in memory at the same time: up to some 15 bytes each, for a funnel.
@@ -25,16 +23,12 @@ impl Default for Room {
 
 impl Room {
     /// Waits until a shard of so many rows may be read; they have room until the permit is dropped.
-    pub async fn enter(
-        &self,
-        rows: u64,
-        at_hand: impl FnOnce() -> RowsAtHand,
-    ) -> Option<SemaphorePermit<'_>> {
+    pub async fn enter(&self, rows: u64, counted: impl FnOnce() -> u64) -> Option<SemaphorePermit<'_>> {
         if rows < ROWS_LARGE {
             return None;
         }
         // Whether it is kept or read: while it is counted it is there.
-        let rows = rows.saturating_sub(at_hand().counted).min(ROWS_MAX);
+        let rows = rows.saturating_sub(counted()).min(ROWS_MAX);
         self.0.acquire_many((rows / UNIT_ROWS) as u32).await.ok()
     }
 }
@@ -48,7 +42,7 @@ mod tests {
     #[tokio::test]
     async fn large_shards_wait_for_each_other_and_small_or_counted_ones_do_not() {
         let room = Room::default();
-        let counted = |counted| move || RowsAtHand { counted, kept: 0 };
+        let counted = |counted| move || counted;
         let first = room.enter(10_000_000, counted(0)).await;
         let second = room.enter(10_000_000, counted(0)).await;
         assert!(first.is_some() && second.is_some());

@@ -23,10 +23,11 @@ use crate::tickets::{RunError, retry};
 /// The rows of each of some shards.
 pub(super) type ShardBlocks = Vec<Arc<Vec<RowBlock>>>;
 
-/// Groups for each core, so that none has much to do while the others have nothing.
-const GROUPS_PER_CORE: u64 = 2;
-/// They need no room of their own, and more would cost little less.
-const GROUP_ROWS_MAX: u64 = ROWS_LARGE / 2;
+/// Of the rows that each core would have if all had as many, what a group may have: shards are not quite alike,
+/// and one group more than there are cores would leave all but one of them idle in the end.
+const OF_A_CORE_PERCENT: u64 = 112;
+/// More in a group would cost little less, and wait for more room.
+const GROUP_ROWS_MAX: u64 = 2 * ROWS_LARGE;
 
 /// Shards after the first round.
 #[derive(Default)]
@@ -62,9 +63,9 @@ impl QuestionKind {
         let Reading { project_id, basis, plan, round, cancel, permits } = *reading;
         let request = scan_request(project_id, &plan.reads(), basis.kept_from);
         let rows = group.iter().map(|listing| listing.rows_to_read()).sum();
-        // One with so many rows is a group of its own.
-        let at_hand = || self.scanner.rows_at_hand(&request, group[0]);
-        let _room = self.room.enter(rows, at_hand).await;
+        let counted =
+            || group.iter().map(|listing| self.scanner.rows_at_hand(&request, listing).counted).sum();
+        let _room = self.room.enter(rows, counted).await;
         let read = async |listing: &Listing| {
             let _permit = permits.acquire().await.map_err(retry)?;
             self.read_rows(&request, listing).await
@@ -139,7 +140,8 @@ pub(super) fn groups_of(
     cores: usize,
 ) -> Vec<Vec<&Listing>> {
     let rows: u64 = listings.iter().map(Listing::rows_to_read).sum();
-    let rows_max = (rows / (GROUPS_PER_CORE * cores as u64)).clamp(SMALL_ROWS_MAX as u64, GROUP_ROWS_MAX);
+    let of_a_core = rows / cores as u64 * OF_A_CORE_PERCENT / 100;
+    let rows_max = of_a_core.clamp(SMALL_ROWS_MAX as u64, GROUP_ROWS_MAX);
     let mut by_server: Vec<(ServerId, &Listing)> =
         listings.iter().map(|listing| (server_of(listing.shard_no), listing)).collect();
     // In the order of their first shards.
@@ -182,10 +184,14 @@ mod tests {
     fn few_rows_are_one_group_and_many_as_many_as_keep_the_cores_busy() {
         assert_eq!(sizes(&[], 2), [] as [usize; 0]);
         assert_eq!(sizes(&[1_250; 16], 2), [16]);
-        assert_eq!(sizes(&[125_000; 16], 2), [4, 4, 4, 4]);
-        assert_eq!(sizes(&[600_000; 16], 2), [1; 16], "two are many");
-        assert_eq!(sizes(&[600_000, 100_000, 100_000, 400_000, 0, 2_500_000, 3], 2), [1, 2, 2, 1, 1]);
-        assert_eq!(sizes(&[250_000; 64], 2), [2; 32]);
+        assert_eq!(sizes(&[125_000; 16], 2), [8, 8]);
+        let alike: Vec<u64> = (0..16).map(|shard| 125_000 + shard * 7_919 % 16 * 500).collect();
+        assert_eq!(sizes(&alike, 2).len(), 2);
+        assert_eq!(sizes(&alike, 4).len(), 4);
+        assert_eq!(sizes(&[600_000; 16], 2), [3, 3, 3, 3, 3, 1]);
+        assert_eq!(sizes(&[1_100_000; 4], 2), [1; 4], "two are many");
+        assert_eq!(sizes(&[600_000, 100_000, 100_000, 400_000, 0, 2_500_000, 3], 2), [5, 1, 1]);
+        assert_eq!(sizes(&[250_000; 64], 2), [8; 8]);
         assert_eq!(sizes(&[0, 0, 0], 64), [3]);
     }
 
