@@ -195,12 +195,37 @@ impl<T: Copy> Numbers<T> {
         if self.ranks.is_empty() {
             return self.values.get(row).copied();
         }
-        let (word, bit) = (self.present.words[row / 64], 1 << (row % 64));
-        if word & bit == 0 {
+        if self.present.words[row / 64] >> (row % 64) & 1 == 0 {
             return None;
         }
-        let before = self.ranks[row / 64] + (word & (bit - 1)).count_ones();
-        Some(self.values[before as usize])
+        Some(self.values[self.rank(row)])
+    }
+
+    /// The values of a range of rows, ascending, each with its place in the range.
+    pub fn for_range(&self, rows: Range<usize>, mut visit: impl FnMut(usize, T)) {
+        if let Some(values) = self.of_every_row() {
+            return values[rows].iter().enumerate().for_each(|(place, value)| visit(place, *value));
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let mut before = self.rank(rows.start);
+        for number in rows.start / 64..rows.end.div_ceil(64) {
+            let first = 64 * number;
+            let (from, to) = (rows.start.max(first) - first, rows.end.min(first + 64) - first);
+            let mut bits = self.present.words[number] & (u64::MAX >> (64 - to)) & (u64::MAX << from);
+            while bits != 0 {
+                visit(first + bits.trailing_zeros() as usize - rows.start, self.values[before]);
+                before += 1;
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// How many rows before this one have a value. Precondition: some have none.
+    fn rank(&self, row: usize) -> usize {
+        let (word, bit) = (self.present.words[row / 64], 1 << (row % 64));
+        (self.ranks[row / 64] + (word & (bit - 1)).count_ones()) as usize
     }
 
     /// The values, where every row has one.
@@ -418,6 +443,11 @@ mod tests {
                 let numbers = Numbers::new(expected.iter().flatten().copied().collect(), present);
                 let found: Vec<_> = (0..rows).map(|row| numbers.get(row)).collect();
                 assert_eq!(found, expected, "{every} {rows}");
+                for range in [0..rows, rows / 3..rows, 0..rows / 2, rows / 4..rows - rows / 4, rows..rows] {
+                    let mut found = vec![None; range.len()];
+                    numbers.for_range(range.clone(), |place, value| found[place] = Some(value));
+                    assert_eq!(found, expected[range.clone()], "{every} {range:?}");
+                }
                 let some: Vec<u32> = (0..rows as u32).rev().step_by(3).collect();
                 let gathered = numbers.gather(&some);
                 let found = (0..some.len()).map(|row| gathered.get(row));

@@ -66,13 +66,14 @@ pub struct GroupCodes<'a> {
 /// Numbers values as they come, equal ones alike.
 #[derive(Default)]
 pub struct KeyNumbers {
-    /// By the numbers that texts have in the process, a page at a time: nearly all values are texts.
+    /// By the numbers that texts have in the process, in pages for where there are some: nearly all values are
+    /// texts. Eight bytes for each page of all numbers of the process, and for each of the values' a page at most.
     texts: Vec<Option<Box<[u32; PAGE]>>>,
     others: FastMap<GroupKey, u32>,
     is_begun: bool,
 }
 
-const PAGE: usize = 256;
+const PAGE: usize = 64;
 /// Of a text that has not come.
 const NOT_NUMBERED: u32 = u32::MAX;
 

@@ -70,9 +70,9 @@ impl Pending {
     fn take_run(&mut self) -> Run {
         self.floats.sort_unstable();
         self.others.sort_unstable();
-        let floats =
-            run_of(self.floats.drain(..)).map(|(key, end)| (Number::Float(float_of(key)).canonical(), end));
-        let floats: Run = floats.collect();
+        let mut floats = Vec::with_capacity(self.floats.len());
+        let run = run_of(self.floats.drain(..));
+        floats.extend(run.map(|(key, end)| (Number::Float(float_of(key)).canonical(), end)));
         let others: Run = run_of(self.others.drain(..)).collect();
         if others.is_empty() { floats } else { merge_runs(&floats, &others) }
     }

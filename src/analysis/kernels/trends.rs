@@ -68,6 +68,8 @@ struct BlockReader<'a> {
     groups: Option<GroupCells<'a>>,
     /// What each series measures.
     measured: Vec<Option<&'a PropertyColumn>>,
+    /// Nothing is asked but how many rows each group has.
+    counts_groups: bool,
 }
 
 /// Rows that count are in the range, so each has a bucket.
@@ -78,6 +80,12 @@ enum BucketOf<'a> {
 }
 
 impl BlockReader<'_> {
+    /// Whether the groups of the picked rows tell all, and are counted.
+    fn try_count_groups(&mut self, chunk: &Chunk) -> bool {
+        let groups = self.groups.as_mut().filter(|_| self.counts_groups && chunk.picked.wanted.is_empty());
+        groups.is_some_and(|groups| groups.try_count(&chunk.picked))
+    }
+
     /// Gives all picked rows their cells.
     fn find_cells(&mut self, chunk: &mut Chunk) {
         let (rows, cells) = (&chunk.picked.rows, &mut chunk.cells);
@@ -228,6 +236,7 @@ impl TrendsKernel<'_> {
             for reader in &mut readers {
                 let rows = 0..reader.block.event.len();
                 self.add_rows(reader, rows, 0, &mut chunk, &mut found)?;
+                found.add_counted(reader);
             }
         } else {
             let persons: Vec<&[PersonNo]> = blocks.iter().map(|block| &*block.person_no).collect();
@@ -283,7 +292,10 @@ impl TrendsKernel<'_> {
             .iter()
             .map(|series| series.measure.property().map(|property| self.columns.of(block, property)));
         let measured = measured.collect();
-        BlockReader { block, selection: self.select(block), buckets, groups, measured }
+        let counts_groups = matches!(buckets, BucketOf::Only)
+            && block.stand_for.is_none()
+            && self.question.series.iter().all(|series| series.measure == Measure::Count);
+        BlockReader { block, selection: self.select(block), buckets, groups, measured, counts_groups }
     }
 
     /// Some rows of a block; `first` is the first person of the range.
@@ -299,6 +311,9 @@ impl TrendsKernel<'_> {
             self.cancel.check()?;
             rows.start = reader.selection.pick_chunk(rows.clone(), &mut chunk.picked);
             if chunk.picked.rows.is_empty() {
+                continue;
+            }
+            if reader.try_count_groups(chunk) {
                 continue;
             }
             reader.find_cells(chunk);
@@ -360,6 +375,20 @@ impl Measured {
             }
         }
         Ok(())
+    }
+
+    /// What was counted by groups.
+    fn add_counted(&mut self, reader: &BlockReader<'_>) {
+        let Some(groups) = &reader.groups else { return };
+        for cells in &mut self.series {
+            if let SeriesCells::Count { rows } = cells {
+                groups.counted().for_each(|(cell, of_group)| rows[cell as usize] += of_group);
+            }
+        }
+        let every = self.series.len() as u64;
+        if let Some(rows) = &mut self.rows {
+            groups.counted().for_each(|(cell, of_group)| rows[cell as usize] += every * of_group);
+        }
     }
 
     fn end_range(&mut self) {
@@ -454,6 +483,22 @@ struct SeriesRows<'a> {
 
 impl SeriesRows<'_> {
     fn for_each_number(&self, mut visit: impl FnMut(usize, Number)) {
+        let Chunk { picked, cells, .. } = self.chunk;
+        if let (Some(rows), []) = (&picked.whole, &*picked.wanted) {
+            // Each row has a number of one type at most, so they need not be looked for together.
+            let mut number = |place: usize, number: Number| match cells.get(place) {
+                None => visit(0, number),
+                Some(&NO_CELL) => {}
+                Some(&cell) => visit(cell as usize, number),
+            };
+            if let Some(integers) = &self.column.integers {
+                integers.for_range(rows.clone(), |place, integer| number(place, Number::Integer(integer)));
+            }
+            if let Some(floats) = &self.column.floats {
+                floats.for_range(rows.clone(), |place, float| number(place, Number::Float(float)));
+            }
+            return;
+        }
         // As nearly always, where all rows are of one event.
         let floats = self.column.floats.as_ref().filter(|_| self.column.integers.is_none());
         if let Some(floats) = floats.and_then(Numbers::of_every_row) {

@@ -278,6 +278,26 @@ impl<T: Copy> ByText<'_, T> {
         }
     }
 
+    /// Adds a range of rows to how many there are of each entry of [`Self::counted`]; `counts` has one an entry,
+    /// or none yet.
+    pub fn count_range(&self, rows: Range<usize>, counts: &mut Vec<u64>) {
+        let last = self.table.len() - 1;
+        counts.resize(self.table.len(), 0);
+        let counts = counts.as_mut_slice();
+        match self.codes {
+            Codes::U8(codes) => codes[rows].iter().for_each(|&code| counts[usize::from(code)] += 1),
+            Codes::U16(codes) => {
+                codes[rows].iter().for_each(|&code| counts[usize::from(code).min(last)] += 1)
+            }
+            Codes::U32(codes) => codes[rows].iter().for_each(|&code| counts[(code as usize).min(last)] += 1),
+        }
+    }
+
+    /// What is known of rows, with how many of them were counted.
+    pub fn counted(&self, counts: &[u64]) -> impl Iterator<Item = (T, u64)> {
+        self.table.iter().copied().zip(counts.iter().copied()).filter(|(_, rows)| *rows > 0)
+    }
+
     /// Adds what is known of each of these rows, in their order.
     pub fn append_to(&self, rows: &[u32], all: &mut Vec<T>) {
         let (table, last) = (self.table.as_slice(), self.table.len() - 1);
@@ -356,6 +376,15 @@ mod tests {
                 rows.push(row);
             });
             assert!(rows.iter().copied().eq(values as u32 / 2..=values as u32));
+            let (mut counts, all) = (Vec::new(), values / 2..values + 1);
+            by_text.count_range(all.clone(), &mut counts);
+            by_text.count_range(all.end - 1..all.end, &mut counts);
+            let mut counted: Vec<_> = by_text.counted(&counts).collect();
+            let mut expected_counts: Vec<_> = rows.iter().map(|row| (expected(*row), 1)).collect();
+            expected_counts.last_mut().expect("the absent one").1 = 2;
+            counted.sort_unstable();
+            expected_counts.sort_unstable();
+            assert_eq!(counted, expected_counts, "{values}");
             rows.reverse();
             let mut found = Vec::new();
             by_text.append_to(&rows, &mut found);
