@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 use super::asked::Asked;
 use super::completeness::Basis;
 use super::elsewhere::Heard;
-use super::just_prepared::JustPrepared;
 use super::kernels::{Cancel, CancelOnDrop, KernelError};
+use super::known_projects::KnownProjects;
 use super::naming::NamingError;
 use super::plan::{Next, Partial, Plan, Round};
 use super::room::Room;
@@ -34,11 +34,14 @@ use crate::storage::control::projects::{Project, find_project};
 use crate::storage::server::{journal, persons};
 use crate::storage::{Db, Reads, Shards, StorageError};
 use crate::tickets::{
-    PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StandsOn, StepOutput, TicketKind, TicketOutput,
-    TicketRun, TicketStep, fail, retry,
+    PARTIAL_TOO_LARGE, PrepareError, Prepared, RunError, StepOutput, TicketKind, TicketOutput, TicketRun,
+    TicketStep, fail, retry,
 };
 
 pub const QUESTION: &str = "question";
+
+/// How long a question probably takes.
+const ESTIMATE: Duration = Duration::from_secs(1);
 
 /// How long a submission waits for a server to say how new its data is: only sharing depends on it.
 const VERSION_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -63,7 +66,7 @@ pub struct QuestionKind {
     pub(super) limits: QuestionLimits,
     pub(super) splitting: Splitting,
     pub(super) heard: Mutex<Heard>,
-    prepared: JustPrepared,
+    known: KnownProjects,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) room: Room,
     move_settle: Duration,
@@ -93,9 +96,9 @@ impl QuestionKind {
     pub fn new(parts: QuestionParts) -> Self {
         let QuestionParts { control, shards, scanner, clock, limits, split_after, move_settle } = parts;
         let (splitting, heard) = (Splitting::new(split_after), Mutex::default());
-        let prepared = JustPrepared::default();
+        let known = KnownProjects::default();
         let room = Room::default();
-        Self { heard, prepared, control, shards, scanner, limits, splitting, clock, room, move_settle }
+        Self { heard, known, control, shards, scanner, limits, splitting, clock, room, move_settle }
     }
 
     pub(super) async fn settings(
@@ -104,7 +107,7 @@ impl QuestionKind {
     ) -> Result<(Arc<Project>, ProjectSettings), StorageError> {
         let project = find_project(&self.control, project_id).await?;
         let project = Arc::new(project.ok_or(StorageError::Conflict { name: "projects.find" })?);
-        self.prepared.keep_latest(project.clone());
+        self.known.keep(project.clone());
         let settings = self.settings_of(&project);
         Ok((project, settings))
     }
@@ -233,8 +236,8 @@ impl QuestionKind {
     }
 
     async fn answer(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
-        let (project, settings) = match self.prepared.take(run.project_id, &run.body) {
-            Some(known) => known,
+        let (project, settings) = match &run.project {
+            Some(project) => (project.clone(), self.settings_of(project)),
             None => self.settings(run.project_id).await.map_err(retry)?,
         };
         let Ok(asked) = Asked::read(&run.body, &settings) else {
@@ -437,16 +440,9 @@ impl TicketKind for QuestionKind {
         &'a self,
         project: ProjectId,
         body: &'a Value,
-        presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
-            // Of others the project tells, among other things, what answers they may share.
-            let known = self.prepared.latest(project).filter(|_| presume && body["fresh"] == true);
-            let is_presumed = known.is_some();
-            let (project, settings) = match known {
-                Some(project) => (project.clone(), self.settings_of(&project)),
-                None => self.settings(project).await?,
-            };
+            let (project, settings) = self.settings(project).await?;
             let asked = Asked::parse(body, &settings)?;
             let body = asked.to_body();
             let data_version = match asked.fresh {
@@ -454,10 +450,16 @@ impl TicketKind for QuestionKind {
                 true => None,
                 false => self.data_version(&project, &body).await?,
             };
-            self.prepared.keep(&body, project.clone(), settings);
-            let stands_on = Some(StandsOn { project, is_presumed });
-            Ok(Prepared { body, data_version, estimate: Duration::from_secs(1), stands_on })
+            Ok(Prepared { body, data_version, estimate: ESTIMATE, project: Some(project) })
         })
+    }
+
+    fn presume(&self, project: ProjectId, body: &Value) -> Option<Prepared> {
+        let project = self.known.find(project)?;
+        let asked = Asked::parse(body, &self.settings_of(&project)).ok()?;
+        // Of others there is more to be read, and the project tells what answers they may share.
+        let body = asked.fresh.then(|| asked.to_body())?;
+        Some(Prepared { body, data_version: None, estimate: ESTIMATE, project: Some(project) })
     }
 
     fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>> {

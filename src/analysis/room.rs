@@ -2,7 +2,7 @@
 //!
 //! A shard of ten million rows is some hundred megabytes of columns. Questions are answered four shards at a
 //! time, several at once, and in steps for other replicas: all of them go through here, and shards with many
-//! rows wait for each other. What a second round needs of a shard is kept longer than it has room.
+//! rows, or groups of them, wait for each other. What a second round needs is kept longer than it has room.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -10,7 +10,7 @@ pub(super) struct Room(Semaphore);
 
 /// About so many rows lie in memory at the same time: up to some 15 bytes each, for a funnel.
 const ROWS_MAX: u64 = 20_000_000;
-/// A shard with fewer does not matter, and does not wait.
+/// Fewer do not matter, and do not wait.
 pub(super) const ROWS_LARGE: u64 = 1_000_000;
 /// What is counted.
 const UNIT_ROWS: u64 = 1_000;
@@ -22,7 +22,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Waits until a shard of so many rows may be read; they have room until the permit is dropped.
+    /// Waits until so many rows may be read; they have room until the permit is dropped.
     pub async fn enter(&self, rows: u64, counted: impl FnOnce() -> u64) -> Option<SemaphorePermit<'_>> {
         if rows < ROWS_LARGE {
             return None;

@@ -186,13 +186,12 @@ impl TicketKind for ErasureKind {
         &'a self,
         _: crate::model::ProjectId,
         body: &'a Value,
-        _presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             let distinct_id = read_request(body)?;
             let body = Body::Open(Box::new(Work::new(distinct_id)));
             let body = body.write().map_err(|_| InvalidBody::default())?;
-            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5), stands_on: None })
+            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5), project: None })
         })
     }
 

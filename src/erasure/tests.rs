@@ -24,7 +24,7 @@ use crate::storage::conformance::{TestDatabase, fresh_mysql, fresh_sqlite};
 use crate::storage::control::projects::{InsertProject, create_project, find_project};
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::{masks, objects};
-use crate::tickets::{StandsOn, Submit, TicketSettings, TicketState, Tickets, TicketsParts};
+use crate::tickets::{Submit, TicketSettings, TicketState, Tickets, TicketsParts};
 
 const SHARDS: u16 = 4;
 const IDS: u64 = 8;
@@ -62,13 +62,12 @@ impl TicketKind for Puppet {
         &'a self,
         project: ProjectId,
         body: &'a Value,
-        _presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         let body = body.to_string().into_bytes();
         Box::pin(async move {
             let project = find_project(&self.control, project).await?.expect("there is one");
-            let stands_on = Some(StandsOn { project: Arc::new(project), is_presumed: false });
-            Ok(Prepared { body, data_version: None, estimate: Duration::ZERO, stands_on })
+            let project = Some(Arc::new(project));
+            Ok(Prepared { body, data_version: None, estimate: Duration::ZERO, project })
         })
     }
 

@@ -1,9 +1,9 @@
 //! Texts of which there is one copy in the process.
 //!
-//! The lists of a column's texts are much the same in all segments. Their texts are told apart by where they
-//! lie, so that a breakdown over many segments reads none of them, and they take memory once. That needs one
-//! set for the whole process: whoever reads a partial answer back knows no other. Each has a number, and numbers
-//! lie close together: what is kept of many texts is found by them without hashing.
+//! The lists of a column's texts are much the same in all segments. Their texts are told apart by numbers,
+//! so that a breakdown over many segments reads none of them, and they take memory once. That needs one
+//! set for the whole process: whoever reads a partial answer back knows no other. Numbers are given anew, so
+//! that they are fewer than twice the most texts that there ever were: what is kept of many is found without hashing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

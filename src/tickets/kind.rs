@@ -19,14 +19,18 @@ pub trait TicketKind: Send + Sync + 'static {
     /// As it stands in the table and in the API, such as `question`.
     fn name(&self) -> &'static str;
 
-    /// Checks what a caller sent, before anything is stored. With `presume` by what is known of the project from
-    /// earlier, if the kind likes to: it is asked again, without, where that turns out not to hold.
+    /// Checks what a caller sent, before anything is stored.
     fn prepare<'a>(
         &'a self,
         project: ProjectId,
         body: &'a Value,
-        presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>>;
+
+    /// The same by what is known of the project from earlier, where nothing else has to be read; `None` where it
+    /// is not known, or the body is not good by it. The ticket is prepared anew where that turns out not to hold.
+    fn presume(&self, _project: ProjectId, _body: &Value) -> Option<Prepared> {
+        None
+    }
 
     /// Does the work. It may run more than once, and on any replica, but only one run publishes.
     /// Watch `run.stop`: what ignores it is dropped at its next await.
@@ -55,17 +59,9 @@ pub struct Prepared {
     pub data_version: Option<[u8; 32]>,
     /// How long it will probably take, for `Retry-After`.
     pub estimate: Duration,
-    /// With it the ticket may run before it is written down, so only for kinds whose runs change nothing outside.
-    pub stands_on: Option<StandsOn>,
-}
-
-/// What a run goes by.
-#[derive(Clone, Debug)]
-pub struct StandsOn {
-    /// As it was before anything was read that the run relies on.
-    pub project: Arc<Project>,
-    /// It was read for an earlier ticket. Precondition: the ticket has no data version.
-    pub is_presumed: bool,
+    /// As it was before anything was read that the run relies on. With it the ticket may run before it is written
+    /// down, so only for kinds whose runs change nothing outside.
+    pub project: Option<Arc<Project>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +98,8 @@ pub struct TicketRun {
     pub created_at: Millis,
     /// Larger in every run; an effect outside the ticket's own result carries it.
     pub fence: u64,
+    /// Of a run whose ticket comes in only if its project is still this one: it has to go by it.
+    pub project: Option<Arc<Project>>,
     pub progress: Progress,
     pub stop: StopSignal,
     /// For a run that is too large for one replica, or to be repeated as a whole.

@@ -58,7 +58,7 @@ mod tests;
 pub use crate::storage::control::tickets::{Failure, TicketProgress, TicketState};
 pub use erase::{Names, StoredAnswers};
 pub use kind::{
-    InvalidBody, PrepareError, Prepared, Progress, RunError, StandsOn, StopReason, StopSignal, TicketKind,
+    InvalidBody, PrepareError, Prepared, Progress, RunError, StopReason, StopSignal, TicketKind,
     TicketOutput, TicketRun, fail, retry,
 };
 pub use service::{

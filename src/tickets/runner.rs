@@ -69,7 +69,7 @@ impl Move<'_> {
 /// The ticket was not ours any more, or the database did not take its end.
 pub(super) const LOST: &str = "lost";
 
-/// An erasure kept the ticket out of the table; it is taken in anew ([`super::unwritten`]).
+/// An erasure, or another setting, kept the ticket out of the table; it is taken in anew ([`super::unwritten`]).
 pub(super) const KEPT_OUT: &str = "kept_out";
 
 /// Until when the lease is certainly ours, by our own steady clock.
@@ -183,6 +183,7 @@ impl Inner {
             attempt: ticket.attempt,
             fence: ticket.fence,
             created_at: ticket.created_at,
+            project: steps.unwritten.as_ref().map(|unwritten| unwritten.terms.project.clone()),
             progress: progress.clone(),
             stop: signal.clone(),
             steps,

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
-use super::kind::{PrepareError, StopHandle};
+use super::kind::{PrepareError, Prepared, StopHandle};
 use super::metrics::TicketMetrics;
 use super::result_key::ResultKey;
 use super::sharing::Arrivals;
@@ -196,29 +196,37 @@ impl Tickets {
         let Some(kind) = self.inner.kinds.get(submit.kind.as_str()).cloned() else {
             return Err(SubmitError::UnknownKind(submit.kind));
         };
-        if may_run_unwritten(&*kind, &submit, wait)
-            && let Some(submitted) = self.try_submit(&*kind, &submit, wait, true).await?
+        let may_run_unwritten = submit.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero();
+        let written_after = self.inner.settings.written_after.min(wait);
+        let terms = |prepared: &mut Prepared, is_presumed| {
+            let project = prepared.project.take().filter(|_| may_run_unwritten)?;
+            Some(Terms { project, is_presumed, written_after })
+        };
+        let presumed = may_run_unwritten.then(|| kind.presume(submit.project_id, &submit.body)).flatten();
+        if let Some(mut prepared) = presumed
+            && let Some(terms) = terms(&mut prepared, true)
+            && let Some(submitted) = self.submit_prepared(&*kind, &submit, prepared, Some(terms)).await?
         {
             return Ok(submitted);
         }
-        let submitted = self.try_submit(&*kind, &submit, wait, false).await?;
-        Ok(submitted.expect("nothing was presumed"))
-    }
-
-    /// `None` when something was presumed that does not hold.
-    async fn try_submit(
-        &self,
-        kind: &dyn TicketKind,
-        submit: &Submit,
-        wait: Duration,
-        presume: bool,
-    ) -> Result<Option<Submitted>, SubmitError> {
-        let prepared = match kind.prepare(submit.project_id, &submit.body, presume).await {
+        let mut prepared = match kind.prepare(submit.project_id, &submit.body).await {
             Ok(prepared) => prepared,
-            Err(_) if presume => return Ok(None),
             Err(PrepareError::Invalid(invalid)) => return Err(SubmitError::Invalid(invalid)),
             Err(PrepareError::Storage(error)) => return Err(error.into()),
         };
+        let terms = terms(&mut prepared, false);
+        let submitted = self.submit_prepared(&*kind, &submit, prepared, terms).await?;
+        Ok(submitted.expect("nothing was presumed"))
+    }
+
+    /// `None` when what was presumed does not hold.
+    async fn submit_prepared(
+        &self,
+        kind: &dyn TicketKind,
+        submit: &Submit,
+        prepared: Prepared,
+        unwritten: Option<Terms>,
+    ) -> Result<Option<Submitted>, SubmitError> {
         if prepared.body.len() > BODY_BYTES_MAX {
             let detail = format!(
                 "it has {} bytes as canonical JSON; the limit is {BODY_BYTES_MAX}",
@@ -243,9 +251,6 @@ impl Tickets {
             overdue_at: now + if kind.is_owed() { OWED_OVERDUE_MS } else { OVERDUE_MS },
         };
         let untold = self.inner.untold.add(ticket.ticket_id);
-        let written_after = self.inner.settings.written_after.min(wait);
-        let unwritten = prepared.stands_on.filter(|_| may_run_unwritten(kind, submit, wait));
-        let unwritten = unwritten.map(|stands_on| Terms { stands_on, written_after });
         // In a task of its own: a ticket that was inserted as leased to us must also be run, even
         // when the client has gone in between.
         let inner = self.inner.clone();
@@ -450,10 +455,6 @@ pub(super) async fn changed(wakeups: &mut broadcast::Receiver<Wakeup>, ticket: T
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
-}
-
-fn may_run_unwritten(kind: &dyn TicketKind, submit: &Submit, wait: Duration) -> bool {
-    submit.idempotency_key.is_none() && !kind.is_owed() && !wait.is_zero()
 }
 
 pub(super) fn hash_of(kind: &str, body: &[u8]) -> [u8; 32] {

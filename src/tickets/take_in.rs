@@ -57,6 +57,7 @@ impl Inner {
                 self.metrics.submitted.with_label_values(&[ticket.kind, "at_once"]).inc();
                 return Ok(Some(taken));
             }
+            // What was presumed and did not hold is prepared anew below, or queued if it holds again.
             if presumed.is_none() {
                 slot = self.take_slot().await.0;
             }

@@ -6,7 +6,8 @@
 //! ends in any other way than with a small result. Nobody is told of it before.
 //!
 //! Whoever is erased while it runs is in no answer either: `storage/control/tickets/unless_changed.rs` says how. A
-//! run whose ticket is kept out is given up, and the ticket taken in anew.
+//! run whose ticket is kept out is given up, and the ticket taken in anew. The same keeps out a run that went by other
+//! settings of its project than it has by then: a ticket whose kind presumed them is prepared anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,6 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::kind::StandsOn;
 use super::service::Inner;
 use crate::model::Millis;
 use crate::storage::StorageError;
@@ -27,14 +27,16 @@ pub const WRITTEN_AFTER: Duration = Duration::from_millis(25);
 
 /// On which a ticket may run before it is written down.
 pub(super) struct Terms {
-    pub(super) stands_on: StandsOn,
+    /// What the run goes by.
+    pub(super) project: Arc<Project>,
+    /// It was read for an earlier ticket. Precondition: the ticket has no data version.
+    pub(super) is_presumed: bool,
     pub(super) written_after: Duration,
 }
 
 impl Terms {
-    /// What it takes for its project.
     pub(super) fn presumed(&self) -> Option<Arc<Project>> {
-        self.stands_on.is_presumed.then(|| self.stands_on.project.clone())
+        self.is_presumed.then(|| self.project.clone())
     }
 }
 
@@ -102,7 +104,7 @@ impl Unwritten {
     }
 
     fn project(&self) -> &Project {
-        &self.terms.stands_on.project
+        &self.terms.project
     }
 
     /// Whether it was kept out, of one that was given up.

@@ -19,12 +19,13 @@ use crate::eventstore::scan::Scanner;
 use crate::model::{BatchId, ManualClock, ObjectId, SeededRandom, ShardNo};
 use crate::storage::batch::EncodedBatch;
 use crate::storage::conformance::fresh_sqlite;
-use crate::storage::control::projects::{InsertProject, create_project};
+use crate::storage::control::projects::{InsertProject, create_project, update_project};
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::objects::{self, ObjectKind};
 use crate::storage::server::{masks, persons};
 use crate::storage::{Db, Storage, StorageError};
 use crate::telemetry::Metrics;
+use crate::tickets::TicketKind;
 
 async fn retire(db: &Db, object_id: ObjectId) {
     let retired: Result<bool, StorageError> = db
@@ -141,4 +142,28 @@ async fn what_one_server_lists_is_fresh_when_nothing_waits_there() {
     };
     let (waited, ()) = tokio::join!(waited, sealing);
     assert_eq!(waited, (nothing, true), "not before it is sealed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_of_a_project_is_presumed_by_fresh_questions_alone() {
+    let database = fresh_sqlite();
+    let storage = one_server(&database, 4).await;
+    let project_id = create_project(&storage.control, InsertProject::over(4)).await.unwrap();
+    let kind = kind(&storage);
+    let question =
+        |fresh, measure| json!({"kind": "trends", "fresh": fresh, "series": [{"measure": measure}]});
+    let fresh = question(true, "count");
+    assert!(kind.presume(project_id, &fresh).is_none(), "nothing is known yet");
+    let prepared = kind.prepare(project_id, &fresh).await.unwrap();
+    let presumed = kind.presume(project_id, &fresh).unwrap();
+    assert_eq!((&presumed.body, &presumed.project), (&prepared.body, &prepared.project));
+    assert_eq!(presumed.data_version, None);
+    assert!(kind.presume(project_id, &question(false, "count")).is_none(), "it may share an answer");
+    assert!(kind.presume(project_id, &question(true, "no such")).is_none(), "what is wrong is read by");
+    // As it was, until it is read again.
+    update_project(&storage.control, project_id, "p", "Europe/Paris").await.unwrap();
+    assert_eq!(kind.presume(project_id, &fresh).unwrap().project, prepared.project);
+    let anew = kind.prepare(project_id, &fresh).await.unwrap();
+    assert_ne!(anew.body, prepared.body);
+    assert_eq!(kind.presume(project_id, &fresh).unwrap().body, anew.body);
 }

@@ -229,12 +229,9 @@ impl Snapshot {
         let of_some = |shards: &[ShardNo]| reads.add(persons::read_counters(shards, project_id));
         let counters: Vec<_> = shards.chunks(SHARDS_PER_STATEMENT).map(of_some).collect();
         // What is not waiting has been sealed, and whatever is sealed changes the counters of its shard. So where
-        // nothing waits, and the counters of all shards, read later, are still the same, the list has all that was
-        // answered before.
-        let read = match counters.len() {
-            1 => db.read_in_order(reads).await?,
-            _ => db.read_together(reads).await?,
-        };
+        // the counters of all shards, which are read later, are still the same, the list is what there was when
+        // they were first looked at, and has all that did not wait before.
+        let read = db.read_in_order(reads).await?;
         let mut now = BTreeMap::new();
         for counters in counters {
             now.extend(read.get(counters)?);

@@ -40,7 +40,6 @@ impl TicketKind for Rows {
         &'a self,
         _project: ProjectId,
         body: &'a Value,
-        _presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             if body["rows"].is_string() {
@@ -51,7 +50,7 @@ impl TicketKind for Rows {
                 body: body.to_string().into_bytes(),
                 data_version: None,
                 estimate: Duration::from_secs(3),
-                stands_on: None,
+                project: None,
             })
         })
     }

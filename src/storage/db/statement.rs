@@ -112,14 +112,14 @@ impl Sql {
 /// `statement!("clock.now", "SELECT …")` for words that both dialects understand, or
 /// `statement!("clock.now", mysql: "…", sqlite: "…")`.
 macro_rules! statement {
-    ($name:literal, mysql: $mysql:literal, sqlite: $sqlite:literal $(,)?) => {
+    ($name:literal, mysql: $mysql:expr, sqlite: $sqlite:expr $(,)?) => {
         $crate::storage::Statement {
             name: $name,
             mysql: concat!("/* ", $name, " */ ", $mysql),
             sqlite: concat!("/* ", $name, " */ ", $sqlite),
         }
     };
-    ($name:literal, $both:literal $(,)?) => {
+    ($name:literal, $both:expr $(,)?) => {
         $crate::storage::db::statement!($name, mysql: $both, sqlite: $both)
     };
 }

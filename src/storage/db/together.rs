@@ -41,6 +41,13 @@ pub struct Found {
     rows: Vec<Vec<Row>>,
 }
 
+/// At which points in time several reads look.
+#[derive(Clone, Copy)]
+enum Moments {
+    One,
+    Each,
+}
+
 /// What one statement did.
 struct Done {
     /// On MySQL: matched.
@@ -86,20 +93,23 @@ const BEGIN_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n
 impl Db {
     /// Reads of one point in time.
     pub async fn read_together(&self, reads: Reads) -> Result<Found, StorageError> {
-        self.read(reads, true).await
+        self.read(reads, Moments::One).await
     }
 
     /// Reads in their order, each of its own point in time: three statements less. `now` is before the first.
     pub async fn read_in_order(&self, reads: Reads) -> Result<Found, StorageError> {
-        self.read(reads, false).await
+        self.read(reads, Moments::Each).await
     }
 
-    async fn read(&self, reads: Reads, is_snapshot: bool) -> Result<Found, StorageError> {
+    async fn read(&self, reads: Reads, moments: Moments) -> Result<Found, StorageError> {
         let pools = self.pools.clone();
         let mut statements = vec![(Sql::from(&NOW), Vec::new())];
         statements.extend(reads.0);
         let found = self.in_task(async move {
-            let name = "snapshot.read";
+            let name = match moments {
+                Moments::One => "snapshot.read",
+                Moments::Each => "reads.in_order",
+            };
             let failed = |error| StorageError::from_sqlx(name, error);
             let answers = match &pools {
                 Pools::MySql { pool, statement_max } => {
@@ -113,7 +123,10 @@ impl Db {
                         Piece::Text("ROLLBACK", 1),
                     ];
                     let in_order = [Piece::Statements(&statements)];
-                    let pieces: &[Piece<'_>] = if is_snapshot { &snapshot } else { &in_order };
+                    let pieces: &[Piece<'_>] = match moments {
+                        Moments::One => &snapshot,
+                        Moments::Each => &in_order,
+                    };
                     send(connection, *statement_max, pieces, name).await?
                 }
                 Pools::Sqlite { read, .. } => {
@@ -313,13 +326,13 @@ mod tests {
 
     on_both! {
         async fn each_read_has_its_own_answer_whatever_is_in_its_values(db: Db) {
-            for is_snapshot in [true, false] {
+            for moments in [Moments::One, Moments::Each] {
                 let mut reads = Reads::default();
                 let first = reads.add(echo(-7, "; DROP TABLE projects; -- ?'\""));
                 let none = reads.add(Read::new(&NOTHING, values![5], |rows| Ok(rows.len())));
                 let last = reads.add(echo(8, "é"));
                 let before = db.now_ms().await.unwrap();
-                let found = db.read(reads, is_snapshot).await.unwrap();
+                let found = db.read(reads, moments).await.unwrap();
                 assert!((before..=before + 10_000).contains(&found.now));
                 assert_eq!(found.get(last).unwrap(), (8, "é".to_owned()));
                 assert_eq!(found.get(first).unwrap(), (-7, "; DROP TABLE projects; -- ?'\"".to_owned()));

@@ -48,9 +48,12 @@ struct Puppet {
     gate: Semaphore,
     saw: mpsc::UnboundedSender<Saw>,
     version: Mutex<Option<[u8; 32]>>,
-    /// As every preparation that may not presume reads it, and those that may as it was at first.
+    /// As every preparation reads it.
     project: Mutex<Option<Arc<Project>>>,
+    /// What it is taken for, if it is presumed.
     presumed: Mutex<Option<Arc<Project>>>,
+    /// What the last run was to go by.
+    ran_by: Mutex<Option<Arc<Project>>>,
     /// Of the answer; 0: as it comes.
     answer_bytes: AtomicUsize,
     steps: Mutex<VecDeque<&'static str>>,
@@ -59,11 +62,18 @@ struct Puppet {
 }
 
 impl Puppet {
-    fn stands_on(&self, presume: bool) -> Option<StandsOn> {
-        let presumed = self.presumed.lock().unwrap().clone().filter(|_| presume);
-        let is_presumed = presumed.is_some();
-        let project = presumed.or_else(|| self.project.lock().unwrap().clone())?;
-        Some(StandsOn { project, is_presumed })
+    fn prepared(&self, body: &Value, project: Option<Arc<Project>>) -> Prepared {
+        let mut body = body.clone();
+        if body["at"] == "now" {
+            // As a relative date is resolved when it is asked.
+            body["at"] = json!(self.prepared.fetch_add(1, Ordering::SeqCst));
+        }
+        Prepared {
+            body: body.to_string().into_bytes(),
+            data_version: *self.version.lock().unwrap(),
+            estimate: Duration::from_secs(1),
+            project,
+        }
     }
 }
 
@@ -76,30 +86,25 @@ impl TicketKind for Puppet {
         &'a self,
         _project: ProjectId,
         body: &'a Value,
-        presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             if !body.is_object() {
                 let errors = vec![(String::new(), "an object is expected".to_owned())];
                 return Err(InvalidBody { detail: "not an object".to_owned(), errors }.into());
             }
-            let mut body = body.clone();
-            if body["at"] == "now" {
-                // As a relative date is resolved when it is asked.
-                body["at"] = json!(self.prepared.fetch_add(1, Ordering::SeqCst));
-            }
-            Ok(Prepared {
-                body: body.to_string().into_bytes(),
-                data_version: *self.version.lock().unwrap(),
-                estimate: Duration::from_secs(1),
-                stands_on: self.stands_on(presume),
-            })
+            Ok(self.prepared(body, self.project.lock().unwrap().clone()))
         })
+    }
+
+    fn presume(&self, _project: ProjectId, body: &Value) -> Option<Prepared> {
+        let presumed = self.presumed.lock().unwrap().clone()?;
+        Some(self.prepared(body, Some(presumed)))
     }
 
     fn run<'a>(&'a self, run: &'a TicketRun) -> BoxFuture<'a, Result<TicketOutput, RunError>> {
         Box::pin(async move {
             self.runs.fetch_add(1, Ordering::SeqCst);
+            self.ran_by.lock().unwrap().clone_from(&run.project);
             let _ = self.saw.send(Saw::Started { attempt: run.attempt, fence: run.fence });
             let body: Value = serde_json::from_slice(&run.body).unwrap();
             let mut parts = Vec::new();
@@ -214,6 +219,7 @@ impl Stage {
             version: Mutex::new(None),
             project: Mutex::default(),
             presumed: Mutex::default(),
+            ran_by: Mutex::default(),
             answer_bytes: AtomicUsize::new(0),
             steps: Mutex::default(),
             step_moves: Mutex::default(),

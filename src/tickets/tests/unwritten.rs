@@ -203,6 +203,7 @@ on_both! {
         let submitted = stage.ask(json!({"at": "now"})).await;
         assert_eq!(submitted.ticket.state, TicketState::Succeeded);
         assert_eq!((stage.runs(), stage.puppet.prepared.load(Ordering::SeqCst)), (1, 1));
+        assert_eq!(*stage.puppet.ran_by.lock().unwrap(), *stage.puppet.presumed.lock().unwrap());
     }
 }
 
@@ -217,6 +218,21 @@ on_both! {
         assert_eq!(stage.tickets.result(&ticket).await.unwrap(), r#"{"answer":2}"#, "not of the first run");
         assert_eq!((ticket.attempt, stage.rows().await), (1, 1));
         assert_eq!(stage.puppet.prepared.load(Ordering::SeqCst), 2);
+        assert_eq!(*stage.puppet.ran_by.lock().unwrap(), *stage.puppet.project.lock().unwrap());
+    }
+}
+
+on_both! {
+    async fn nobody_else_goes_by_what_is_presumed(db: Db) {
+        let stage = unwritten(db, 1).await;
+        stage.presume().await;
+        let body = json!({"at": "now"});
+        let keyed = Submit { idempotency_key: Some("k".to_owned()), ..submission(body.clone()) };
+        for (submit, wait) in [(keyed, WAIT), (submission(body), Duration::ZERO)] {
+            let submitted = stage.tickets.submit_to_wait(submit, wait).await.unwrap();
+            stage.tickets.wait_for_end(submitted, WAIT).await.unwrap();
+            assert_eq!(*stage.puppet.ran_by.lock().unwrap(), None);
+        }
     }
 }
 

@@ -15,7 +15,6 @@ impl TicketKind for Waits {
         &'a self,
         _project: ProjectId,
         body: &'a Value,
-        _presume: bool,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             if !body["distinct_id"].is_string() {
@@ -23,7 +22,7 @@ impl TicketKind for Waits {
                 return Err(InvalidBody { detail: "The erasure is not valid.".to_owned(), errors }.into());
             }
             let body = body.to_string().into_bytes();
-            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5), stands_on: None })
+            Ok(Prepared { body, data_version: None, estimate: Duration::from_secs(5), project: None })
         })
     }
 

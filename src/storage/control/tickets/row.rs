@@ -155,17 +155,17 @@ pub(super) use select;
 
 /// An INSERT of all columns, in the order of [`insert_binds`]; `$from` gives their values.
 macro_rules! insert {
-    ($name:literal, $from:literal) => {
+    ($name:literal, $from:expr) => {
         insert!($name, $from, mysql_end: "")
     };
-    ($name:literal, $from:literal, mysql_end: $end:literal) => {
+    ($name:literal, $from:expr, mysql_end: $end:literal) => {
         $crate::storage::Statement {
             name: $name,
             mysql: insert!(@text $name, $from, $end),
             sqlite: insert!(@text $name, $from, ""),
         }
     };
-    (@text $name:literal, $from:literal, $end:literal) => {
+    (@text $name:literal, $from:expr, $end:literal) => {
         concat!(
             "/* ", $name, " */ INSERT INTO tickets (ticket_id, project_id, kind, state, body, body_hash, ",
             "data_version, idempotency_key, created_by, attempt, attempts_max, runner_deaths, fence, leased_by, ",

@@ -17,20 +17,24 @@ use crate::storage::db::{Statement, statement};
 use crate::storage::{Sql, StorageError, Value};
 use crate::values;
 
+/// With [`as_it_was`].
+macro_rules! where_unchanged {
+    ($before:literal) => {
+        concat!(
+            $before,
+            " FROM projects WHERE project_id = ? AND archived_at IS NULL AND erasure_epoch = ? ",
+            "AND time_zone = ? AND span = ? AND COALESCE(retention_days, 0) = ?"
+        )
+    };
+}
+
 // The session reads what is committed and locks nothing that it reads, unless it is asked to.
 pub(super) static INSERT_UNLESS_CHANGED: Statement = insert!(
     "tickets.insert_unless_changed",
-    "SELECT ?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,? FROM projects \
-     WHERE project_id = ? AND archived_at IS NULL AND erasure_epoch = ? AND time_zone = ? AND span = ? \
-     AND COALESCE(retention_days, 0) = ?",
+    where_unchanged!("SELECT ?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"),
     mysql_end: " LOCK IN SHARE MODE"
 );
-
-static IS_UNCHANGED: Statement = statement!(
-    "projects.is_unchanged",
-    "SELECT 1 FROM projects WHERE project_id = ? AND archived_at IS NULL AND erasure_epoch = ? \
-     AND time_zone = ? AND span = ? AND COALESCE(retention_days, 0) = ?"
-);
+static IS_UNCHANGED: Statement = statement!("projects.is_unchanged", where_unchanged!("SELECT 1"));
 
 impl TicketStore {
     /// Whether a project is as it was then, and nobody has been erased since.
@@ -75,7 +79,9 @@ pub(super) fn guarded_binds(ticket: &TicketRow, project: &Project) -> Vec<Value>
 }
 
 fn as_it_was(project: &Project) -> Vec<Value> {
-    let Project { project_id, erasure_epoch, time_zone, span, retention_days, .. } = project;
+    // Whatever a run may go by.
+    let Project { project_id, erasure_epoch, time_zone, span, retention_days, name: _, created_at: _ } =
+        project;
     // Nobody keeps events for no day.
     let retention_days = retention_days.unwrap_or(0);
     values![*project_id, *erasure_epoch, time_zone.clone(), *span, retention_days]
