@@ -150,8 +150,10 @@ async fn what_was_read_of_a_project_is_presumed_by_fresh_questions_alone() {
     let storage = one_server(&database, 4).await;
     let project_id = create_project(&storage.control, InsertProject::over(4)).await.unwrap();
     let kind = kind(&storage);
-    let question =
-        |fresh, measure| json!({"kind": "trends", "fresh": fresh, "series": [{"measure": measure}]});
+    let question = |fresh, measure| {
+        json!({"kind": "trends", "from": "2026-01-01", "to": "2026-02-01", "fresh": fresh,
+            "series": [{"measure": measure}]})
+    };
     let fresh = question(true, "count");
     assert!(kind.presume(project_id, &fresh).is_none(), "nothing is known yet");
     let prepared = kind.prepare(project_id, &fresh).await.unwrap();
@@ -159,7 +161,10 @@ async fn what_was_read_of_a_project_is_presumed_by_fresh_questions_alone() {
     assert_eq!((&presumed.body, &presumed.project), (&prepared.body, &prepared.project));
     assert_eq!(presumed.data_version, None);
     assert!(kind.presume(project_id, &question(false, "count")).is_none(), "it may share an answer");
-    assert!(kind.presume(project_id, &question(true, "no such")).is_none(), "what is wrong is read by");
+    assert!(
+        kind.presume(project_id, &question(true, "no such")).is_none(),
+        "wrong questions are for prepare"
+    );
     // As it was, until it is read again.
     update_project(&storage.control, project_id, "p", "Europe/Paris").await.unwrap();
     assert_eq!(kind.presume(project_id, &fresh).unwrap().project, prepared.project);
