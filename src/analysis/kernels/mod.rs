@@ -2,12 +2,14 @@
 //!
 //! [`select`] picks the rows that a series or step looks at, a chunk at a time; [`groups`] turns the
 //! values of a breakdown into small numbers, [`group_cells`] those into cells, and [`grouped`] answers for
-//! few of them at once; [`persons`] walks all blocks of a shard by ranges of persons; [`unique`] counts
-//! persons; [`cells`] are what is known of a series. On these stand [`trends`], [`percentile`], [`funnel`]
-//! with its [`matching`], and [`step_persons`]. A kernel is plain computation: it blocks, looks at its
-//! [`Cancel`] now and then, and gives serialisable state that merges in any order.
+//! few of them at once; [`chunk`] knows the rows and cells of a chunk and reads their numbers; [`persons`]
+//! walks all blocks of a shard by ranges of persons; [`unique`] counts persons; [`cells`] are what is known
+//! of a series. On these stand [`trends`], [`percentile`], [`funnel`] with its [`matching`], and
+//! [`step_persons`]. A kernel is plain computation: it blocks, looks at its [`Cancel`] now and then, and
+//! gives serialisable state that merges in any order.
 
 pub(super) mod cells;
+mod chunk;
 pub(super) mod funnel;
 mod group_cells;
 pub(super) mod grouped;

@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::cells::{Distinct, SeriesCells, keep_greatest, keep_least};
+use super::chunk::{Chunk, SeriesRows};
 use super::group_cells::{GroupCells, NO_CELL};
 use super::grouped::Grouped;
 use super::groups::{GroupCodes, GroupIndex, GroupKey, GroupTotals, Groups, ValueCodes, check_values};
@@ -17,12 +18,11 @@ use super::persons::for_each_range;
 use super::select::{Columns, Picked, Selection, Selector};
 use super::unique::{UniquePersons, Walk};
 use super::{Cancel, KernelError};
-use crate::analysis::number::Number;
 use crate::analysis::question::{
     BreakdownBy, Measure, QuestionLimits, Series, TrendsBreakdown, TrendsQuestion,
 };
 use crate::analysis::time::Buckets;
-use crate::eventstore::{ByQuarter, Numbers, PropertyColumn, RowBlock, Times};
+use crate::eventstore::{ByQuarter, PropertyColumn, RowBlock, Times};
 use crate::model::{FastMap, Interned, PersonNo};
 
 pub struct TrendsKernel<'a> {
@@ -31,33 +31,6 @@ pub struct TrendsKernel<'a> {
     pub buckets: &'a Buckets,
     pub columns: &'a Columns,
     pub cancel: &'a Cancel,
-}
-
-/// The rows of a chunk that count for any series, with their cells.
-#[derive(Default)]
-struct Chunk {
-    picked: Picked,
-    /// For each picked row; empty when there is only one cell.
-    cells: Vec<u32>,
-    /// For each picked row the first cell of its group, while cells are found.
-    first_cells: Vec<u32>,
-}
-
-impl Chunk {
-    /// The rows of a series that count, with their cells.
-    fn for_each_of(&self, series: usize, mut visit: impl FnMut(usize, usize)) {
-        let rows = &self.picked.rows;
-        if self.cells.is_empty() {
-            self.picked.for_each_of(series, |place| visit(rows[place] as usize, 0));
-        } else {
-            self.picked.for_each_of(series, |place| {
-                let cell = self.cells[place];
-                if cell != NO_CELL {
-                    visit(rows[place] as usize, cell as usize);
-                }
-            });
-        }
-    }
 }
 
 /// What a question has to know of one block.
@@ -472,50 +445,4 @@ fn is_same_but_percent(a: &Series, b: &Series) -> bool {
         && of_property == b.measure.property()
         && a.events == b.events
         && a.filters == b.filters
-}
-
-/// The rows of a chunk that count for a series, and the column that it measures.
-struct SeriesRows<'a> {
-    chunk: &'a Chunk,
-    series: usize,
-    column: &'a PropertyColumn,
-}
-
-impl SeriesRows<'_> {
-    fn for_each_number(&self, mut visit: impl FnMut(usize, Number)) {
-        let Chunk { picked, cells, .. } = self.chunk;
-        if let (Some(rows), []) = (&picked.whole, &*picked.wanted) {
-            // Each row has a number of one type at most, so they need not be looked for together.
-            let mut number = |place: usize, number: Number| match cells.get(place) {
-                None => visit(0, number),
-                Some(&NO_CELL) => {}
-                Some(&cell) => visit(cell as usize, number),
-            };
-            if let Some(integers) = &self.column.integers {
-                integers.for_range(rows.clone(), |place, integer| number(place, Number::Integer(integer)));
-            }
-            if let Some(floats) = &self.column.floats {
-                floats.for_range(rows.clone(), |place, float| number(place, Number::Float(float)));
-            }
-            return;
-        }
-        // As nearly always, where all rows are of one event.
-        let floats = self.column.floats.as_ref().filter(|_| self.column.integers.is_none());
-        if let Some(floats) = floats.and_then(Numbers::of_every_row) {
-            return self.chunk.for_each_of(self.series, |row, cell| visit(cell, Number::Float(floats[row])));
-        }
-        self.chunk.for_each_of(self.series, |row, cell| {
-            if let Some(number) = number_at(self.column, row) {
-                visit(cell, number);
-            }
-        });
-    }
-}
-
-/// Integers and floats are read together; other types are no numbers.
-fn number_at(column: &PropertyColumn, row: usize) -> Option<Number> {
-    if let Some(integer) = column.integers.as_ref().and_then(|integers| integers.get(row)) {
-        return Some(Number::Integer(integer));
-    }
-    column.floats.as_ref().and_then(|floats| floats.get(row)).map(Number::Float)
 }
