@@ -1,7 +1,7 @@
 //! The whole program, put together: the only place that picks concrete types.
 //!
-//! [`App::start`] opens what every role needs and starts the work of its roles; [`App::serve`] adds
-//! the listeners and runs until it is told to stop. Stopping goes the way of the data: readiness
+//! [`App::start`] opens what every role needs and starts the work of its roles; [`App::bind`] adds
+//! the listeners and [`App::serve`] runs until it is told to stop. Stopping goes the way of the data: readiness
 //! fails, connections drain, commits end, tickets and leases are given back, pools close.
 
 use std::sync::Arc;
@@ -180,12 +180,8 @@ impl App {
         Ok(Self { config, storage, clock, random, metrics, collector, tickets, objects, stop, tasks })
     }
 
-    /// Serves until `stop` is done, then ends everything in order. `ready` sees the addresses.
-    pub async fn serve(
-        self,
-        ready: impl FnOnce(&HttpServer),
-        stop: impl Future<Output = Stop>,
-    ) -> anyhow::Result<()> {
+    /// The listeners of this process, which answer once it [serves](Self::serve).
+    pub fn bind(&self) -> anyhow::Result<HttpServer> {
         let state = HttpState::new(
             self.storage.clone(),
             self.objects.clone(),
@@ -200,8 +196,11 @@ impl App {
             services.app_data(web::Data::new(collector.clone()));
             services.app_data(web::Data::new(tickets.clone()));
         });
-        let server = HttpServer::bind(web::Data::new(state), register, &listen)?;
-        ready(&server);
+        Ok(HttpServer::bind(web::Data::new(state), register, &listen)?)
+    }
+
+    /// Serves until `stop` is done, then ends everything in order.
+    pub async fn serve(self, server: HttpServer, stop: impl Future<Output = Stop>) -> anyhow::Result<()> {
         let served = server.run(stop).await;
         self.stop().await;
         Ok(served?)

@@ -55,9 +55,10 @@ pub async fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
         }
         None => make(context, &storage, &access, recipe).await?,
     };
-    let password = set_login(context, &storage, &access, project.project_id).await?;
-    let url = context.config.http.shown_url();
-    let announce = move || {
+    let of_accounts = storage.clone();
+    let announce = async move || {
+        let password = set_login(context, &of_accounts, &access, project.project_id).await?;
+        let url = context.config.http.shown_url();
         let overview = format!("{url}/p/{}/overview", project.project_id);
         let _ = match password {
             Some(password) => line(format_args!(
@@ -69,6 +70,7 @@ pub async fn run(args: &DemoArgs, context: &Context) -> anyhow::Result<()> {
                  Passwords are only printed to a terminal. To set one: weir account reset-password {DEMO_EMAIL}"
             )),
         };
+        Ok(())
     };
     super::serve::serve(context, storage, began, announce).await
 }

@@ -14,30 +14,34 @@ use crate::storage::control::accounts::has_accounts;
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let began = Instant::now();
     let storage = context.open_storage().await?;
-    let first = first_account(context, &storage).await?;
-    serve(context, storage, began, || show_first_steps(context, first.as_ref())).await
+    let of_accounts = storage.clone();
+    serve(context, storage, began, async || {
+        show_first_steps(context, first_account(context, &of_accounts).await?.as_ref());
+        Ok(())
+    })
+    .await
 }
 
-/// Serves a store that is open; `announce` prints what the person in front of the terminal needs.
+/// Serves a store that is open; `announce` prints what the person in front of the terminal needs. It is called once
+/// nothing is in the way of serving any more: a password is shown once, and not by a start that fails.
 pub async fn serve(
     context: &Context,
     storage: Storage,
     began: Instant,
-    announce: impl FnOnce(),
+    announce: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let app =
         App::start(AppParts { config: context.config.clone(), storage, random: context.random.clone() })
             .await?;
-    let ready = |server: &crate::http::HttpServer| {
-        tracing::info!(
-            http.address = %server.address(),
-            ops.address = %server.ops_address(),
-            start.ms = began.elapsed().as_millis() as u64,
-            "ready"
-        );
-        announce();
-    };
-    app.serve(ready, stop_signal()).await
+    let server = app.bind()?;
+    tracing::info!(
+        http.address = %server.address(),
+        ops.address = %server.ops_address(),
+        start.ms = began.elapsed().as_millis() as u64,
+        "ready"
+    );
+    announce().await?;
+    app.serve(server, stop_signal()).await
 }
 
 /// Made only when somebody is there to read its password.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use crate::support::Installation;
+use crate::support::{Installation, free_port};
 
 #[test]
 fn a_reader_that_goes_away_ends_a_command_quietly() {
@@ -62,6 +62,33 @@ fn a_database_that_is_away_is_named_with_what_to_check() {
     assert!(!output.status.success() && !errors.contains("hunter2"), "{errors}");
     for says in ["127.0.0.1:1/weir cannot be reached", "WEIR__STORAGE__CONTROL"] {
         assert!(errors.contains(says), "{errors}");
+    }
+}
+
+/// A password is shown once: a start that fails must not be the one that makes it.
+#[test]
+fn a_first_start_whose_port_is_taken_makes_no_account() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for key in ["WEIR__HTTP__BIND", "WEIR__HTTP__OPS_BIND"] {
+        let free = format!("127.0.0.1:{}", free_port());
+        let installation = Installation::embedded(1).with("WEIR__HTTP__BIND", &free).with(key, &taken);
+        let plain = installation.command();
+        let mut on_terminal = Command::new("script");
+        on_terminal.args(["--quiet", "--return", "--command"]).arg(plain.get_program()).arg("/dev/null");
+        on_terminal.current_dir(installation.folder());
+        for (key, value) in plain.get_envs() {
+            match value {
+                Some(value) => on_terminal.env(key, value),
+                None => on_terminal.env_remove(key),
+            };
+        }
+        let output = on_terminal.output().expect("script, of util-linux, runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains(&format!("{taken}: ")), "{key}: {said}");
+        assert!(!said.contains("password"), "{said}");
+        let projects = installation.run(&["project", "list", "--json"]);
+        assert!(!projects.contains("My project"), "{projects}");
     }
 }
 
