@@ -106,6 +106,7 @@ impl App {
             storage.shards.clone(),
             clock.clone(),
             cache.clone(),
+            config.tickets.slots as usize,
             &metrics,
         );
         let tickets = Tickets::new(TicketsParts {

@@ -32,6 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
 use crate::eventstore::scan::ScanError;
@@ -52,7 +53,8 @@ pub const ERASURE: &str = "erasure";
 
 /// As long as a distinct id may be when it is sent.
 const DISTINCT_ID_BYTES_MAX: usize = 255;
-/// A run waits about this long itself, so that most erasures are one run, and then makes place.
+/// A run waits about this long itself, so that most erasures are one run, and then makes place. Those beyond half of
+/// the slots make place at once: questions want the others.
 const WAIT_HERE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(2);
@@ -63,6 +65,8 @@ pub struct ErasureKind {
     clock: Arc<dyn Clock>,
     answers: StoredAnswers,
     metrics: ErasureMetrics,
+    /// To wait in a slot of tickets.
+    waiting: Semaphore,
 }
 
 struct ErasureMetrics {
@@ -88,9 +92,18 @@ impl ErasureMetrics {
 }
 
 impl ErasureKind {
-    pub fn new(control: Db, shards: Shards, clock: Arc<dyn Clock>, cache: Cache, metrics: &Metrics) -> Self {
+    /// `slots`: how many tickets run at the same time.
+    pub fn new(
+        control: Db,
+        shards: Shards,
+        clock: Arc<dyn Clock>,
+        cache: Cache,
+        slots: usize,
+        metrics: &Metrics,
+    ) -> Self {
         let answers = StoredAnswers::new(control.clone(), cache);
-        Self { control, shards, clock, answers, metrics: ErasureMetrics::new(metrics) }
+        let waiting = Semaphore::new(slots / 2);
+        Self { control, shards, clock, answers, metrics: ErasureMetrics::new(metrics), waiting }
     }
 
     async fn erase(&self, run: &TicketRun) -> Result<TicketOutput, RunError> {
@@ -127,6 +140,7 @@ impl ErasureKind {
     async fn wait(&self, run: &TicketRun, project: &Project, work: &Work) -> Result<(), RunError> {
         let until = tokio::time::Instant::now() + WAIT_HERE;
         let mut seen = SeenClear::default();
+        let place = self.waiting.try_acquire();
         loop {
             match self.is_clear(run, project, work, &mut seen).await {
                 Ok(true) => return Ok(()),
@@ -134,7 +148,7 @@ impl ErasureKind {
                 Err(error) if error.is_transient() => return Err(RunError::Later(LATER)),
                 Err(error) => return Err(retry(error)),
             }
-            if tokio::time::Instant::now() >= until {
+            if place.is_err() || tokio::time::Instant::now() >= until {
                 return Err(RunError::Later(LATER));
             }
             tokio::time::sleep(LOOK_EVERY).await;

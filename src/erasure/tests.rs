@@ -1,5 +1,7 @@
 //! Erasures over real stores with everything running, and random programs against a model.
 
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
@@ -27,6 +29,7 @@ use crate::storage::server::{masks, objects};
 use crate::tickets::{Submit, TicketSettings, TicketState, Tickets, TicketsParts};
 
 const SHARDS: u16 = 4;
+const SLOTS: usize = 4;
 const IDS: u64 = 8;
 const EVENTS: u64 = 10;
 const STEPS: usize = 50;
@@ -146,6 +149,7 @@ impl World {
             storage.shards.clone(),
             Arc::new(SystemClock),
             cache.clone(),
+            SLOTS,
             &metrics,
         );
         let tickets = Tickets::new(TicketsParts {
@@ -154,7 +158,7 @@ impl World {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             settings: TicketSettings {
-                slots: 4,
+                slots: SLOTS,
                 lease: Duration::from_secs(20),
                 poll: Duration::from_millis(20),
                 attempts_max: 1,
