@@ -199,6 +199,6 @@ fn open(object: &ObjectBytes) -> (ObjectReader, PartSet) {
 fn decode(object: &ObjectBytes, with: RowColumns, properties: &[&str]) -> RowBlock {
     let (reader, parts) = open(object);
     let properties = properties.iter().map(|name| (*name).to_owned()).collect();
-    let want = Want { columns: Columns::Block { with, properties }, rows: RowRanges::All };
+    let want = Want { columns: Columns::Block { with, properties, of_events: None }, rows: RowRanges::All };
     reader.read_block(&want, &parts).unwrap()
 }

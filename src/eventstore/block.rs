@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arrow_buffer::ScalarBuffer;
 
-pub use self::dictionary::{ABSENT, ByText, Dictionary, DictionaryBuilder, TextPicker};
+pub use self::dictionary::{ABSENT, ByText, CodesMut, Dictionary, DictionaryBuilder, TextPicker};
 pub use self::quarters::{
     ByQuarter, COUNT_STEPS, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, QuartersWithin,
     begins_a_quarter,
@@ -172,7 +172,7 @@ impl<T: Copy> Numbers<T> {
         Self { values, present, ranks }
     }
 
-    fn gather(&self, rows: &[u32]) -> Self {
+    pub fn gather(&self, rows: &[u32]) -> Self {
         let mut values = Vec::new();
         let mut present = Bits::zeros(rows.len());
         for (to, &from) in rows.iter().enumerate() {

@@ -57,10 +57,19 @@ pub async fn store_run(db: &Db, random: &dyn Random, mut rows: Vec<StoredRow>) -
     store(db, random, None, format::write_run(&rows, &write_options()).unwrap()).await
 }
 
-pub async fn store_segment(db: &Db, random: &dyn Random, mut rows: Vec<StoredRow>) -> ObjectId {
+pub async fn store_segment(db: &Db, random: &dyn Random, rows: Vec<StoredRow>) -> ObjectId {
+    store_segment_with(db, random, rows, write_options()).await
+}
+
+pub async fn store_segment_with(
+    db: &Db,
+    random: &dyn Random,
+    mut rows: Vec<StoredRow>,
+    options: WriteOptions,
+) -> ObjectId {
     rows.sort_by_key(StoredRow::segment_key);
     let project_id = rows[0].project_id;
-    store(db, random, Some(project_id), format::write_segment(&rows, &write_options()).unwrap()).await
+    store(db, random, Some(project_id), format::write_segment(&rows, &options).unwrap()).await
 }
 
 async fn store(db: &Db, random: &dyn Random, project_id: Option<ProjectId>, object: ObjectBytes) -> ObjectId {

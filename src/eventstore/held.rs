@@ -68,7 +68,7 @@ pub async fn count_held(
             continue;
         }
         let with = RowColumns { persons: true, ..RowColumns::default() };
-        let want = Want { columns: Columns::Block { with, properties: Vec::new() }, rows };
+        let want = Want { columns: Columns::Block { with, properties: Vec::new(), of_events: None }, rows };
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let found = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await?;
         let Some(found) = found else { return Ok(None) };

@@ -30,8 +30,8 @@ use crate::storage::{Server, Shards};
 
 pub use crate::telemetry::failpoint;
 pub use block::{
-    ABSENT, Bits, ByQuarter, ByText, COUNT_STEPS, Counted, Dictionary, DictionaryBuilder, Numbers, Picker,
-    PropertyColumn, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, QuartersWithin, RowBlock,
+    ABSENT, Bits, ByQuarter, ByText, COUNT_STEPS, CodesMut, Counted, Dictionary, DictionaryBuilder, Numbers,
+    Picker, PropertyColumn, QUARTER_MS, QuarterTable, Quarters, QuartersBuilder, QuartersWithin, RowBlock,
     RowColumns, TextPicker, Times, ValueRef, begins_a_quarter, retain,
 };
 pub use cores::{Cores, EndedEarly};

@@ -105,6 +105,13 @@ pub struct DictionaryBuilder {
     known: FastMap<Arc<str>, u32>,
 }
 
+/// Codes of rows, as wide as the list of a builder needs.
+pub enum CodesMut<'b> {
+    U8(&'b mut Vec<u8>),
+    U16(&'b mut Vec<u16>),
+    U32(&'b mut Vec<u32>),
+}
+
 impl DictionaryBuilder {
     pub fn with_capacity(rows: usize) -> Self {
         Self { codes: Codes::for_values(0, rows), ..Self::default() }
@@ -130,6 +137,15 @@ impl DictionaryBuilder {
         self.values.push(text);
         self.codes.widen_for(self.values.len());
         code
+    }
+
+    /// For more rows to be added. Precondition: the codes are below the number of texts.
+    pub fn codes_mut(&mut self) -> CodesMut<'_> {
+        match &mut self.codes {
+            Codes::U8(codes) => CodesMut::U8(codes),
+            Codes::U16(codes) => CodesMut::U16(codes),
+            Codes::U32(codes) => CodesMut::U32(codes),
+        }
     }
 
     /// More rows, by codes that were asked for, or [`ABSENT`].
@@ -200,7 +216,7 @@ impl Dictionary {
     }
 
     /// The rows of these texts, which are sorted; ascending, and `None` where there are more than so many.
-    pub(super) fn rows_of(&self, texts: &[String], rows_max: usize) -> Option<Vec<u32>> {
+    pub fn rows_of(&self, texts: &[String], rows_max: usize) -> Option<Vec<u32>> {
         let find = |text: &str| texts.binary_search_by(|asked| asked.as_str().cmp(text)).is_ok();
         let is_asked = self.by_text(|text| text.is_some_and(|(_, text)| find(text)));
         let picker = is_asked.picker(|is_asked| is_asked);
@@ -216,7 +232,7 @@ impl Dictionary {
     }
 
     /// These rows, and the texts that they have.
-    pub(super) fn gather(&self, rows: &[u32]) -> Self {
+    pub fn gather(&self, rows: &[u32]) -> Self {
         let mut is_used = vec![false; self.values.len()];
         for &row in rows {
             if let Some(is_used) = is_used.get_mut(self.codes.get(row as usize) as usize) {

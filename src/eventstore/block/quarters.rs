@@ -142,6 +142,12 @@ impl QuartersBuilder {
     }
 }
 
+impl From<Quarters> for QuartersBuilder {
+    fn from(found: Quarters) -> Self {
+        Self { rows: 0, found: (!found.is_empty()).then_some(found) }
+    }
+}
+
 /// Whether everything within a range can be told by its quarters.
 pub fn begins_a_quarter(at: Millis) -> bool {
     at.rem_euclid(QUARTER_MS) == 0
@@ -152,6 +158,13 @@ fn quarter_start(at: Millis) -> Millis {
 }
 
 impl Quarters {
+    /// Of quarters after one that begins then.
+    pub fn near(first: Millis, offsets: Vec<u16>) -> Self {
+        debug_assert!(begins_a_quarter(first));
+        let last = offsets.iter().fold(0, |last, offset| last.max(*offset));
+        Self { first, offsets: Offsets::U16(offsets), last: last.into() }
+    }
+
     pub fn of_times(times: &[Millis]) -> Self {
         let mut builder = QuartersBuilder::with_capacity(times.len());
         builder.extend(times);

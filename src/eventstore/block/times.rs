@@ -34,6 +34,11 @@ impl Times {
         Self(Stored::Near { base: 0, offsets: Vec::with_capacity(rows) })
     }
 
+    /// Of milliseconds after an instant.
+    pub fn near(base: Millis, offsets: Vec<u32>) -> Self {
+        Self(Stored::Near { base, offsets })
+    }
+
     pub fn extend(&mut self, times: &[Millis]) {
         if let Stored::Near { base, offsets } = &mut self.0 {
             if let (Some(first), true) = (times.first(), offsets.is_empty()) {

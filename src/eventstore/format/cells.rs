@@ -18,9 +18,9 @@ use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::ChunkReader;
 
 use super::deltas::{self, ends_early};
-use super::page_header::{DICTIONARY_PAGE, PageHeader};
+use super::page_header::{DELTA_BINARY_PACKED, DICTIONARY_PAGE, PLAIN, PageHeader, RLE, RLE_DICTIONARY};
 use super::parts::SparseFile;
-use super::runs::{Run, Runs, ones, packed_at};
+use super::runs::{self, Run, Runs, ones};
 use super::{FormatError, inflate};
 
 /// A column as the file has it.
@@ -123,8 +123,9 @@ impl Chunk<'_> {
             PLAIN => return self.read_plain(values, places).map(Some),
             RLE_DICTIONARY => {
                 let (&width, runs) = values.split_first().ok_or_else(ends_early)?;
-                let codes = values_of_runs(runs, width, places)?;
-                codes.into_iter().map(|code| Cell::Code(code as u32)).collect()
+                let mut codes = Vec::with_capacity(places.len());
+                runs::pick(runs, width, places.iter().copied(), &mut codes)?;
+                codes.into_iter().map(Cell::Code).collect()
             }
             DELTA_BINARY_PACKED => {
                 let mut numbers = Vec::new();
@@ -134,7 +135,9 @@ impl Chunk<'_> {
             // Flags, with the length of their runs before them.
             RLE if self.metadata.column_type() == Type::BOOLEAN => {
                 let runs = values.get(4..).ok_or_else(ends_early)?;
-                values_of_runs(runs, 1, places)?.into_iter().map(Cell::Number).collect()
+                let mut flags = Vec::with_capacity(places.len());
+                runs::pick(runs, 1, places.iter().copied(), &mut flags)?;
+                flags.into_iter().map(|flag| Cell::Number(flag.into())).collect()
             }
             _ => return Ok(None),
         };
@@ -264,24 +267,6 @@ fn places_of(levels: &[u8], rows: &[usize]) -> Result<Vec<Option<usize>>, Format
     Ok(places)
 }
 
-/// The values at these places, ascending, of what is coded in runs.
-fn values_of_runs(runs: &[u8], width: u8, places: &[usize]) -> Result<Vec<u64>, FormatError> {
-    let mut values = Vec::with_capacity(places.len());
-    let mut start = 0;
-    let mut runs = Runs::new(runs, width)?;
-    while values.len() < places.len() {
-        let (run, of_run) = runs.next()?;
-        for place in places[values.len()..].iter().take_while(|place| **place < start + of_run) {
-            values.push(match &run {
-                Run::Same(value) => *value,
-                Run::Packed(bits) => packed_at(bits, width.into(), place - start),
-            });
-        }
-        start += of_run;
-    }
-    Ok(values)
-}
-
 fn array_of(cells: &[Option<Cell>], data_type: &DataType) -> Result<Option<ArrayRef>, FormatError> {
     let texts = || -> Result<StringArray, FormatError> {
         let texts = cells.iter().map(|cell| match cell {
@@ -323,8 +308,3 @@ fn numbers<T: ArrowPrimitiveType>(cells: &[Option<Cell>], of: impl Fn(u64) -> T:
     let numbers = cells.iter().map(|cell| number(cell).map(&of));
     Arc::new(numbers.collect::<PrimitiveArray<T>>())
 }
-
-const PLAIN: u32 = 0;
-const RLE: u32 = 3;
-const DELTA_BINARY_PACKED: u32 = 5;
-const RLE_DICTIONARY: u32 = 8;

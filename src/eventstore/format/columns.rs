@@ -75,6 +75,16 @@ const SEGMENT_FIXED: [Fixed; 8] = [
     Fixed::IdVersion,
     Fixed::EventId,
 ];
+/// Times by event are none.
+const SEGMENT_FIXED_TIMES_APART: [Fixed; 7] = [
+    Fixed::PersonNo,
+    Fixed::Event,
+    Fixed::IdNo,
+    Fixed::ReceivedAt,
+    Fixed::TimeSource,
+    Fixed::IdVersion,
+    Fixed::EventId,
+];
 /// Before format version 4.
 const SEGMENT_FIXED_WHOLE_IDS: [Fixed; 7] = [
     Fixed::PersonNo,
@@ -149,12 +159,15 @@ pub(super) struct Layout {
     pub received_as_delay: bool,
     /// Whether ids are stored as [`super::ids`] says: in segments since format version 4.
     pub short_ids: bool,
+    /// Whether times lie as [`super::times`] says; only where ids are short.
+    pub times_by_event: bool,
 }
 
 impl Layout {
     pub fn fixed(&self) -> &'static [Fixed] {
         match (self.kind, self.short_ids) {
             (ObjectKind::Run, _) => &RUN_FIXED,
+            (ObjectKind::Segment, true) if self.times_by_event => &SEGMENT_FIXED_TIMES_APART,
             (ObjectKind::Segment, true) => &SEGMENT_FIXED,
             (ObjectKind::Segment, false) => &SEGMENT_FIXED_WHOLE_IDS,
         }

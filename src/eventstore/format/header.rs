@@ -1,8 +1,9 @@
 //! Part 0: everything a reader has to know before it reads anything else.
 //!
 //! `WEIR`, a version byte, the length (u32) of what follows in zstd, and the rollups ([`super::rollup`]). In zstd:
-//! the length of a JSON description (u32), the description, the first person of each page (u32 each) and the
-//! end of the Parquet file from behind its last column chunk (offset index and footer).
+//! the length of a JSON description (u32), the description, the first person of each page (u32 each), how many
+//! rows of each page are in each place of times by event (u32 each, [`super::times`]) and the end of the Parquet
+//! file from behind its last column chunk (offset index and footer).
 //!
 //! Up to version 4 there is no length before zstd, which goes to the end, and one rollup between the persons
 //! and the end of the file.
@@ -15,12 +16,14 @@ use super::columns::{Layout, PropertyKind};
 use super::inflate::inflate;
 use super::parts::PartTable;
 use super::rollup::Rollup;
-use crate::model::{PersonNo, ProjectId};
+use super::times::{EventTimes, TIME_BYTES};
+use crate::model::{Millis, PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
 /// 2 may leave names out of `rest`, 3 may have a rollup, 4 has short ids and a filter of any bits, 5 has its
-/// rollups by themselves.
-pub(super) const FORMAT_VERSION: u8 = 5;
+/// rollups by themselves, 6 may have its times by event.
+pub(super) const FORMAT_VERSION: u8 = 6;
+const OWN_ROLLUPS_VERSION: u8 = 5;
 const SHORT_IDS_VERSION: u8 = 4;
 const WHOLE_IDS_VERSION: u8 = 3;
 /// Of runs, which builds before version 3 read too.
@@ -50,6 +53,8 @@ pub(super) struct Header {
     /// A segment's rows by event and time, from the shortest steps to the longest; empty where there is no
     /// such count.
     pub rollups: Vec<Rollup>,
+    /// Where they are no column.
+    pub times: Option<EventTimes>,
     /// The Parquet file behind the last data part.
     pub tail: Bytes,
 }
@@ -83,9 +88,17 @@ struct Description {
     /// Of each the quarters of a step and how many bytes it has in zstd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rollups: Vec<(u64, usize)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    times_by_event: Option<DescribedTimes>,
     filter_parts: u32,
     /// Where each data part ends in the Parquet file; the first begins at 0.
     part_ends: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DescribedTimes {
+    base: Millis,
+    events: Vec<String>,
 }
 
 impl Header {
@@ -108,12 +121,11 @@ impl Header {
     pub fn to_bytes(&self) -> Result<Bytes, FormatError> {
         let version = self.version();
         // The shortest.
-        let older = self.rollups.first().filter(|_| version < FORMAT_VERSION);
+        let has_own_rollups = version >= OWN_ROLLUPS_VERSION;
+        let older = self.rollups.first().filter(|_| !has_own_rollups);
         let older = older.map(Rollup::to_older).transpose()?;
-        let packed_rollups: Vec<(u64, Bytes)> = match version {
-            FORMAT_VERSION => self.rollups.iter().map(Rollup::to_packed).collect(),
-            _ => Vec::new(),
-        };
+        let packed_rollups = self.rollups.iter().filter(|_| has_own_rollups).map(Rollup::to_packed);
+        let packed_rollups: Vec<(u64, Bytes)> = packed_rollups.collect();
         let description = Description {
             kind: self.layout.kind,
             project_id: self.project_id,
@@ -127,6 +139,10 @@ impl Header {
             pages: self.page_first_persons.len(),
             rollup_bytes: older.as_ref().map(Vec::len),
             rollups: packed_rollups.iter().map(|(quarters, packed)| (*quarters, packed.len())).collect(),
+            times_by_event: self
+                .times
+                .as_ref()
+                .map(|times| DescribedTimes { base: times.base(), events: times.events().to_vec() }),
             filter_parts: self.table.filter_parts,
             part_ends: self.table.ends.clone(),
         };
@@ -137,13 +153,16 @@ impl Header {
         for person in &self.page_first_persons {
             body.extend_from_slice(&person.to_le_bytes());
         }
+        for count in self.times.iter().flat_map(EventTimes::counts) {
+            body.extend_from_slice(&count.to_le_bytes());
+        }
         body.extend_from_slice(older.as_deref().unwrap_or_default());
         body.extend_from_slice(&self.tail);
         let packed = zstd::bulk::compress(&body, ZSTD_LEVEL).expect("memory is the only thing zstd can lack");
         let mut bytes = Vec::with_capacity(packed.len() + 16);
         bytes.extend_from_slice(MAGIC);
         bytes.push(version);
-        if version == FORMAT_VERSION {
+        if has_own_rollups {
             bytes.extend_from_slice(&(packed.len() as u32).to_le_bytes());
         }
         bytes.extend_from_slice(&packed);
@@ -156,8 +175,9 @@ impl Header {
         match (self.layout.kind, self.layout.short_ids) {
             (ObjectKind::Run, _) => RUN_VERSION,
             (ObjectKind::Segment, false) => WHOLE_IDS_VERSION,
+            (ObjectKind::Segment, true) if self.times.is_some() => FORMAT_VERSION,
             (ObjectKind::Segment, true) if self.rollups.is_empty() => SHORT_IDS_VERSION,
-            (ObjectKind::Segment, true) => FORMAT_VERSION,
+            (ObjectKind::Segment, true) => OWN_ROLLUPS_VERSION,
         }
     }
 
@@ -172,7 +192,7 @@ impl Header {
             return Err(FormatError::UnknownVersion(version));
         }
         let mut packed_rollups: &[u8] = &[];
-        if version == FORMAT_VERSION {
+        if version >= OWN_ROLLUPS_VERSION {
             let bytes = packed.try_get_u32_le().map_err(|_| cut())? as usize;
             (packed, packed_rollups) = packed.split_at_checked(bytes).ok_or_else(cut)?;
         }
@@ -185,10 +205,28 @@ impl Header {
         let json = body.split_to(json_bytes);
         let description: Description =
             serde_json::from_slice(&json).map_err(|e| FormatError::corrupt(format!("part 0: {e}")))?;
+        if description.page_rows == 0 {
+            return Err(FormatError::corrupt("pages of no rows"));
+        }
         let mut page_first_persons = Vec::with_capacity(description.pages.min(body.len() / 4));
         for _ in 0..description.pages {
             page_first_persons.push(body.try_get_u32_le().map_err(|_| cut())?);
         }
+        let times = match description.times_by_event {
+            None => None,
+            Some(_) if description.kind == ObjectKind::Run || version < FORMAT_VERSION => {
+                return Err(FormatError::corrupt("times by event, where they are a column"));
+            }
+            Some(DescribedTimes { base, events }) => {
+                let counts = description.pages.saturating_mul(events.len() + 1);
+                let (counts, behind) =
+                    body.split_at_checked(counts.saturating_mul(size_of::<u32>())).ok_or_else(cut)?;
+                let counts: Vec<u32> =
+                    counts.as_chunks().0.iter().map(|count| u32::from_le_bytes(*count)).collect();
+                body = body.slice_ref(behind);
+                Some(EventTimes::new(base, events, &counts, description.rows, description.page_rows)?)
+            }
+        };
         let older_bytes = description.rollup_bytes.unwrap_or_default();
         if body.len() < older_bytes {
             return Err(cut());
@@ -212,23 +250,26 @@ impl Header {
         if description.short_ids && (description.kind == ObjectKind::Run || version < SHORT_IDS_VERSION) {
             return Err(FormatError::corrupt("event ids in 15 bytes, where they have 16"));
         }
-        if description.page_rows == 0 {
-            return Err(FormatError::corrupt("pages of no rows"));
-        }
         Ok(Self {
             layout: Layout {
                 kind: description.kind,
                 properties: description.properties,
                 received_as_delay: description.received_as_delay,
                 short_ids: description.short_ids,
+                times_by_event: times.is_some(),
             },
             project_id: description.project_id,
             rows: description.rows,
             page_rows: description.page_rows,
             rest: Rest { names: description.rest, has_more: description.rest_has_more },
             page_first_persons,
-            table: PartTable { filter_parts: description.filter_parts, ends: description.part_ends },
+            table: PartTable {
+                filter_parts: description.filter_parts,
+                ends: description.part_ends,
+                time_bytes: times.as_ref().map_or(0, |_| description.rows * TIME_BYTES),
+            },
             rollups,
+            times,
             // A copy: the rest of the body is not needed any more.
             tail: Bytes::copy_from_slice(&body),
         })

@@ -20,6 +20,16 @@ pub(super) fn inflate_known(packed: &[u8], bytes: usize) -> io::Result<Option<Ve
     INFLATER.with_borrow_mut(|inflater| inflater.decompress(packed, bytes)).map(Some)
 }
 
+/// What has so many bytes at most, instead of what `inflated` has.
+pub(super) fn inflate_into(packed: &[u8], bytes_max: usize, inflated: &mut Vec<u8>) -> io::Result<()> {
+    inflated.clear();
+    if bytes_max > AT_ONCE_MAX {
+        return Err(io::Error::other(format!("{bytes_max} bytes, {AT_ONCE_MAX} are the most")));
+    }
+    inflated.reserve(bytes_max);
+    INFLATER.with_borrow_mut(|inflater| inflater.decompress_to_buffer(packed, inflated)).map(|_| ())
+}
+
 /// A frame, which mostly says how many bytes it has.
 pub(super) fn inflate(packed: &[u8]) -> io::Result<Vec<u8>> {
     let bytes = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
@@ -48,5 +58,14 @@ mod tests {
         assert_eq!(inflate(&streamed).unwrap(), plain);
         assert!(inflate(&whole[..whole.len() - 1]).is_err() && inflate(b"no frame").is_err());
         assert!(inflate_known(&whole, AT_ONCE_MAX + 1).unwrap().is_none());
+        let mut buffer = vec![7; 3];
+        inflate_into(&whole, plain.len(), &mut buffer).unwrap();
+        assert_eq!(buffer, plain);
+        inflate_into(&whole, AT_ONCE_MAX, &mut buffer).unwrap();
+        assert_eq!(buffer, plain);
+        for (packed, bytes_max) in [(&*whole, AT_ONCE_MAX + 1), (&whole[..9], 100), (&*whole, 10)] {
+            let mut buffer = Vec::new();
+            assert!(inflate_into(packed, bytes_max, &mut buffer).is_err());
+        }
     }
 }

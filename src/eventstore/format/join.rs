@@ -30,9 +30,11 @@ use super::facts::SliceFacts;
 use super::filter::identity_hash;
 use super::header::Rest;
 use super::parts::PartSet;
+use super::read::{Columns as Wanted, Want};
 use super::rollup::{Rollup, RollupBuilder};
+use super::times::{EventTimes, EventTimesBuilder};
 use super::write::{WrittenFile, file_writer, widen};
-use super::{FormatError, ObjectBytes, ObjectFacts, ObjectReader, SegmentPlan, WriteOptions, ids};
+use super::{FormatError, ObjectBytes, ObjectFacts, ObjectReader, RowRanges, SegmentPlan, WriteOptions, ids};
 use crate::model::{EventId, Millis, PersonNo, ProjectId, utc_day};
 
 /// Dictionaries of one column together, before compression: their offsets are 32 bits.
@@ -55,6 +57,7 @@ pub fn join_segments(
     let mut plan = SegmentPlan::new(options);
     inputs.iter().for_each(|input| plan.add_segment(input.facts));
     let page_rows = plan.page_rows(options);
+    let times = plan.event_times(options);
     let layout = plan.layout(options);
     let has_all = |input: &JoinInput<'_>| {
         let header = input.reader.header();
@@ -89,6 +92,7 @@ pub fn join_segments(
         raw_bytes,
         received: None,
         rollups: roll_up(inputs, &keys, rows)?,
+        times: times.map(|times| by_event(times, inputs, &keys, &order, page_rows)).transpose()?,
         layout,
     };
     for input in inputs {
@@ -116,7 +120,7 @@ fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<Rol
         }
         let events = input.reader.read_column(header.layout.fixed_index(Fixed::Event)?, input.parts)?;
         let events = events.as_dictionary::<Int32Type>().downcast_dict::<StringArray>();
-        let events = events.ok_or_else(|| FormatError::corrupt("events that are no texts"))?;
+        let events = events.ok_or_else(no_texts)?;
         for (event, occurred_at) in events.into_iter().zip(keys.columns().1) {
             builder.add(event.unwrap_or_default().as_bytes(), *occurred_at);
         }
@@ -124,10 +128,39 @@ fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<Rol
     Ok(builder.finish())
 }
 
+/// The times of all rows, and their bytes.
+fn by_event(
+    mut times: EventTimesBuilder,
+    inputs: &[JoinInput<'_>],
+    keys: &[Keys],
+    order: &Order,
+    page_rows: usize,
+) -> Result<(EventTimes, Bytes), FormatError> {
+    let mut events: Vec<Vec<u32>> = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let index = input.reader.header().layout.fixed_index(Fixed::Event)?;
+        let column = input.reader.read_column(index, input.parts)?;
+        let column: &DictionaryArray<Int32Type> = column.as_dictionary();
+        let texts = column.values().as_string_opt::<i32>().ok_or_else(no_texts)?;
+        let numbers: Vec<u32> =
+            (0..texts.len()).map(|text| times.number(texts.value(text).as_bytes())).collect();
+        let of_row = column.keys().values().iter().map(|code| numbers.get(*code as usize).copied());
+        events.push(of_row.collect::<Option<_>>().ok_or_else(no_texts)?);
+    }
+    for (input, row) in order.places() {
+        times.push(events[input][row], keys[input].occurred_at[row])?;
+    }
+    times.finish(page_rows)
+}
+
+fn no_texts() -> FormatError {
+    FormatError::corrupt("events that are no texts")
+}
+
 /// What the rows of one input are ordered and identified by.
 struct Keys {
     person_no: ArrayRef,
-    occurred_at: ArrayRef,
+    occurred_at: Vec<Millis>,
     event_id: Vec<EventId>,
 }
 
@@ -139,19 +172,19 @@ impl Keys {
         let column = |column| input.reader.read_column(layout.fixed_index(column)?, input.parts);
         let versions = layout.short_ids.then(|| column(Fixed::IdVersion)).transpose()?;
         let stored = column(Fixed::EventId)?;
+        let times = Want { columns: Wanted::PersonsAndTimes, rows: RowRanges::All };
         Ok(Self {
             person_no: column(Fixed::PersonNo)?,
-            occurred_at: column(Fixed::OccurredAt)?,
+            occurred_at: match input.reader.read_times(&times, input.parts)? {
+                Some(times) => times,
+                None => column(Fixed::OccurredAt)?.as_primitive::<Int64Type>().values().to_vec(),
+            },
             event_id: ids::ids_of(stored.as_fixed_size_binary().value_data(), versions.as_ref())?,
         })
     }
 
     fn columns(&self) -> (&[PersonNo], &[Millis], &[EventId]) {
-        (
-            self.person_no.as_primitive::<UInt32Type>().values(),
-            self.occurred_at.as_primitive::<Int64Type>().values(),
-            &self.event_id,
-        )
+        (self.person_no.as_primitive::<UInt32Type>().values(), &self.occurred_at, &self.event_id)
     }
 
     fn hashes(&self) -> impl Iterator<Item = u64> {

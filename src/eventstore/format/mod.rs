@@ -13,6 +13,7 @@
 //!                   rows by event and time, the Parquet footer and offset index
 //! parts 1 … f       the duplicate filter
 //! parts f+1 …       column chunks, one behind the other, cut at equal lengths
+//! the last ones     of most segments the times, by event ([`times`]), cut the same way
 //! ```
 //!
 //! So a reader fetches part 0, asks [`ObjectReader::parts_for`] which others hold what it wants, and
@@ -38,9 +39,11 @@ mod json;
 mod names;
 mod numbers;
 mod page_header;
+mod pages;
 mod parts;
 mod read;
 mod read_columns;
+mod read_events;
 mod read_rows;
 mod rollup;
 mod row;
@@ -48,6 +51,7 @@ mod row_ranges;
 mod runs;
 mod tally;
 mod texts;
+mod times;
 mod write;
 mod write_columns;
 

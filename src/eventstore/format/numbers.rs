@@ -3,15 +3,13 @@
 //! Most belong to few events. Parquet's reader makes a place for each row of a page first and takes apart again
 //! which of them have a number; here the numbers and the bits of the rows that have one go where they stay.
 
-use std::sync::Arc;
-
 use arrow_buffer::BooleanBufferBuilder;
-use parquet::basic::{Encoding, Type};
-use parquet::column::page::{Page, PageReader};
-use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::basic::Type;
 
 use super::FormatError;
 use super::deltas::{self, Input, ends_early};
+use super::page_header::{DELTA_BINARY_PACKED, PLAIN, RLE_DICTIONARY};
+use super::pages::{ColumnPage, ColumnPages, PageRows};
 use super::parts::PartSet;
 use super::read::{ObjectReader, fewer_rows};
 use super::read_columns::bits_of;
@@ -67,37 +65,29 @@ impl ObjectReader {
         if column.max_rep_level() > 0 || column.max_def_level() != 1 || column.physical_type() != T::TYPE {
             return Ok(None);
         }
-        let file = Arc::new(self.file(parts)?);
-        let mut pages = SerializedPageReader::new(file, chunk, rows, None)?;
+        let mut pages = ColumnPages::new(self.file(parts)?, chunk)?;
         let (mut list, mut codes): (Vec<T>, Vec<u32>) = Default::default();
         let (mut numbers, mut present) = (Vec::new(), BooleanBufferBuilder::new(rows));
-        while let Some(page) = pages.get_next_page()? {
+        while let Some(page) = pages.next()? {
             match page {
-                Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, .. }
-                    if list.is_empty() =>
-                {
-                    extend_plainly(&buf, num_values as usize, &mut list)?;
+                ColumnPage::List { values, bytes } if list.is_empty() => {
+                    extend_plainly(bytes, values as usize, &mut list)?;
                 }
-                Page::DataPageV2 { buf, num_values, num_nulls, encoding, def_levels_byte_len, .. } => {
-                    let of_page = num_values as usize;
+                ColumnPage::Rows(PageRows { rows: of_page, there, encoding, levels, values }) => {
                     if of_page > rows - present.len() {
                         return Err(more_rows(rows));
                     }
-                    let levels = def_levels_byte_len as usize;
-                    let (levels, values) = buf.split_at_checked(levels).ok_or_else(ends_early)?;
-                    let there = of_page.checked_sub(num_nulls as usize).ok_or_else(ends_early)?;
                     extend_present(levels, of_page, there, &mut present)?;
                     match encoding {
                         _ if there == 0 => {}
-                        Encoding::RLE_DICTIONARY => {
+                        RLE_DICTIONARY => {
                             let (&width, runs) = values.split_first().ok_or_else(ends_early)?;
                             codes.clear();
                             runs::decode(runs, width, there, &mut codes)?;
                             extend_by_codes(&codes, &list, &mut numbers)?;
                         }
-                        Encoding::PLAIN => extend_plainly(values, there, &mut numbers)?,
-                        Encoding::DELTA_BINARY_PACKED
-                            if T::extend_by_deltas(values, there, &mut numbers)? => {}
+                        PLAIN => extend_plainly(values, there, &mut numbers)?,
+                        DELTA_BINARY_PACKED if T::extend_by_deltas(values, there, &mut numbers)? => {}
                         _ => return Ok(None),
                     }
                 }

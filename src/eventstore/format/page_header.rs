@@ -9,6 +9,11 @@ use super::FormatError;
 use super::deltas::{Input, ends_early};
 
 pub(super) const DICTIONARY_PAGE: u32 = 2;
+/// Of values.
+pub(super) const PLAIN: u32 = 0;
+pub(super) const RLE: u32 = 3;
+pub(super) const DELTA_BINARY_PACKED: u32 = 5;
+pub(super) const RLE_DICTIONARY: u32 = 8;
 /// A field of a page header.
 const CHECKSUM: u32 = 4;
 
@@ -18,6 +23,8 @@ pub(super) struct PageHeader {
     pub kind: u32,
     pub inflated_bytes: u32,
     bytes: u32,
+    /// How many values a dictionary page has, which are plain.
+    pub listed: u32,
     /// Of a data page of the second version.
     pub data: Option<DataPage>,
     /// Its own length.
@@ -42,6 +49,7 @@ impl PageHeader {
             [1] => header.kind = value,
             [2] => header.inflated_bytes = value,
             [3] => header.bytes = value,
+            [7, 1] => header.listed = value,
             [8, field] => {
                 let data = header
                     .data
@@ -60,6 +68,16 @@ impl PageHeader {
         })?;
         header.length = page.len() - input.0.len();
         Ok(header)
+    }
+
+    /// Its own.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// With its own.
+    pub fn page_bytes(&self) -> usize {
+        self.length.saturating_add(self.bytes as usize)
     }
 
     /// The page without its header.

@@ -25,6 +25,8 @@ pub(super) struct PartTable {
     pub filter_parts: u32,
     /// Ascending; data part n holds the bytes from the end before it to its own.
     pub ends: Vec<u64>,
+    /// Of the times that lie behind the Parquet file ([`super::times`]).
+    pub time_bytes: u64,
 }
 
 impl PartTable {
@@ -32,8 +34,12 @@ impl PartTable {
         HEADER_PART + 1 + self.filter_parts
     }
 
-    pub fn parts(&self) -> u32 {
+    fn first_time_part(&self) -> u32 {
         self.first_data_part() + self.ends.len() as u32
+    }
+
+    pub fn parts(&self) -> u32 {
+        self.first_time_part() + self.time_bytes.div_ceil(PART_BYTES as u64) as u32
     }
 
     /// The index into `ends` of the part that holds this byte.
@@ -62,6 +68,28 @@ impl PartTable {
     fn range(&self, index: usize) -> Range<u64> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         start..self.ends[index]
+    }
+
+    /// Bytes of the times, as slices of parts.
+    pub fn time_slices(&self, bytes: Range<u64>) -> impl Iterator<Item = PartSlice> + use<> {
+        const PART: u64 = PART_BYTES as u64;
+        let first = self.first_time_part();
+        let parts = if bytes.is_empty() { 0..0 } else { bytes.start / PART..bytes.end.div_ceil(PART) };
+        parts.map(move |part| {
+            let (start, end) = (bytes.start.max(part * PART), bytes.end.min((part + 1) * PART));
+            PartSlice { part_no: first + part as u32, start: start - part * PART, end: end - part * PART }
+        })
+    }
+
+    /// How many bytes a part has that is not of the filter; `None`: there is no such part.
+    fn length_of(&self, part_no: u32) -> Option<u64> {
+        const PART: u64 = PART_BYTES as u64;
+        if let Some(of_times) = part_no.checked_sub(self.first_time_part()) {
+            let start = u64::from(of_times) * PART;
+            return (start < self.time_bytes).then(|| PART.min(self.time_bytes - start));
+        }
+        let range = self.range((part_no - self.first_data_part()) as usize);
+        Some(range.end - range.start)
     }
 }
 
@@ -130,6 +158,13 @@ impl PartSet {
         Ok(piece.bytes.slice((offset - piece.start) as usize..))
     }
 
+    pub(super) fn slice(&self, slice: PartSlice) -> Result<&[u8], FormatError> {
+        let PartSlice { part_no, start, end } = slice;
+        let holds = |piece: &&Piece| piece.start <= start && end <= piece.end();
+        let piece = self.pieces(part_no).iter().find(holds).ok_or(FormatError::MissingPart { part_no })?;
+        Ok(&piece.bytes[(start - piece.start) as usize..(end - piece.start) as usize])
+    }
+
     fn pieces(&self, part_no: u32) -> &[Piece] {
         self.parts.get(&part_no).map_or(&[], Vec::as_slice)
     }
@@ -158,12 +193,9 @@ impl SparseFile {
     pub fn new(table: PartTable, parts: PartSet, tail: Bytes) -> Result<Self, FormatError> {
         let first = table.first_data_part();
         for (&part_no, pieces) in parts.parts.range(first..) {
-            let index = (part_no - first) as usize;
-            if index >= table.ends.len() {
-                return Err(FormatError::corrupt(format!("part {part_no} is one too many")));
-            }
-            let range = table.range(index);
-            let expected = range.end - range.start;
+            let expected = table.length_of(part_no);
+            let expected =
+                expected.ok_or_else(|| FormatError::corrupt(format!("part {part_no} is one too many")))?;
             let fits = |piece: &Piece| match piece.is_whole {
                 true => piece.end() == expected,
                 false => piece.end() <= expected,
@@ -273,7 +305,7 @@ mod tests {
 
     #[test]
     fn reads_across_parts_and_names_a_missing_one() {
-        let table = PartTable { filter_parts: 1, ends: vec![3, 5, 9] };
+        let table = PartTable { filter_parts: 1, ends: vec![3, 5, 9], time_bytes: 0 };
         assert_eq!(table.covering(2..6), 2..5);
         assert_eq!(table.covering(3..5), 3..4);
         let all: PartSet = [

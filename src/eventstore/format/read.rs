@@ -20,6 +20,7 @@ use super::filter::Filter;
 use super::header::{Header, ObjectKind};
 use super::parts::{HEADER_PART, PartSet, PartSlice, SparseFile};
 use super::rollup::Rollup;
+use super::times::EventTimes;
 use super::{FormatError, RowRanges, ids};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::{EventId, Millis, PersonNo, ProjectId};
@@ -33,6 +34,8 @@ pub enum Columns {
     Block {
         with: RowColumns,
         properties: Vec<String>,
+        /// Of all rows only those of these events, sorted; `None`: all of them.
+        of_events: Option<Arc<[String]>>,
     },
     /// For the rows of somebody, or of some time.
     PersonsAndTimes,
@@ -121,6 +124,7 @@ impl ObjectReader {
         metadata
             + header.tail.len()
             + header.rollups.iter().map(Rollup::bytes).sum::<usize>()
+            + header.times.as_ref().map_or(0, EventTimes::memory_bytes)
             + size_of_val(&*header.page_first_persons)
             + size_of_val(&*header.table.ends)
             + names.chain(rest).sum::<usize>()
@@ -148,9 +152,7 @@ impl ObjectReader {
 
     /// The parts to fetch beside part 0 before [`Self::read_block`] and its like, ascending.
     pub fn parts_for(&self, want: &Want) -> Result<Vec<u32>, FormatError> {
-        let bytes = self.bytes_for(want)?;
-        let mut parts: Vec<u32> =
-            bytes.into_iter().flat_map(|bytes| self.header.table.covering(bytes)).collect();
+        let mut parts: Vec<u32> = self.slices_of(want)?.into_iter().map(|slice| slice.part_no).collect();
         parts.sort_unstable();
         parts.dedup();
         Ok(parts)
@@ -159,9 +161,7 @@ impl ObjectReader {
     /// What of the parts is enough instead, and not in `parts` yet; ascending. For few rows of a large
     /// object that is far less.
     pub fn slices_for(&self, want: &Want, parts: &PartSet) -> Result<Vec<PartSlice>, FormatError> {
-        let bytes = self.bytes_for(want)?;
-        let mut slices: Vec<PartSlice> =
-            bytes.into_iter().flat_map(|bytes| self.header.table.slices(bytes)).collect();
+        let mut slices = self.slices_of(want)?;
         slices.retain(|slice| !parts.covers(*slice));
         slices.sort_unstable();
         slices.dedup_by(|next, slice| {
@@ -174,7 +174,19 @@ impl ObjectReader {
         Ok(slices)
     }
 
-    /// The bytes of the file that hold what is wanted.
+    /// What of the parts holds what is wanted.
+    fn slices_of(&self, want: &Want) -> Result<Vec<PartSlice>, FormatError> {
+        let (table, mut bytes) = (&self.header.table, self.bytes_for(want)?);
+        let mut of_times = Vec::new();
+        if let Some((times, rows)) = self.bytes_of_times(want) {
+            of_times.extend(times.into_iter().flat_map(|bytes| table.time_slices(bytes)));
+            self.bytes_of_column(self.header.layout.fixed_index(Fixed::Event)?, &rows, &mut bytes)?;
+        }
+        let slices = bytes.into_iter().flat_map(|bytes| table.slices(bytes));
+        Ok(slices.chain(of_times).collect())
+    }
+
+    /// The bytes of the Parquet file that hold what is wanted.
     fn bytes_for(&self, want: &Want) -> Result<Vec<Range<u64>>, FormatError> {
         let mut bytes = Vec::new();
         let mut columns = self.column_indices(&want.columns)?;
@@ -183,14 +195,26 @@ impl ObjectReader {
         for column in columns {
             match &want.rows {
                 RowRanges::Some(ranges) if column == ids => bytes.extend(self.bytes_of_ids(ranges)?),
-                RowRanges::All => {
-                    let (start, length) = self.chunk(column).byte_range();
-                    bytes.push(start..start + length);
-                }
-                RowRanges::Some(ranges) => self.bytes_of_pages(column, ranges, &mut bytes)?,
+                rows => self.bytes_of_column(column, rows, &mut bytes)?,
             }
         }
         Ok(bytes)
+    }
+
+    fn bytes_of_column(
+        &self,
+        column: usize,
+        rows: &RowRanges,
+        bytes: &mut Vec<Range<u64>>,
+    ) -> Result<(), FormatError> {
+        match rows {
+            RowRanges::All => {
+                let (start, length) = self.chunk(column).byte_range();
+                bytes.push(start..start + length);
+                Ok(())
+            }
+            RowRanges::Some(ranges) => self.bytes_of_pages(column, ranges, bytes),
+        }
     }
 
     fn bytes_of_pages(
@@ -287,11 +311,15 @@ impl ObjectReader {
                 }
             }
         };
-        Ok(IdentityBlock {
-            person_no: batch.column(0).as_primitive::<UInt32Type>().values().to_vec(),
-            occurred_at: batch.column(1).as_primitive::<Int64Type>().values().to_vec(),
-            event_id,
-        })
+        let occurred_at = match self.read_times(want, parts)? {
+            Some(times) => times,
+            None => batch.column(1).as_primitive::<Int64Type>().values().to_vec(),
+        };
+        let person_no = batch.column(0).as_primitive::<UInt32Type>().values().to_vec();
+        if occurred_at.len() != person_no.len() {
+            return Err(fewer_rows(person_no.len() as u64));
+        }
+        Ok(IdentityBlock { person_no, occurred_at, event_id })
     }
 
     pub fn project_id(&self) -> Option<ProjectId> {
@@ -321,7 +349,8 @@ impl ObjectReader {
                 Ok(indices)
             }
             Columns::PersonsAndTimes => {
-                Ok(vec![layout.fixed_index(Fixed::PersonNo)?, layout.fixed_index(Fixed::OccurredAt)?])
+                let times = (!layout.times_by_event).then_some(Fixed::OccurredAt);
+                [Fixed::PersonNo].into_iter().chain(times).map(|column| layout.fixed_index(column)).collect()
             }
             Columns::Identity => {
                 let is_part = |column: &Fixed| match column {
@@ -333,12 +362,12 @@ impl ObjectReader {
                 let fixed = layout.fixed().iter().enumerate().filter(|(_, column)| is_part(column));
                 Ok(fixed.map(|(index, _)| index).collect())
             }
-            Columns::Block { with, properties } => {
+            Columns::Block { with, properties, .. } => {
                 let mut indices = vec![layout.fixed_index(Fixed::Event)?];
                 if with.persons {
                     indices.push(layout.fixed_index(Fixed::PersonNo)?);
                 }
-                if with.times || with.quarters {
+                if (with.times || with.quarters) && !layout.times_by_event {
                     indices.push(layout.fixed_index(Fixed::OccurredAt)?);
                 }
                 for name in properties {
@@ -396,8 +425,7 @@ impl ObjectReader {
     }
 
     pub(super) fn check_parts(&self, want: &Want, parts: &PartSet) -> Result<(), FormatError> {
-        let mut slices = self.bytes_for(want)?.into_iter().flat_map(|bytes| self.header.table.slices(bytes));
-        match slices.find(|slice| !parts.covers(*slice)) {
+        match self.slices_of(want)?.into_iter().find(|slice| !parts.covers(*slice)) {
             Some(slice) => Err(FormatError::MissingPart { part_no: slice.part_no }),
             None => Ok(()),
         }

@@ -8,19 +8,18 @@ use arrow_array::types::{Float64Type, Int64Type, UInt32Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::ArrowError;
-use parquet::basic::Encoding;
-use parquet::column::page::{Page, PageReader};
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::columns::{Fixed, PropertyKind};
 use super::header::{Header, ObjectKind};
+use super::page_header::DELTA_BINARY_PACKED;
+use super::pages::{ColumnPage, ColumnPages, PageRows};
 use super::parts::PartSet;
 use super::read::{Columns, ObjectReader, Want, fewer_rows};
 use super::texts::Texts;
 use super::{FormatError, RowRanges, deltas, json};
 use crate::eventstore::{
-    ABSENT, Bits, Counted, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, QuartersBuilder, RowBlock,
-    RowColumns, Times,
+    ABSENT, Bits, Counted, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, Quarters, QuartersBuilder,
+    RowBlock, RowColumns, Times,
 };
 use crate::model::{Millis, PersonNo, PropertyValue};
 
@@ -28,9 +27,13 @@ impl ObjectReader {
     /// The asked rows as one block. In a run, `rows` are those of one project: with persons and times the
     /// block is sorted by them across its days.
     pub fn read_block(&self, want: &Want, parts: &PartSet) -> Result<RowBlock, FormatError> {
-        let Columns::Block { with, properties } = &want.columns else {
+        let Columns::Block { with, properties, of_events } = &want.columns else {
             return Err(FormatError::corrupt("a block is read with the columns of a block"));
         };
+        if let Some(events) = of_events {
+            self.check_parts(want, parts)?;
+            return self.read_events((*with, properties, events), parts);
+        }
         let mut block = RowBlock::default();
         let expected = self.rows_of(&want.rows);
         if expected > 0 {
@@ -39,10 +42,10 @@ impl ObjectReader {
             let mut indices = self.column_indices(&want.columns)?;
             let is_whole = want.rows == RowRanges::All;
             if is_whole {
-                for column in [Fixed::PersonNo, Fixed::OccurredAt] {
-                    let by_itself = self.header.layout.fixed_index(column)?;
-                    indices.retain(|index| *index != by_itself);
-                }
+                let fixed = self.header.layout.fixed();
+                let is_by_itself =
+                    |index: usize| matches!(fixed.get(index), Some(Fixed::PersonNo | Fixed::OccurredAt));
+                indices.retain(|index| !is_by_itself(*index));
             }
             let mut whole = BTreeMap::new();
             for index in indices.iter().copied().filter(|_| is_whole) {
@@ -52,6 +55,14 @@ impl ObjectReader {
             }
             indices.retain(|index| !whole.contains_key(index));
             let mut builder = BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
+            if self.header.times.is_some() && (with.times || with.quarters) {
+                match whole.get(&self.header.layout.fixed_index(Fixed::Event)?) {
+                    Some(WholeColumn::Texts(events)) => {
+                        builder.add_times(self.read_all_times(events, *with, parts)?);
+                    }
+                    _ => builder.append_times(&self.read_times(want, parts)?.unwrap_or_default()),
+                }
+            }
             builder.add_whole(whole)?;
             if indices.is_empty() {
                 builder.rows = expected as usize;
@@ -65,7 +76,7 @@ impl ObjectReader {
                     builder.append_persons(page.iter().map(|person| *person as PersonNo));
                 })?;
             }
-            if is_whole && (with.times || with.quarters) {
+            if is_whole && self.header.times.is_none() && (with.times || with.quarters) {
                 self.read_deltas(Fixed::OccurredAt, parts, |page| builder.append_times(page))?;
             }
             if builder.rows() as u64 != expected {
@@ -90,7 +101,7 @@ impl ObjectReader {
     fn read_whole(&self, index: usize, parts: &PartSet) -> Result<Option<WholeColumn>, FormatError> {
         Ok(match self.header.layout.kind_of(index) {
             Some(PropertyKind::String | PropertyKind::Json) => {
-                self.read_texts(index, parts)?.map(WholeColumn::Texts)
+                self.read_texts(index, None, parts)?.map(WholeColumn::Texts)
             }
             Some(PropertyKind::Integer) => self.read_numbers(index, parts)?.map(WholeColumn::Integers),
             Some(PropertyKind::Float) => self.read_numbers(index, parts)?.map(WholeColumn::Floats),
@@ -99,26 +110,30 @@ impl ObjectReader {
     }
 
     /// All of a column of differences, page by page.
-    fn read_deltas(
+    pub(super) fn read_deltas(
         &self,
         column: Fixed,
         parts: &PartSet,
         mut append: impl FnMut(&[i64]),
     ) -> Result<(), FormatError> {
         let chunk = self.chunk(self.header.layout.fixed_index(column)?);
-        let file = Arc::new(self.file(parts)?);
-        let mut pages = SerializedPageReader::new(file, chunk, self.header.rows as usize, None)?;
+        let mut pages = ColumnPages::new(self.file(parts)?, chunk)?;
         let (mut values, mut rows) = (Vec::new(), 0_u64);
-        while let Some(page) = pages.get_next_page()? {
-            let Page::DataPageV2 { buf, num_values, encoding: Encoding::DELTA_BINARY_PACKED, .. } = page
+        while let Some(page) = pages.next()? {
+            let ColumnPage::Rows(PageRows {
+                rows: of_page,
+                encoding: DELTA_BINARY_PACKED,
+                values: packed,
+                ..
+            }) = page
             else {
                 return Err(FormatError::corrupt(format!("{column:?} in pages of another kind")));
             };
-            if u64::from(num_values) > self.header.rows - rows {
+            if of_page as u64 > self.header.rows - rows {
                 return Err(FormatError::corrupt(format!("more values than {} rows", self.header.rows)));
             }
             values.clear();
-            deltas::decode(&buf, num_values as usize, &mut values)?;
+            deltas::decode(packed, of_page, &mut values)?;
             rows += values.len() as u64;
             append(&values);
         }
@@ -203,6 +218,12 @@ impl<'a> BlockBuilder<'a> {
         }
     }
 
+    /// Of all rows at once.
+    fn add_times(&mut self, (times, quarters): (Times, Quarters)) {
+        self.occurred_at = times;
+        self.quarters = quarters.into();
+    }
+
     /// Persons and times are taken if they are among the columns.
     pub(super) fn append(&mut self, batch: &RecordBatch) -> Result<(), FormatError> {
         let indices = self.indices;
@@ -215,7 +236,9 @@ impl<'a> BlockBuilder<'a> {
         if let Some(persons) = find(layout.fixed_index(Fixed::PersonNo)?) {
             self.append_persons(persons.as_primitive::<UInt32Type>().values().iter().copied());
         }
-        if let Some(times) = find(layout.fixed_index(Fixed::OccurredAt)?) {
+        if !layout.times_by_event
+            && let Some(times) = find(layout.fixed_index(Fixed::OccurredAt)?)
+        {
             self.append_times(times.as_primitive::<Int64Type>().values());
         }
         if let Some(events) = find(layout.fixed_index(Fixed::Event)?) {
@@ -325,7 +348,7 @@ impl Values {
     }
 }
 
-struct NumbersBuilder<T> {
+pub(super) struct NumbersBuilder<T> {
     /// They were read at once.
     whole: Option<Numbers<T>>,
     rows: usize,
@@ -334,12 +357,12 @@ struct NumbersBuilder<T> {
 }
 
 impl<T: Copy> NumbersBuilder<T> {
-    fn new(rows: usize) -> Self {
+    pub fn new(rows: usize) -> Self {
         let present = PresentBuilder(BooleanBufferBuilder::new(rows));
         Self { whole: None, rows: 0, values: Vec::with_capacity(rows), present }
     }
 
-    fn append(&mut self, values: &[T], array: &dyn Array) {
+    pub fn append(&mut self, values: &[T], array: &dyn Array) {
         match array.nulls().filter(|nulls| nulls.null_count() > 0) {
             None => self.values.extend_from_slice(values),
             Some(nulls) => self.values.extend(nulls.valid_indices().map(|row| values[row])),
@@ -348,7 +371,7 @@ impl<T: Copy> NumbersBuilder<T> {
         self.rows += array.len();
     }
 
-    fn finish(mut self) -> Numbers<T> {
+    pub fn finish(mut self) -> Numbers<T> {
         if let Some(whole) = self.whole {
             return whole;
         }

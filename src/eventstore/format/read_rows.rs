@@ -29,11 +29,16 @@ impl ObjectReader {
             RowRanges::All => None,
             RowRanges::Some(ranges) => Some(self.read_stored_ids(ranges, parts)?),
         };
-        let located = match &want.columns {
-            Columns::Located(located) => Some(located.clone()),
-            _ => None,
+        let known = match &want.columns {
+            Columns::Located(Located { person_no, occurred_at, .. }) => {
+                Known { person_no: Some(*person_no), occurred_at: Some(occurred_at.clone().into_iter()) }
+            }
+            _ => {
+                let times = self.read_times(want, parts)?;
+                Known { person_no: None, occurred_at: times.map(Vec::into_iter) }
+            }
         };
-        Ok(RowBatches::new(self.header.clone(), &columns, batches, ids, located))
+        Ok(RowBatches::new(self.header.clone(), &columns, batches, ids, known))
     }
 
     /// The same rows, all at once.
@@ -86,8 +91,14 @@ pub struct RowBatches {
     stored_ids: Option<Vec<u8>>,
     /// Rows that were given.
     given: usize,
-    /// The same of their persons and times.
-    located: Option<(PersonNo, std::vec::IntoIter<Millis>)>,
+    known: Known,
+}
+
+/// Of the rows that are still to be given, what is not in the batches.
+pub(super) struct Known {
+    /// Of all of them.
+    person_no: Option<PersonNo>,
+    occurred_at: Option<std::vec::IntoIter<Millis>>,
 }
 
 impl RowBatches {
@@ -97,14 +108,13 @@ impl RowBatches {
         columns: &[usize],
         batches: ParquetRecordBatchReader,
         stored_ids: Option<Vec<u8>>,
-        located: Option<Located>,
+        known: Known,
     ) -> Self {
         let mut places = vec![None; header.layout.len()];
         for (place, column) in columns.iter().enumerate() {
             places[*column] = Some(place);
         }
-        let located = located.map(|located| (located.person_no, located.occurred_at.into_iter()));
-        Self { header, batches, places, stored_ids, given: 0, located }
+        Self { header, batches, places, stored_ids, given: 0, known }
     }
 
     fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<StoredRow>, FormatError> {
@@ -119,14 +129,15 @@ impl RowBatches {
         });
         let ids = columns.ids(stored_ids)?;
         self.given += rows;
-        let identities: Vec<(PersonNo, Millis)> = match &mut self.located {
-            None => {
-                let persons = columns.fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>().values();
-                let times = columns.fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>().values();
-                persons.iter().copied().zip(times.iter().copied()).collect()
-            }
-            Some((person_no, times)) => times.take(rows).map(|time| (*person_no, time)).collect(),
+        let persons: Vec<PersonNo> = match self.known.person_no {
+            Some(person_no) => vec![person_no; rows],
+            None => columns.fixed(Fixed::PersonNo)?.as_primitive::<UInt32Type>().values().to_vec(),
         };
+        let times: Vec<Millis> = match &mut self.known.occurred_at {
+            Some(times) => times.take(rows).collect(),
+            None => columns.fixed(Fixed::OccurredAt)?.as_primitive::<Int64Type>().values().to_vec(),
+        };
+        let identities: Vec<(PersonNo, Millis)> = persons.into_iter().zip(times).collect();
         if ids.len() < rows || identities.len() < rows {
             return Err(FormatError::corrupt("fewer identities than rows"));
         }

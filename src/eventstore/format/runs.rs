@@ -6,12 +6,36 @@
 use super::FormatError;
 use super::deltas::{Input, ends_early};
 
+/// What they are kept as.
+pub(super) trait Number: Copy + Ord + Into<u32> {
+    fn of(number: u32) -> Self;
+}
+
+impl Number for u8 {
+    fn of(number: u32) -> Self {
+        number as Self
+    }
+}
+
+impl Number for u16 {
+    fn of(number: u32) -> Self {
+        number as Self
+    }
+}
+
+impl Number for u32 {
+    fn of(number: u32) -> Self {
+        number
+    }
+}
+
 /// Numbers of few bits: repeated ones, or packed eight by eight.
 pub(super) struct Runs<'a> {
     input: Input<'a>,
     width: usize,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Run<'a> {
     Same(u64),
     Packed(&'a [u8]),
@@ -49,10 +73,13 @@ const RUN_MAX: usize = u32::MAX as usize;
 /// Precondition: `width <= 32`, and there are so many.
 pub(super) fn packed_at(bits: &[u8], width: usize, place: usize) -> u64 {
     let bit = place * width;
-    let mut word = [0; 8];
     let rest = &bits[(bit / 8).min(bits.len())..];
-    let some = rest.len().min(8);
-    word[..some].copy_from_slice(&rest[..some]);
+    let word = rest.first_chunk().copied().unwrap_or_else(|| {
+        // At the end.
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        word
+    });
     u64::from_le_bytes(word) >> (bit % 8) & ((1 << width) - 1)
 }
 
@@ -67,21 +94,22 @@ pub(super) fn ones(bits: &[u8], count: usize) -> usize {
 }
 
 /// Appends the numbers of runs until there are so many more.
-pub(super) fn decode(
+/// Of wider ones than `T` has bits the lower ones are taken.
+pub(super) fn decode<T: Number>(
     bytes: &[u8],
     width: u8,
     count: usize,
-    numbers: &mut Vec<u32>,
+    numbers: &mut Vec<T>,
 ) -> Result<(), FormatError> {
     let mut runs = Runs::new(bytes, width)?;
-    let unpack = unpack_of(width);
+    let unpack = unpack_of::<T>(width);
     let mut left = count;
     numbers.reserve(count + EIGHT);
     while left > 0 {
         let (run, of_run) = runs.next()?;
         let some = of_run.min(left);
         match run {
-            Run::Same(number) => numbers.extend(std::iter::repeat_n(number as u32, some)),
+            Run::Same(number) => numbers.extend(std::iter::repeat_n(T::of(number as u32), some)),
             Run::Packed(bits) => {
                 let end = numbers.len() + some;
                 unpack(bits, some.div_ceil(EIGHT), numbers);
@@ -93,18 +121,40 @@ pub(super) fn decode(
     Ok(())
 }
 
+/// Appends the numbers at these places, which ascend. Whole runs are passed over.
+pub(super) fn pick(
+    bytes: &[u8],
+    width: u8,
+    places: impl Iterator<Item = usize>,
+    numbers: &mut Vec<u32>,
+) -> Result<(), FormatError> {
+    let mut runs = Runs::new(bytes, width)?;
+    let mut run = (Run::Same(0), 0..0);
+    for place in places {
+        while place >= run.1.end {
+            let (next, of_run) = runs.next()?;
+            run = (next, run.1.end..run.1.end + of_run);
+        }
+        numbers.push(match run.0 {
+            Run::Same(number) => number as u32,
+            Run::Packed(bits) => packed_at(bits, width.into(), place - run.1.start) as u32,
+        });
+    }
+    Ok(())
+}
+
 const EIGHT: usize = 8;
 
 /// Appends so many times eight numbers, which have to be there.
-type Unpack = fn(&[u8], usize, &mut Vec<u32>);
+type Unpack<T> = fn(&[u8], usize, &mut Vec<T>);
 
 /// One for each width, since then the compiler knows where every number lies. Precondition: `width <= 32`.
-fn unpack_of(width: u8) -> Unpack {
+fn unpack_of<T: Number>(width: u8) -> Unpack<T> {
     macro_rules! of_widths {
         ($($width:literal)*) => {
             match width {
-                $($width => unpack::<$width>,)*
-                _ => |_, groups, numbers| numbers.resize(numbers.len() + groups * EIGHT, 0),
+                $($width => unpack::<T, $width>,)*
+                _ => |_, groups, numbers| numbers.resize(numbers.len() + groups * EIGHT, T::of(0)),
             }
         };
     }
@@ -114,10 +164,10 @@ fn unpack_of(width: u8) -> Unpack {
     )
 }
 
-fn unpack<const WIDTH: usize>(bits: &[u8], groups: usize, numbers: &mut Vec<u32>) {
+fn unpack<T: Number, const WIDTH: usize>(bits: &[u8], groups: usize, numbers: &mut Vec<T>) {
     for group in 0..groups {
         let bits = &bits[group * WIDTH..];
-        numbers.extend_from_slice(&match bits.get(..WIDTH + BEYOND) {
+        let eight = match bits.get(..WIDTH + BEYOND) {
             Some(bits) => unpack_eight::<WIDTH>(bits),
             // At the end.
             None => {
@@ -125,7 +175,8 @@ fn unpack<const WIDTH: usize>(bits: &[u8], groups: usize, numbers: &mut Vec<u32>
                 last[..WIDTH].copy_from_slice(&bits[..WIDTH]);
                 unpack_eight::<WIDTH>(&last[..WIDTH + BEYOND])
             }
-        });
+        };
+        numbers.extend_from_slice(&eight.map(T::of));
     }
 }
 
@@ -192,6 +243,15 @@ mod tests {
             let mut numbers = vec![7];
             decode(&bytes, width, expected.len(), &mut numbers).unwrap();
             prop_assert_eq!(&numbers[1..], &*expected);
+            let mut narrow: Vec<u8> = Vec::new();
+            decode(&bytes, width, expected.len(), &mut narrow).unwrap();
+            prop_assert!(narrow.iter().copied().eq(expected.iter().map(|number| *number as u8)));
+            for step in [1, 3, 50] {
+                let places = (0..expected.len()).skip(step / 2).step_by(step);
+                let mut picked = vec![7];
+                pick(&bytes, width, places.clone(), &mut picked).unwrap();
+                prop_assert_eq!(&picked[1..], places.map(|place| expected[place]).collect::<Vec<_>>());
+            }
             for (place, number) in expected.iter().enumerate() {
                 let mut left = Runs::new(&bytes, width).unwrap();
                 let mut start = 0;
@@ -208,7 +268,7 @@ mod tests {
                 prop_assert_eq!(found, u64::from(*number));
             }
             let more = runs.concat().len() + 1;
-            prop_assert!(decode(&bytes, width, more, &mut Vec::new()).is_err());
+            prop_assert!(decode::<u32>(&bytes, width, more, &mut Vec::new()).is_err());
         }
     }
 }

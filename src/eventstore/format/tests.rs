@@ -1,9 +1,12 @@
 //! Round trips through both kinds of objects, of anything that rows may hold.
 
+mod event_times;
 mod many_names;
 mod numbers;
 mod sizes;
 mod texts;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -70,7 +73,7 @@ fn read_rows(object: &ObjectBytes, rows: RowRanges) -> Vec<StoredRow> {
 fn read_block(object: &ObjectBytes, properties: &[&str], rows: RowRanges) -> RowBlock {
     let reader = open(object);
     let properties = properties.iter().map(|name| (*name).to_owned()).collect();
-    let want = Want { columns: Columns::Block { with: RowColumns::ALL, properties }, rows };
+    let want = Want { columns: Columns::Block { with: RowColumns::ALL, properties, of_events: None }, rows };
     reader.read_block(&want, &fetch(object, &reader, &want)).unwrap()
 }
 
@@ -171,16 +174,21 @@ proptest! {
         columns_max in 0..12_usize,
         names_max in prop_oneof![1..6_usize, Just(2_000)],
         short_ids in any::<bool>(),
+        is_short in any::<bool>(),
     ) {
         rows.iter_mut().for_each(|row| row.project_id = ProjectId(9));
+        rows.iter_mut().filter(|_| is_short).for_each(|row| row.occurred_at %= DAY_MS);
         rows.sort_by_key(StoredRow::segment_key);
         let options = WriteOptions { page_rows, columns_max, names_max, short_ids, ..WriteOptions::default() };
         let object = write_segment(&rows, &options).unwrap();
-        let version = match (short_ids, open(&object).read_rollup(DAY_MS).unwrap()) {
-            (false, _) => 3,
-            (true, None) => 4,
-            (true, Some(_)) => 5,
+        let reader = open(&object);
+        let version = match (short_ids, reader.header().times.is_some(), reader.read_rollup(DAY_MS).unwrap()) {
+            (false, ..) => 3,
+            (true, true, _) => 6,
+            (true, false, None) => 4,
+            (true, false, Some(_)) => 5,
         };
+        prop_assert!(!is_short || !short_ids || rows.len() < 40 || version == 6);
         prop_assert_eq!(object.parts[0][4], version);
         prop_assert_eq!(exact(&read_rows(&object, RowRanges::All)), exact(&rows));
         assert_person_is_found(&object, &rows);
@@ -195,6 +203,7 @@ proptest! {
             let reader = open(&object);
             let read = reader.read_identities(&want, &fetch(&object, &reader, &want)).unwrap();
             prop_assert_eq!(read.event_id, rows.iter().map(|row| row.event_id).collect::<Vec<_>>());
+            prop_assert_eq!(read.occurred_at, rows.iter().map(|row| row.occurred_at).collect::<Vec<_>>());
         }
         assert_block_shows(&read_block(&object, &asked, some), &rows[from..to], &asked);
     }
@@ -232,8 +241,10 @@ proptest! {
         page_rows in 1..9_usize,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
+        is_short in any::<bool>(),
     ) {
         rows.iter_mut().for_each(|row| row.project_id = ProjectId(9));
+        rows.iter_mut().filter(|_| is_short).for_each(|row| row.occurred_at %= DAY_MS);
         rows.sort_by_key(StoredRow::segment_key);
         let object = write_segment(&rows, &WriteOptions { page_rows, ..WriteOptions::default() }).unwrap();
         let reader = open(&object);
@@ -242,25 +253,35 @@ proptest! {
         let occurred_at = rows[..own].iter().map(|row| row.occurred_at).collect();
         let columns = Columns::Located(Located { person_no, occurred_at, with_properties: true });
         let want = Want { columns, rows: RowRanges::one(0..own as u64) };
-        // All of it is one part.
+        // All of it is one part, but times by event.
         let part_no = reader.parts_for(&want).unwrap()[0];
         let mut part = object.parts[part_no as usize].to_vec();
         let at = at.index(part.len());
         part[at] = byte;
-        let parts = PartSet::from_iter([(part_no, Bytes::from(part))]);
+        let others = part_no + 1..object.facts.parts;
+        let others = others.map(|part_no| (part_no, object.parts[part_no as usize].clone()));
+        let parts: PartSet = others.chain([(part_no, Bytes::from(part))]).collect();
         if let Ok(Some(read)) = reader.read_located(&want, &parts) {
             prop_assert_eq!(read.len(), own);
         }
-        let columns = Columns::Block { with: RowColumns::ALL, properties: Vec::new() };
+        let columns = Columns::Block { with: RowColumns::ALL, properties: Vec::new(), of_events: None };
         if let Ok(block) = reader.read_block(&Want { columns, rows: RowRanges::All }, &parts) {
             prop_assert_eq!(block.row_count(), rows.len());
+        }
+        let events: Arc<[String]> = [rows[0].event.to_string()].into();
+        if reader.rows_of_events_at_most(&events, &[]).is_some() {
+            let of_events = Some(events);
+            let columns = Columns::Block { with: RowColumns::ALL, properties: Vec::new(), of_events };
+            if let Ok(block) = reader.read_block(&Want { columns, rows: RowRanges::All }, &parts) {
+                prop_assert_eq!(block.person_no.len(), block.occurred_at.len());
+            }
         }
         // Parquet's reader panics at some bytes, ours does not.
         let layout = &reader.header().layout;
         for index in 0..layout.len() {
             let found = match layout.kind_of(index) {
                 Some(PropertyKind::String | PropertyKind::Json) => {
-                    reader.read_texts(index, &parts).ok().flatten().map(|texts| texts.len())
+                    reader.read_texts(index, None, &parts).ok().flatten().map(|texts| texts.len())
                 }
                 Some(PropertyKind::Integer) => {
                     reader.read_numbers::<i64>(index, &parts).ok().flatten().map(|numbers| numbers.rows())
@@ -278,7 +299,7 @@ proptest! {
 #[test]
 fn the_pages_of_all_columns_are_cut_at_the_same_rows() {
     // Long texts and sparse values must not move a cut; a dictionary that overflows moves one.
-    const UNIQUE: usize = 10;
+    const UNIQUE: usize = 9;
     let mut rows = many_rows();
     for (n, row) in rows.iter_mut().enumerate() {
         row.properties = row.properties.with("unique", PropertyValue::String(format!("{n:0>400}")));
@@ -290,7 +311,7 @@ fn the_pages_of_all_columns_are_cut_at_the_same_rows() {
     assert_person_is_found(&object, &rows);
     let starts = open(&object).page_starts().unwrap();
     let expected: Vec<i64> = (0..20_000).step_by(512).collect();
-    assert_eq!(starts.len(), 8 + 4 + 1);
+    assert_eq!(starts.len(), 7 + 4 + 1);
     for (column, starts) in starts.iter().enumerate().filter(|(column, _)| *column != UNIQUE) {
         assert_eq!(starts, &expected, "column {column}");
     }
@@ -322,7 +343,7 @@ fn a_question_fetches_only_the_parts_of_its_columns() {
         fetch(&object, &reader, &want).bytes()
     };
     let whole = bytes_for(Columns::All);
-    let fixed = bytes_for(Columns::Block { with: RowColumns::ALL, properties: Vec::new() });
+    let fixed = bytes_for(Columns::Block { with: RowColumns::ALL, properties: Vec::new(), of_events: None });
     assert!(fixed * 4 < whole, "{fixed} of {whole} bytes");
     assert!(object.parts.iter().all(|part| part.len() <= 128 << 10));
     assert_eq!(object.facts.parts as usize, object.parts.len());
@@ -378,7 +399,9 @@ fn more_kinds_than_columns_stay_askable() {
             row
         })
         .collect();
-    let object = write_segment(&rows, &WriteOptions::default()).unwrap();
+    // The shared column is then the last of the parts.
+    let options = WriteOptions { times_by_event_rows_min: u64::MAX, ..WriteOptions::default() };
+    let object = write_segment(&rows, &options).unwrap();
     assert_eq!(read_rows(&object, RowRanges::All), rows);
     let asked = ["p000", "p499", "p500", "p699"];
     assert_block_shows(&read_block(&object, &asked, RowRanges::All), &rows, &asked);
@@ -386,7 +409,8 @@ fn more_kinds_than_columns_stay_askable() {
     // Only a question for a rare property pays for the shared column.
     let reader = open(&object);
     let parts = |name: &str| {
-        let columns = Columns::Block { with: RowColumns::ALL, properties: vec![name.to_owned()] };
+        let columns =
+            Columns::Block { with: RowColumns::ALL, properties: vec![name.to_owned()], of_events: None };
         reader.parts_for(&Want { columns, rows: RowRanges::All }).unwrap()
     };
     assert!(parts("p499").iter().all(|part| *part < object.facts.parts - 1));
@@ -503,7 +527,7 @@ fn a_missing_part_is_an_error_and_never_fewer_rows() {
     let object = write_segment(&many_rows(), &small_pages()).unwrap();
     let reader = open(&object);
     let want = Want {
-        columns: Columns::Block { with: RowColumns::ALL, properties: vec!["page".into()] },
+        columns: Columns::Block { with: RowColumns::ALL, properties: vec!["page".into()], of_events: None },
         rows: RowRanges::All,
     };
     for missing in reader.parts_for(&want).unwrap() {

@@ -3,22 +3,22 @@
 //! Parquet's reader gives an array of 32-bit keys for each page, to be turned into the narrow codes of a block.
 //! Where a column is read whole and all of its pages hold codes, they go where they stay without it.
 
-use std::sync::Arc;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, ArrayRef, DictionaryArray, StringArray};
-use parquet::basic::Encoding;
-use parquet::column::page::{Page, PageReader};
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::FormatError;
 use super::deltas::{Input, ends_early};
+use super::page_header::RLE_DICTIONARY;
+use super::pages::{ColumnPage, ColumnPages, PageRows};
 use super::parts::PartSet;
 use super::read::{ObjectReader, fewer_rows};
-use super::runs::{self, Run, Runs};
-use crate::eventstore::{ABSENT, Dictionary, DictionaryBuilder};
+use super::runs::{self, Number, Run, Runs};
+use crate::eventstore::{ABSENT, CodesMut, Dictionary, DictionaryBuilder};
 use crate::model::Interned;
+
+/// Of a page's rows, codes are picked one by one where no more than one in so many is asked for.
+const FEW_PART: usize = 4;
 
 /// The codes of the rows of a page, and which rows have one.
 #[derive(Default)]
@@ -30,11 +30,12 @@ struct PageCodes {
 }
 
 impl ObjectReader {
-    /// A column of texts, for all rows; `None` when any page has its texts itself, as where a column has too
-    /// many different ones.
+    /// A column of texts, for all rows or for these, which ascend; `None` when any page has its texts itself, as
+    /// where a column has too many different ones.
     pub(super) fn read_texts(
         &self,
         index: usize,
+        asked: Option<&[u32]>,
         parts: &PartSet,
     ) -> Result<Option<Dictionary>, FormatError> {
         let chunk = self.chunk(index);
@@ -43,33 +44,46 @@ impl ObjectReader {
         if column.max_rep_level() > 0 || column.max_def_level() > 1 {
             return Ok(None);
         }
-        let file = Arc::new(self.file(parts)?);
-        let mut pages = SerializedPageReader::new(file, chunk, rows, None)?;
+        let mut pages = ColumnPages::new(self.file(parts)?, chunk)?;
         let mut texts: Option<DictionaryBuilder> = None;
         let (mut codes, mut left) = (PageCodes::default(), rows);
-        while let Some(page) = pages.get_next_page()? {
+        let mut asked_left = asked;
+        while let Some(page) = pages.next()? {
             match (page, &mut texts) {
-                (Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, .. }, None) => {
-                    texts = Some(list_of(&buf, num_values, rows)?);
+                (ColumnPage::List { values, bytes }, None) => {
+                    texts = Some(list_of(bytes, values, asked.map_or(rows, <[u32]>::len))?);
                 }
                 (
-                    Page::DataPageV2 {
-                        buf,
-                        num_values,
-                        num_nulls,
-                        encoding: Encoding::RLE_DICTIONARY,
-                        def_levels_byte_len,
-                        ..
-                    },
+                    ColumnPage::Rows(PageRows {
+                        rows: of_page,
+                        there,
+                        encoding: RLE_DICTIONARY,
+                        levels,
+                        values,
+                    }),
                     Some(texts),
                 ) => {
-                    let of_page = num_values as usize;
+                    let first = rows - left;
                     left = left.checked_sub(of_page).ok_or_else(|| more_rows(rows))?;
-                    let levels = def_levels_byte_len as usize;
-                    let (levels, values) = buf.split_at_checked(levels).ok_or_else(ends_early)?;
-                    let there = of_page.checked_sub(num_nulls as usize).ok_or_else(ends_early)?;
-                    let found = codes.read(levels, values, of_page, there, texts.texts())?;
-                    texts.extend(found.iter().copied());
+                    if asked_left.is_none() && there == of_page {
+                        append_codes(values, there, texts)?;
+                        continue;
+                    }
+                    let Some(asked) = &mut asked_left else {
+                        let found = codes.read(levels, values, of_page, there, texts.texts())?;
+                        texts.extend(found.iter().copied());
+                        continue;
+                    };
+                    let own = asked.partition_point(|row| (*row as usize) < first + of_page);
+                    let (own, others) = asked.split_at(own);
+                    *asked = others;
+                    let places = own.iter().map(|row| *row as usize - first);
+                    if there == of_page && own.len() * FEW_PART <= of_page {
+                        texts.extend(codes.pick(values, places, texts.texts())?.iter().copied());
+                    } else {
+                        let found = codes.read(levels, values, of_page, there, texts.texts())?;
+                        texts.extend(places.map(|place| found[place]));
+                    }
                 }
                 _ => return Ok(None),
             }
@@ -84,6 +98,23 @@ impl ObjectReader {
 }
 
 impl PageCodes {
+    /// The codes at these places of a page of which every row has a text.
+    fn pick(
+        &mut self,
+        values: &[u8],
+        places: impl Iterator<Item = usize>,
+        texts: usize,
+    ) -> Result<&[u32], FormatError> {
+        self.there.clear();
+        let mut places = places.peekable();
+        if places.peek().is_some() {
+            let (&width, runs) = values.split_first().ok_or_else(ends_early)?;
+            runs::pick(runs, width, places, &mut self.there)?;
+            check_codes(&self.there, texts)?;
+        }
+        Ok(&self.there)
+    }
+
     /// The codes of a page that has so many rows, of which so many have a text.
     fn read(
         &mut self,
@@ -98,10 +129,7 @@ impl PageCodes {
             let (&width, runs) = values.split_first().ok_or_else(ends_early)?;
             runs::decode(runs, width, there, &mut self.there)?;
         }
-        let greatest = self.there.iter().fold(0, |greatest, code| greatest.max(*code));
-        if there > 0 && greatest as usize >= texts {
-            return Err(FormatError::corrupt(format!("the code {greatest} of {texts} texts")));
-        }
+        check_codes(&self.there, texts)?;
         if there == rows {
             return Ok(&self.there);
         }
@@ -121,6 +149,45 @@ impl PageCodes {
             }
         }
         Ok(&self.all)
+    }
+}
+
+/// The codes of a page of which every row has a text, to where they stay.
+fn append_codes(values: &[u8], rows: usize, texts: &mut DictionaryBuilder) -> Result<(), FormatError> {
+    fn append<T: Number>(
+        values: &[u8],
+        rows: usize,
+        texts: usize,
+        codes: &mut Vec<T>,
+    ) -> Result<(), FormatError> {
+        let (&width, runs) = values.split_first().ok_or_else(ends_early)?;
+        let before = codes.len();
+        runs::decode(runs, width, rows, codes)?;
+        check_codes(&codes[before..], texts)
+    }
+    if rows == 0 {
+        return Ok(());
+    }
+    let (count, width) = (texts.texts(), values.first().copied().unwrap_or_default());
+    match texts.codes_mut() {
+        // They are none of this list, and would lose their upper bits.
+        CodesMut::U8(_) if u32::from(width) > u8::BITS => Err(too_wide(width, count)),
+        CodesMut::U16(_) if u32::from(width) > u16::BITS => Err(too_wide(width, count)),
+        CodesMut::U8(codes) => append(values, rows, count, codes),
+        CodesMut::U16(codes) => append(values, rows, count, codes),
+        CodesMut::U32(codes) => append(values, rows, count, codes),
+    }
+}
+
+fn too_wide(width: u8, texts: usize) -> FormatError {
+    FormatError::corrupt(format!("codes of {width} bits for {texts} texts"))
+}
+
+fn check_codes<T: Number>(codes: &[T], texts: usize) -> Result<(), FormatError> {
+    let Some(greatest) = codes.iter().copied().max() else { return Ok(()) };
+    match (greatest.into() as usize) < texts {
+        true => Ok(()),
+        false => Err(FormatError::corrupt(format!("the code {} of {texts} texts", greatest.into()))),
     }
 }
 

@@ -15,6 +15,7 @@ use super::filter::{self, Filter, identity_hash};
 use super::header::{Header, ObjectKind, Rest};
 use super::parts::{PART_BYTES, PartTable, cut};
 use super::rollup::{Rollup, RollupBuilder};
+use super::times::{EventTimes, EventTimesBuilder};
 use super::write_columns::PageBuffer;
 use super::{FormatError, ObjectFacts, SliceFacts, StoredRow};
 use crate::config::SealingConfig;
@@ -34,6 +35,9 @@ pub struct WriteOptions {
     pub filter_bits: u32,
     /// Whether segments keep ids as [`super::ids`] says, which earlier builds cannot read.
     pub short_ids: bool,
+    /// Segments with so many rows and short ids keep times as [`super::times`] says, which earlier builds cannot
+    /// read.
+    pub times_by_event_rows_min: u64,
 }
 
 impl Default for WriteOptions {
@@ -46,9 +50,13 @@ impl Default for WriteOptions {
             zstd_level: 6,
             filter_bits: 13,
             short_ids: true,
+            times_by_event_rows_min: TIMES_BY_EVENT_ROWS_MIN,
         }
     }
 }
+
+/// With fewer, the times of all of them are few parts.
+const TIMES_BY_EVENT_ROWS_MIN: u64 = if cfg!(test) { 40 } else { 50_000 };
 
 impl From<&SealingConfig> for WriteOptions {
     fn from(config: &SealingConfig) -> Self {
@@ -64,7 +72,7 @@ impl WriteOptions {
     /// For objects that compaction writes again within minutes: what a better compression saves is
     /// not read often enough to earn it back.
     pub fn for_passes(self) -> Self {
-        Self { zstd_level: 1, filter_bits: filter::BITS_MAX, ..self }
+        Self { zstd_level: 1, filter_bits: filter::BITS_MAX, times_by_event_rows_min: u64::MAX, ..self }
     }
 }
 
@@ -145,10 +153,17 @@ impl SegmentPlan {
         options.page_rows_for(self.rows, self.raw_bytes)
     }
 
+    /// Where times are to lie by event, what puts them together.
+    pub(super) fn event_times(&self, options: &WriteOptions) -> Option<EventTimesBuilder> {
+        let is_large = options.short_ids && self.rows >= options.times_by_event_rows_min;
+        self.occurred.filter(|_| is_large).and_then(EventTimesBuilder::new)
+    }
+
     pub(super) fn layout(self, options: &WriteOptions) -> Layout {
         let (received_as_delay, short_ids) = (self.keeps_delays(), options.short_ids);
+        let times_by_event = self.event_times(options).is_some();
         let properties = self.choose(options.columns_max);
-        Layout { kind: ObjectKind::Segment, properties, received_as_delay, short_ids }
+        Layout { kind: ObjectKind::Segment, properties, received_as_delay, short_ids, times_by_event }
     }
 
     /// Received times that lie much closer together than those of the events are an import.
@@ -232,11 +247,12 @@ impl SegmentWriter {
     ) -> Result<Self, FormatError> {
         let page_rows = plan.page_rows(options);
         let rollup = RollupBuilder::new(plan.rows);
+        let times = plan.event_times(options);
         let layout = plan.layout(options);
         // Names that have a column are counted whole, so that a reader knows all of their types.
         let pinned = layout.properties.iter().map(|(name, _)| name.as_str());
         let count = SliceCount::new(0, options.names_max, pinned);
-        let writer = ObjectWriter::new(layout, page_rows, options)?;
+        let writer = ObjectWriter::new(layout, times, page_rows, options)?;
         Ok(Self { project_id, last: None, facts: Facts::Gathered(Box::new(count)), rollup, writer })
     }
 
@@ -304,9 +320,10 @@ impl RunWriter {
             properties: Vec::new(),
             received_as_delay: false,
             short_ids: false,
+            times_by_event: false,
         };
         let page_rows = options.page_rows_for(rows, raw_bytes);
-        let writer = ObjectWriter::new(layout, page_rows, options)?;
+        let writer = ObjectWriter::new(layout, None, page_rows, options)?;
         let names_max = options.names_max;
         let count = SliceCount::new(0, names_max, std::iter::empty());
         Ok(Self { last: None, count, slices: Vec::new(), names_max, writer })
@@ -354,6 +371,8 @@ struct ObjectWriter {
     page_rows: usize,
     page_first_persons: Vec<PersonNo>,
     file: ArrowWriter<Vec<u8>>,
+    /// Where they are no column.
+    times: Option<EventTimesBuilder>,
     hashes: Vec<u64>,
     filter_bits: u32,
     rows: u64,
@@ -362,11 +381,17 @@ struct ObjectWriter {
 }
 
 impl ObjectWriter {
-    fn new(layout: Layout, page_rows: usize, options: &WriteOptions) -> Result<Self, FormatError> {
+    fn new(
+        layout: Layout,
+        times: Option<EventTimesBuilder>,
+        page_rows: usize,
+        options: &WriteOptions,
+    ) -> Result<Self, FormatError> {
         let schema = layout.schema(Access::Write);
         Ok(Self {
             page: PageBuffer::new(&layout, Arc::<Schema>::clone(&schema)),
             file: file_writer(&layout, schema, page_rows, options.zstd_level)?,
+            times,
             page_rows,
             page_first_persons: Vec::new(),
             hashes: Vec::new(),
@@ -387,6 +412,10 @@ impl ObjectWriter {
             self.page_first_persons.push(row.person_no);
         }
         let rest_bytes = self.page.push(row)?;
+        if let Some(times) = &mut self.times {
+            let event = times.number(row.event.as_bytes());
+            times.push(event, row.occurred_at)?;
+        }
         self.hashes.push(identity);
         self.rows += 1;
         self.raw_bytes += row.raw_bytes();
@@ -426,6 +455,7 @@ impl ObjectWriter {
             raw_bytes: self.raw_bytes,
             received: self.received,
             rollups,
+            times: self.times.map(|times| times.finish(self.page_rows)).transpose()?,
         };
         written.into_object(project_id, rest, slices, file, &metadata)
     }
@@ -444,6 +474,8 @@ pub(super) struct WrittenFile {
     pub received: Option<(Millis, Millis)>,
     /// From the shortest steps to the longest; empty where there is none.
     pub rollups: Vec<Rollup>,
+    /// Where they are no column, and their bytes.
+    pub times: Option<(EventTimes, Bytes)>,
 }
 
 impl WrittenFile {
@@ -462,7 +494,13 @@ impl WrittenFile {
 
         let filter = Filter::build(self.hashes, self.filter_bits);
         let filter_parts: Vec<Bytes> = split(filter.bytes(), PART_BYTES);
-        let table = PartTable { filter_parts: filter_parts.len() as u32, ends };
+        let (times, stored_times) = self.times.unzip();
+        let stored_times = stored_times.unwrap_or_default();
+        let table = PartTable {
+            filter_parts: filter_parts.len() as u32,
+            ends,
+            time_bytes: stored_times.len() as u64,
+        };
         let header = Header {
             layout: self.layout,
             project_id,
@@ -471,6 +509,7 @@ impl WrittenFile {
             rest,
             page_first_persons: self.page_first_persons,
             rollups: self.rollups,
+            times,
             tail: file.slice(data_end as usize..),
             table,
         };
@@ -481,6 +520,7 @@ impl WrittenFile {
             parts.push(file.slice(start..end as usize));
             start = end as usize;
         }
+        parts.extend(split(&stored_times, PART_BYTES));
         let least = slices.iter().map(|slice| slice.occurred_min).min();
         let greatest = slices.iter().map(|slice| slice.occurred_max).max();
         let facts = ObjectFacts {

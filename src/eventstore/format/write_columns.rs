@@ -29,6 +29,7 @@ pub(super) struct PageBuffer {
     /// What is stored of the ids, one behind the other.
     event_id: Vec<u8>,
     short_ids: bool,
+    times_by_event: bool,
     project_id: Vec<u32>,
     names: Names,
     /// Per number of a name the column of each type.
@@ -87,6 +88,7 @@ impl PageBuffer {
             id_version: Vec::new(),
             event_id: Vec::new(),
             short_ids: layout.short_ids,
+            times_by_event: layout.times_by_event,
             project_id: Vec::new(),
             names,
             columns_of,
@@ -104,7 +106,9 @@ impl PageBuffer {
     /// The bytes of those properties that share a column.
     pub fn push(&mut self, row: &StoredRow) -> Result<usize, FormatError> {
         self.person_no.push(row.person_no);
-        self.occurred_at.push(row.occurred_at);
+        if !self.times_by_event {
+            self.occurred_at.push(row.occurred_at);
+        }
         self.event.append_value(&row.event);
         self.id_no.push(ids::stored_id_no(row.id_no, row.person_no, self.short_ids));
         self.received_at.push(match self.received_as_delay {

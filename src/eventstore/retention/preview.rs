@@ -130,7 +130,7 @@ async fn count_before(
     let (_, header) = header.ok_or(ScanError::Outrun)?;
     let reader = ObjectReader::open(&header).map_err(unreadable)?;
     let with = RowColumns { times: true, ..RowColumns::default() };
-    let want = Want { columns: Columns::Block { with, properties: Vec::new() }, rows };
+    let want = Want { columns: Columns::Block { with, properties: Vec::new(), of_events: None }, rows };
     let part_nos = reader.parts_for(&want).map_err(unreadable)?;
     let parts = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await?;
     let mut parts: PartSet = parts.ok_or(ScanError::Outrun)?.into_iter().collect();

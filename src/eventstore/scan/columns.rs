@@ -49,6 +49,7 @@ enum ColumnName {
     Rollup(Millis),
     /// Of rows that are not all.
     Standing,
+    Selected,
 }
 
 #[derive(Clone)]
@@ -61,6 +62,8 @@ enum Column {
     /// `None`: the object has none.
     Rollup(Option<RowBlock>),
     Standing(Standing),
+    /// How many rows of some events have been read without the others.
+    Selected(u64),
 }
 
 /// What is known of the rows of some events where there is no projection of them.
@@ -68,8 +71,9 @@ enum Column {
 pub enum Standing {
     /// Somebody asked for them.
     Asked,
-    /// They are too many to be kept beside all, or none.
-    NotKept,
+    /// They are too many to be kept beside all.
+    TooMany,
+    NoRows,
 }
 
 #[derive(Clone)]
@@ -85,7 +89,7 @@ impl Weighter<Key, Column> for MemoryBytes {
             Column::Quarters(quarters) => quarters.memory_bytes(),
             Column::Events(events) => events.memory_bytes(),
             Column::Property(property) => property.memory_bytes(),
-            Column::Standing(_) => 0,
+            Column::Standing(_) | Column::Selected(_) => 0,
             Column::Rollup(rollup) => rollup.as_ref().map_or(0, |block| {
                 let stand_for = block.stand_for.as_deref().map_or(0, size_of_val);
                 block.event.memory_bytes() + block.quarters.memory_bytes() + stand_for
@@ -235,6 +239,22 @@ impl ColumnCache {
             columns.insert(key, Column::Standing(standing));
             self.metrics.bytes.set(columns.weight() as i64);
         }
+    }
+
+    /// Whether so many rows of some events may be read without the others: those that were so far, and these, are
+    /// no more than that.
+    pub fn may_select(&self, object: &ListedObject, project_id: ProjectId, rows: u64, rows_max: u64) -> bool {
+        let Some(columns) = &self.columns else { return true };
+        let key = (object.object_id, project_id, KeptRows::All, ColumnName::Selected);
+        let so_far = match columns.get(&key) {
+            Some(Column::Selected(rows)) => rows,
+            _ => 0,
+        };
+        let may = so_far + rows <= rows_max;
+        if may {
+            columns.insert(key, Column::Selected(so_far + rows));
+        }
+        may
     }
 
     /// All rows of an object by event and time, in steps of this length at most. Known as `None`: it has no

@@ -360,8 +360,12 @@ impl Scanner {
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(OpenObject { reader, bytes_read: header_bytes, .. }) = opened else { return Ok(None) };
         let (with, missing) = known.missing(&properties);
-        let columns = Columns::Block { with, properties: missing.clone() };
-        let want = Want { columns, rows: object.rows.clone() };
+        let of_events = projecting.as_ref().and_then(|projecting| projecting.want(&reader));
+        let is_of_events = of_events.is_some();
+        let want = of_events.unwrap_or_else(|| Want {
+            columns: Columns::Block { with, properties: missing.clone(), of_events: None },
+            rows: object.rows.clone(),
+        });
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let Some(parts) = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await? else {
             return Ok(None);
@@ -372,9 +376,13 @@ impl Scanner {
         let (columns, project_id) = (self.columns.clone(), request.project_id);
         let block = self.decode(object_id, move || {
             let read = reader.read_block(&want, &parts)?;
-            columns.keep(&object, project_id, KeptRows::All, &missing, &read);
-            let whole = known.complete_with(read);
-            let mut block = projected(projecting, whole);
+            let mut block = match projecting {
+                Some(projecting) if is_of_events => projecting.keep(read),
+                projecting => {
+                    columns.keep(&object, project_id, KeptRows::All, &missing, &read);
+                    projected(projecting, known.complete_with(read))
+                }
+            };
             narrow.apply(&mut block);
             Ok(block)
         });

@@ -2,10 +2,13 @@
 //!
 //! Most questions are about few events, and those are asked for again: with another filter, on another
 //! dashboard, an hour later. Segments are in the order of persons, so the rows of an event lie all over them,
-//! and a kernel that picks them touches most of the memory of every column. Who reads some events for the second
-//! time gathers what it needs of their rows into columns of their own, if they are at most half of all; whoever
-//! asks for the same events later takes those. What a projection lacks comes out of the whole columns, which
-//! are read if need be.
+//! and a kernel that picks them touches most of the memory of every column. So what a question needs of their rows
+//! has columns of its own, if they are at most half of all; whoever asks for the same events later takes those.
+//!
+//! Where something has to be read, and the segment has its times by event, no more of it is read than these rows
+//! ([`ObjectReader::rows_of_events_at_most`]), until so many have been read that way, of one event after the other,
+//! that all of them would have cost as much: then whole columns are read. Out of whole columns the rows are gathered
+//! when their events are asked for a second time.
 
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::columns::{ColumnCache, KeptRows, Known, Standing};
 use super::{ListedObject, ROWS_AT_ONCE_MAX, ScanRequest, Scanner};
+use crate::eventstore::format::{Columns, ObjectReader, RowRanges, Want};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::ProjectId;
 
@@ -22,7 +26,7 @@ pub(super) struct Found {
     pub known: Known,
     /// The properties that `known` was asked for.
     pub properties: Vec<String>,
-    /// What is to be done with all rows.
+    /// What is to be done with all rows, or instead of reading them.
     pub projecting: Option<Projecting>,
 }
 
@@ -33,8 +37,11 @@ pub(super) struct Projecting {
     project_id: ProjectId,
     events: AskedEvents,
     known: Known,
-    /// Those that it lacks.
+    /// What it lacks.
+    with: RowColumns,
     properties: Vec<String>,
+    /// Whether these events were asked for before.
+    is_again: bool,
 }
 
 /// The events that a question counts, as they are looked for in all of its objects.
@@ -67,15 +74,19 @@ impl Found {
         Self { known: Known::of_rollup(block), properties: Vec::new(), projecting: None }
     }
 
+    fn of_nothing() -> Self {
+        Self { known: Known::default(), properties: Vec::new(), projecting: None }
+    }
+
     /// Whether nothing has to be read or gathered.
     pub fn is_complete(&self) -> bool {
         self.known.is_complete() && self.projecting.is_none()
     }
 }
 
-/// The block of a question out of one that has whatever its projection lacks.
+/// The block of a question out of one that has whatever its projection lacks, where it is to have one.
 pub(super) fn projected(projecting: Option<Projecting>, block: RowBlock) -> RowBlock {
-    match projecting {
+    match projecting.filter(|projecting| projecting.is_again) {
         None => block,
         Some(projecting) => projecting.apply(block),
     }
@@ -83,18 +94,39 @@ pub(super) fn projected(projecting: Option<Projecting>, block: RowBlock) -> RowB
 
 impl Projecting {
     fn apply(self, block: RowBlock) -> RowBlock {
-        let Self { columns, object, project_id, events, known, properties } = self;
-        match block.of_events(&events.names) {
-            Some(few) if !few.event.is_empty() => {
-                columns.keep(&object, project_id, events.rows, &properties, &few);
-                known.complete_with(few)
-            }
-            // They are none, few or many whichever columns are asked for: so nothing was known.
-            _ => {
-                columns.keep_standing(&object, project_id, events.rows, Standing::NotKept);
+        match block.of_events(&self.events.names) {
+            Some(few) => self.keep(few),
+            // They are few or many whichever columns are asked for: so nothing was known.
+            None => {
+                self.keep_standing(Standing::TooMany);
                 block
             }
         }
+    }
+
+    /// What was lacking, with what was known.
+    pub fn keep(self, few: RowBlock) -> RowBlock {
+        if few.event.is_empty() {
+            self.keep_standing(Standing::NoRows);
+            return RowBlock::default();
+        }
+        self.columns.keep(&self.object, self.project_id, self.events.rows, &self.properties, &few);
+        self.known.complete_with(few)
+    }
+
+    fn keep_standing(&self, standing: Standing) {
+        self.columns.keep_standing(&self.object, self.project_id, self.events.rows, standing);
+    }
+
+    /// What to read where no more than the rows of these events are to be read; that they are is kept in mind.
+    pub fn want(&self, reader: &ObjectReader) -> Option<Want> {
+        let (rows, names) = (self.object.rows_to_read(), &self.events.names);
+        let few = reader.rows_of_events_at_most(names, &self.properties).filter(|few| *few <= rows / 2)?;
+        if !self.columns.may_select(&self.object, self.project_id, few, rows / 2) {
+            return None;
+        }
+        let (with, properties, of_events) = (self.with, self.properties.clone(), Some(names.clone()));
+        Some(Want { columns: Columns::Block { with, properties, of_events }, rows: RowRanges::All })
     }
 }
 
@@ -116,26 +148,29 @@ impl Scanner {
             None => of_all(with, asked.clone(), None),
             Some(events) => {
                 let known = columns.find(object, project_id, events.rows, with, asked);
-                if known.is_complete() {
-                    Found { known, properties: asked.clone(), projecting: None }
-                } else {
-                    match columns.standing(object, project_id, events.rows) {
-                        None => {
-                            columns.keep_standing(object, project_id, events.rows, Standing::Asked);
-                            of_all(with, asked.clone(), None)
-                        }
-                        Some(Standing::NotKept) => of_all(with, asked.clone(), None),
-                        Some(Standing::Asked) => {
-                            let (with, properties) = known.missing(asked);
-                            let projecting = Projecting {
-                                columns: columns.clone(),
-                                object: object.clone(),
-                                project_id,
-                                events: events.clone(),
-                                known,
-                                properties: properties.clone(),
-                            };
-                            of_all(with, properties, Some(projecting))
+                let standing = columns.standing(object, project_id, events.rows);
+                let (lacks, properties) = known.missing(asked);
+                let projecting = |known, is_again| Projecting {
+                    columns: columns.clone(),
+                    object: object.clone(),
+                    project_id,
+                    events: events.clone(),
+                    known,
+                    with: lacks,
+                    properties: properties.clone(),
+                    is_again,
+                };
+                match standing {
+                    _ if known.is_complete() => Found { known, properties: asked.clone(), projecting: None },
+                    Some(Standing::NoRows) => Found::of_nothing(),
+                    Some(Standing::TooMany) => of_all(with, asked.clone(), None),
+                    Some(Standing::Asked) => of_all(lacks, properties.clone(), Some(projecting(known, true))),
+                    None => {
+                        columns.keep_standing(object, project_id, events.rows, Standing::Asked);
+                        let whole = of_all(with, asked.clone(), None);
+                        match whole.known.is_complete() {
+                            true => whole,
+                            false => Found { projecting: Some(projecting(known, false)), ..whole },
                         }
                     }
                 }

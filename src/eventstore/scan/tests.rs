@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::eventstore::fixture::{
-    PROJECT, SHARD, row, rows, scan, shown, store_run, store_segment, two_servers,
+    PROJECT, SHARD, row, rows, scan, shown, store_run, store_segment, store_segment_with, two_servers,
+    write_options,
 };
-use crate::eventstore::format::StoredRow;
+use crate::eventstore::format::{StoredRow, WriteOptions};
 use crate::model::{DAY_MS, ProjectId, SeededRandom, ShardNo};
 use crate::storage::conformance::{fresh_sqlite, on_both};
 use crate::storage::server::{masks, persons};
@@ -233,6 +234,100 @@ fn shown_of(scanned: &ShardRows, events: &[String]) -> Vec<String> {
     shown
 }
 
+fn caching(bytes_max: usize) -> Scanner {
+    let metrics = Metrics::default();
+    Scanner::new(ObjectCache::new(1 << 20, 1 << 20, &metrics), 1, bytes_max, &metrics)
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+on_both! {
+    async fn of_few_events_no_other_rows_are_read_until_all_would_have_been(db: Db) {
+        const EVENTS: [&str; 8] = ["seen", "bought", "seen", "left", "seen", "bought", "seen", "shared"];
+        let random = SeededRandom::new(1);
+        let mut all = rows(PROJECT, 0..800);
+        all.iter_mut().for_each(|row| row.event = EVENTS[row.received_at as usize % 8].into());
+        store_segment(&db, &random, all).await;
+        raise_version(&db).await;
+        let (keeping, forgetting) = (caching(1 << 20), caching(0));
+        let nothing = RowColumns::default();
+        let quarters = RowColumns { quarters: true, ..nothing };
+        // Rows that the block has at first, and from the second time on, and whether anything was read at first.
+        for (events, with, properties, hours, held, again, is_read) in [
+            (vec!["left"], quarters, vec!["value"], 0..500, 100, 100, true),
+            (vec!["left"], quarters, vec!["value"], 30..200, 100, 100, false),
+            // What it lacks is a second reading of as many rows.
+            (vec!["left"], RowColumns::ALL, vec!["plan", "value"], 0..500, 100, 100, true),
+            (vec!["bought"], RowColumns::ALL, vec!["value"], 30..200, 200, 200, true),
+            // That would be more than half of all.
+            (vec!["shared"], RowColumns::ALL, vec!["value"], 0..500, 800, 100, true),
+            (vec!["shared", "left"], RowColumns::ALL, vec!["value"], 0..500, 800, 200, false),
+            (vec!["shared"], nothing, vec!["plan"], 0..500, 100, 100, true),
+            (vec!["left"], nothing, vec!["plan"], 0..500, 100, 100, false),
+            (vec!["seen", "left"], RowColumns::ALL, vec!["value"], 0..500, 800, 800, false),
+        ] {
+            let events = names(&events);
+            let request = ScanRequest {
+                with,
+                properties: names(&properties),
+                events: Some(events.clone()),
+                from: hours.start * 3_600_000,
+                to: hours.end * 3_600_000,
+                ..ScanRequest::everything(PROJECT)
+            };
+            let expected = scan(&forgetting, &db, SHARD, &request).await;
+            let scanned = [
+                scan(&keeping, &db, SHARD, &request).await,
+                scan(&keeping, &db, SHARD, &request).await,
+                scan(&keeping, &db, SHARD, &request).await,
+            ];
+            assert_eq!(scanned[0].bytes > 0, is_read, "{request:?}");
+            assert!(scanned[0].bytes <= expected.bytes, "{request:?}");
+            assert_eq!((scanned[1].bytes, scanned[2].bytes), (0, 0), "{request:?}");
+            let rows_held = scanned.each_ref().map(|scanned| scanned.blocks[0].event.len());
+            assert_eq!(rows_held, [held, again, again], "{request:?}");
+            for scanned in scanned {
+                assert_eq!(shown_of(&scanned, &events), shown_of(&expected, &events), "{request:?}");
+            }
+        }
+    }
+}
+
+on_both! {
+    async fn an_event_that_a_segment_has_not_is_looked_for_once(db: Db) {
+        let random = SeededRandom::new(1);
+        let mut all = rows(PROJECT, 0..800);
+        // More names than the facts list, so that they do not tell which are not there.
+        for row in &mut all {
+            row.event = match row.received_at % 20 {
+                0..14 => "seen".into(),
+                14..16 => "bought".into(),
+                16..18 => "left".into(),
+                _ => format!("shared {}", row.received_at % 7).into(),
+            };
+        }
+        let options = WriteOptions { names_max: 4, columns_max: 4, ..write_options() };
+        store_segment_with(&db, &random, all, options).await;
+        raise_version(&db).await;
+        let keeping = caching(1 << 20);
+        let mut request = ScanRequest { events: Some(names(&["never"])), ..ScanRequest::everything(PROJECT) };
+        let first = scan(&keeping, &db, SHARD, &request).await;
+        let second = scan(&keeping, &db, SHARD, &request).await;
+        assert_eq!((first.rows(), first.bytes > 0), (0, true));
+        assert_eq!((second.rows(), second.bytes), (0, 0));
+        let events = names(&["never", "shared 3"]);
+        request.events = Some(events.clone());
+        let expected = scan(&caching(0), &db, SHARD, &request).await;
+        assert!(shown_of(&expected, &events).len() > 5);
+        for _ in 0..3 {
+            let scanned = scan(&keeping, &db, SHARD, &request).await;
+            assert_eq!(shown_of(&scanned, &events), shown_of(&expected, &events));
+        }
+    }
+}
+
 on_both! {
     async fn rows_of_few_events_are_kept_beside_all_and_are_the_same(db: Db) {
         const EVENTS: [&str; 4] = ["seen", "bought", "seen", "left"];
@@ -240,13 +335,13 @@ on_both! {
         let mut all = rows(PROJECT, 0..1_000);
         all.iter_mut().for_each(|row| row.event = EVENTS[row.received_at as usize % 4].into());
         let masked = all.iter().filter(|row| row.person_no == 7).count() as u64;
-        store_segment(&db, &random, all[..800].to_vec()).await;
+        // Written by an earlier build, so that whole columns are read.
+        let earlier = WriteOptions { times_by_event_rows_min: u64::MAX, ..write_options() };
+        store_segment_with(&db, &random, all[..800].to_vec(), earlier).await;
         store_segment(&db, &random, all[800..900].to_vec()).await;
         store_run(&db, &random, all[900..].to_vec()).await;
         raise_version(&db).await;
-        let caching = |bytes| Scanner::new(ObjectCache::new(1 << 20, 1 << 20, &Metrics::default()), 1, bytes, &Metrics::default());
         let (keeping, forgetting) = (caching(1 << 20), caching(0));
-        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         let nothing = RowColumns::default();
         let quarters = RowColumns { quarters: true, ..nothing };
         // Rows of the large segment that a block holds from the second time on, and whether anything was read

@@ -66,7 +66,7 @@ proptest! {
         prop_assert_eq!(format!("{read:?}"), format!("{all:?}"));
         for p in 0..13 {
             let name = format!("p{p:02}");
-            let want = Want { columns: Columns::Block { with: RowColumns::ALL, properties: vec![name.clone()] }, rows: RowRanges::All };
+            let want = Want { columns: Columns::Block { with: RowColumns::ALL, properties: vec![name.clone()], of_events: None }, rows: RowRanges::All };
             let block = merged.reader.read_block(&want, &merged.parts).unwrap();
             for (n, row) in all.iter().enumerate() {
                 let stored = row.properties.get(&name).map(|value| match value {
@@ -141,7 +141,8 @@ proptest! {
 fn with_columns(input: &Input, names: &[&str]) -> Vec<String> {
     let shared = input.facts.parts - 1;
     let has_column = |name: &&&str| {
-        let columns = Columns::Block { with: RowColumns::ALL, properties: vec![(**name).to_owned()] };
+        let columns =
+            Columns::Block { with: RowColumns::ALL, properties: vec![(**name).to_owned()], of_events: None };
         !input.reader.parts_for(&Want { columns, rows: RowRanges::All }).unwrap().contains(&shared)
     };
     names.iter().filter(has_column).map(|name| (*name).to_owned()).collect()
@@ -163,7 +164,10 @@ fn a_merge_gives_columns_to_what_is_most_frequent_in_all_inputs_together() {
         made.sort_by_key(StoredRow::segment_key);
         made
     };
-    let options = WriteOptions { columns_max: 2, names_max: 10, ..WriteOptions::default() };
+    // The shared column is then the last of the parts.
+    let times_by_event_rows_min = u64::MAX;
+    let options =
+        WriteOptions { columns_max: 2, names_max: 10, times_by_event_rows_min, ..WriteOptions::default() };
     // b is second in neither, and first in both together.
     let one =
         input(write_segment(&rows_with(0..300, &[("a", 300), ("b", 290), ("c", 295)]), &options).unwrap());

@@ -34,12 +34,20 @@ fn flooded_rows() -> Vec<StoredRow> {
 }
 
 fn few_columns() -> WriteOptions {
-    WriteOptions { page_rows: 64, columns_max: 2, names_max: 200, ..WriteOptions::default() }
+    WriteOptions {
+        page_rows: 64,
+        columns_max: 2,
+        names_max: 200,
+        // The shared column is then the last of the parts.
+        times_by_event_rows_min: u64::MAX,
+        ..WriteOptions::default()
+    }
 }
 
 /// Whether a question for this property reads the shared column, which is the last of the file.
 fn reads_shared(object: &ObjectBytes, name: &str) -> bool {
-    let columns = Columns::Block { with: RowColumns::ALL, properties: vec![name.to_owned()] };
+    let columns =
+        Columns::Block { with: RowColumns::ALL, properties: vec![name.to_owned()], of_events: None };
     let want = Want { columns, rows: RowRanges::All };
     let slices = open(object).slices_for(&want, &PartSet::default()).unwrap();
     let last = object.parts.len() - 1;
@@ -146,7 +154,13 @@ fn objects_of_the_versions_before_are_read() {
         assert_eq!(read_rows(&of_version(&object, version), RowRanges::All), many_rows());
     }
     let newest = write_segment(&many_rows(), &small_pages()).unwrap();
-    assert_eq!(newest.parts[0][4], 5);
+    assert_eq!(newest.parts[0][4], 6);
+    let refused = ObjectReader::open(&of_version(&newest, 5).parts[0]).err().unwrap();
+    assert!(refused.to_string().contains("times by event"), "{refused}");
+    let before = WriteOptions { times_by_event_rows_min: u64::MAX, ..small_pages() };
+    let before = write_segment(&many_rows(), &before).unwrap();
+    assert_eq!(before.parts[0][4], 5);
+    assert_eq!(read_rows(&before, RowRanges::All), read_rows(&newest, RowRanges::All));
     // Of older ones there are the shortest steps only, whatever is asked for.
     let counted = |object: &ObjectBytes, step| {
         open(object).read_rollup(step).unwrap().map(|block| format!("{block:?}"))

@@ -58,7 +58,7 @@ fn are_same_both_ways(object: &ObjectBytes, rows: usize) -> bool {
     assert_eq!(shown(&whole), shown(&by_parquet));
     let reader = open(object);
     let properties = vec!["float".to_owned(), "integer".to_owned()];
-    let columns = Columns::Block { with: RowColumns::default(), properties };
+    let columns = Columns::Block { with: RowColumns::default(), properties, of_events: None };
     let want = Want { columns, rows: RowRanges::All };
     let parts = fetch(object, &reader, &want);
     let layout = &reader.header().layout;

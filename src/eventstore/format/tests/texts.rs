@@ -51,9 +51,9 @@ fn are_same_both_ways(object: &ObjectBytes, rows: usize) -> bool {
     assert_eq!(shown(&whole), shown(&by_parquet));
     let reader = open(object);
     let properties = vec!["list".to_owned(), "text".to_owned()];
-    let columns = Columns::Block { with: RowColumns::default(), properties };
+    let columns = Columns::Block { with: RowColumns::default(), properties, of_events: None };
     let want = Want { columns, rows: RowRanges::All };
     let parts = fetch(object, &reader, &want);
     let columns = reader.column_indices(&want.columns).unwrap();
-    columns.into_iter().all(|index| reader.read_texts(index, &parts).unwrap().is_some())
+    columns.into_iter().all(|index| reader.read_texts(index, None, &parts).unwrap().is_some())
 }
