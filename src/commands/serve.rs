@@ -33,14 +33,24 @@ pub async fn serve(
     let app =
         App::start(AppParts { config: context.config.clone(), storage, random: context.random.clone() })
             .await?;
-    let server = app.bind()?;
+    let bound = app.bind();
+    let announced = match &bound {
+        Ok(_) => announce().await,
+        Err(_) => Ok(()),
+    };
+    let server = match (bound, announced) {
+        (Ok(server), Ok(())) => server,
+        (Err(error), _) | (_, Err(error)) => {
+            app.stop().await;
+            return Err(error);
+        }
+    };
     tracing::info!(
         http.address = %server.address(),
         ops.address = %server.ops_address(),
         start.ms = began.elapsed().as_millis() as u64,
         "ready"
     );
-    announce().await?;
     app.serve(server, stop_signal()).await
 }
 

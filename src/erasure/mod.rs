@@ -149,10 +149,16 @@ impl ErasureKind {
                 Err(error) => return Err(retry(error)),
             }
             if place.is_err() || tokio::time::Instant::now() >= until {
-                return Err(RunError::Later(LATER));
+                return Err(RunError::Later(self.later_than(run)));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The longer it has waited, the later it is looked at again: each look reads anew what may hold the person.
+    fn later_than(&self, run: &TicketRun) -> Duration {
+        let waited = self.clock.now_ms().saturating_sub(run.created_at).max(0) as u64;
+        Duration::from_millis(waited / 4).clamp(LATER, WAIT_HERE)
     }
 
     async fn finish(&self, run: &TicketRun, project: &Project, work: Work) -> Result<TicketOutput, RunError> {

@@ -3,7 +3,7 @@
 //!
 //! Objects are looked at newest first, a few at a time, until older ones cannot matter. Of each, first
 //! the identities are read, which say where the person's rows lie, and then only those rows that are
-//! shown: one person may have a handful of rows in a page of 4,096, or a million in a segment.
+//! shown: one person may have a handful of rows in a page of 8,192, or a million in a segment.
 //!
 //! What waits in the journal has no number yet; it belongs to the person by its distinct id.
 

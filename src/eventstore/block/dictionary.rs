@@ -119,7 +119,9 @@ impl DictionaryBuilder {
 
     /// For rows whose codes are places in this list.
     pub fn of_list(values: Vec<Interned>, rows: usize) -> Self {
-        Self { codes: Codes::for_values(values.len(), rows), values, known: FastMap::default() }
+        // Unpacked eight by eight.
+        let codes = Codes::for_values(values.len(), rows + 8);
+        Self { codes, values, known: FastMap::default() }
     }
 
     /// How many texts there are.
@@ -233,9 +235,18 @@ impl Dictionary {
 
     /// These rows, and the texts that they have.
     pub fn gather(&self, rows: &[u32]) -> Self {
+        self.take(rows.iter().map(|row| *row as usize))
+    }
+
+    /// All rows, with no other texts than they have.
+    pub fn of_used_texts(&self) -> Self {
+        self.take(0..self.len())
+    }
+
+    fn take(&self, rows: impl ExactSizeIterator<Item = usize> + Clone) -> Self {
         let mut is_used = vec![false; self.values.len()];
-        for &row in rows {
-            if let Some(is_used) = is_used.get_mut(self.codes.get(row as usize) as usize) {
+        for row in rows.clone() {
+            if let Some(is_used) = is_used.get_mut(self.codes.get(row) as usize) {
                 *is_used = true;
             }
         }
@@ -245,7 +256,7 @@ impl Dictionary {
             values.push(self.values[code].clone());
             Some(values.len() as u32 - 1)
         });
-        let codes = rows.iter().map(|&row| codes.at(row as usize).unwrap_or(ABSENT));
+        let codes = rows.map(|row| codes.at(row).unwrap_or(ABSENT));
         Self::new(codes, values)
     }
 }

@@ -214,7 +214,7 @@ impl Header {
         }
         let times = match description.times_by_event {
             None => None,
-            Some(_) if description.kind == ObjectKind::Run || version < FORMAT_VERSION => {
+            Some(_) if !description.short_ids || version < FORMAT_VERSION => {
                 return Err(FormatError::corrupt("times by event, where they are a column"));
             }
             Some(DescribedTimes { base, events }) => {

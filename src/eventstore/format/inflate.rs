@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 
 /// What says that it is larger is inflated piece by piece, so that memory is taken only for what comes.
-const AT_ONCE_MAX: usize = 256 << 20;
+pub(super) const AT_ONCE_MAX: usize = 256 << 20;
 
 thread_local! {
     /// Making one takes longer than inflating most pages.
@@ -20,14 +20,15 @@ pub(super) fn inflate_known(packed: &[u8], bytes: usize) -> io::Result<Option<Ve
     INFLATER.with_borrow_mut(|inflater| inflater.decompress(packed, bytes)).map(Some)
 }
 
-/// What has so many bytes at most, instead of what `inflated` has.
-pub(super) fn inflate_into(packed: &[u8], bytes_max: usize, inflated: &mut Vec<u8>) -> io::Result<()> {
+/// What has exactly so many bytes, instead of what `inflated` has.
+pub(super) fn inflate_into(packed: &[u8], bytes: usize, inflated: &mut Vec<u8>) -> io::Result<()> {
     inflated.clear();
-    if bytes_max > AT_ONCE_MAX {
-        return Err(io::Error::other(format!("{bytes_max} bytes, {AT_ONCE_MAX} are the most")));
+    inflated.reserve(bytes.min(AT_ONCE_MAX));
+    INFLATER.with_borrow_mut(|inflater| inflater.decompress_to_buffer(packed, inflated))?;
+    match inflated.len() == bytes {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{} bytes where {bytes} should be", inflated.len()))),
     }
-    inflated.reserve(bytes_max);
-    INFLATER.with_borrow_mut(|inflater| inflater.decompress_to_buffer(packed, inflated)).map(|_| ())
 }
 
 /// A frame, which mostly says how many bytes it has.
@@ -61,11 +62,9 @@ mod tests {
         let mut buffer = vec![7; 3];
         inflate_into(&whole, plain.len(), &mut buffer).unwrap();
         assert_eq!(buffer, plain);
-        inflate_into(&whole, AT_ONCE_MAX, &mut buffer).unwrap();
-        assert_eq!(buffer, plain);
-        for (packed, bytes_max) in [(&*whole, AT_ONCE_MAX + 1), (&whole[..9], 100), (&*whole, 10)] {
-            let mut buffer = Vec::new();
-            assert!(inflate_into(packed, bytes_max, &mut buffer).is_err());
+        // The buffer has room for more, and says nothing of what should be there.
+        for (packed, bytes) in [(&*whole, plain.len() + 1), (&*whole, plain.len() - 1), (&whole[..9], 100)] {
+            assert!(inflate_into(packed, bytes, &mut buffer).is_err());
         }
     }
 }

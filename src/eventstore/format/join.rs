@@ -30,10 +30,11 @@ use super::facts::SliceFacts;
 use super::filter::identity_hash;
 use super::header::Rest;
 use super::parts::PartSet;
-use super::read::{Columns as Wanted, Want};
+use super::plan::widen;
 use super::rollup::{Rollup, RollupBuilder};
 use super::times::{EventTimes, EventTimesBuilder};
-use super::write::{WrittenFile, file_writer, widen};
+use super::want::{Columns as Wanted, Want};
+use super::write::{WrittenFile, file_writer};
 use super::{FormatError, ObjectBytes, ObjectFacts, ObjectReader, RowRanges, SegmentPlan, WriteOptions, ids};
 use crate::model::{EventId, Millis, PersonNo, ProjectId, utc_day};
 

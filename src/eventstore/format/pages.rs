@@ -34,6 +34,8 @@ pub(super) enum ColumnPage<'p> {
         bytes: &'p [u8],
     },
     Rows(PageRows<'p>),
+    /// It says that it is larger than what is inflated at once.
+    TooLarge,
 }
 
 pub(super) struct PageRows<'p> {
@@ -69,6 +71,9 @@ impl ColumnPages {
         self.next += length as u64;
         let body = &self.page[header.length()..];
         let inflated_bytes = header.inflated_bytes as usize;
+        if inflated_bytes > inflate::AT_ONCE_MAX {
+            return Ok(Some(ColumnPage::TooLarge));
+        }
         let Some(data) = &header.data else {
             if header.kind != DICTIONARY_PAGE {
                 return Err(FormatError::corrupt(format!("a page of the kind {}", header.kind)));

@@ -7,21 +7,22 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt32Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::BooleanBufferBuilder;
-use arrow_schema::ArrowError;
 
 use super::columns::{Fixed, PropertyKind};
 use super::header::{Header, ObjectKind};
 use super::page_header::DELTA_BINARY_PACKED;
 use super::pages::{ColumnPage, ColumnPages, PageRows};
 use super::parts::PartSet;
-use super::read::{Columns, ObjectReader, Want, fewer_rows};
+use super::read::{ObjectReader, fewer_rows};
+use super::rest::add_rest;
 use super::texts::Texts;
-use super::{FormatError, RowRanges, deltas, json};
+use super::want::{Columns, Want};
+use super::{FormatError, RowRanges, deltas};
 use crate::eventstore::{
-    ABSENT, Bits, Counted, Dictionary, DictionaryBuilder, Numbers, PropertyColumn, Quarters, QuartersBuilder,
-    RowBlock, RowColumns, Times,
+    Bits, Counted, Dictionary, Numbers, PropertyColumn, Quarters, QuartersBuilder, RowBlock, RowColumns,
+    Times,
 };
-use crate::model::{Millis, PersonNo, PropertyValue};
+use crate::model::{Millis, PersonNo};
 
 impl ObjectReader {
     /// The asked rows as one block. In a run, `rows` are those of one project: with persons and times the
@@ -31,6 +32,9 @@ impl ObjectReader {
             return Err(FormatError::corrupt("a block is read with the columns of a block"));
         };
         if let Some(events) = of_events {
+            if want.rows != RowRanges::All || self.header.times.is_none() {
+                return Err(FormatError::corrupt("rows of some events, where they cannot be read alone"));
+            }
             self.check_parts(want, parts)?;
             return self.read_events((*with, properties, events), parts);
         }
@@ -53,15 +57,19 @@ impl ObjectReader {
                     whole.insert(index, column);
                 }
             }
+            let event = self.header.layout.fixed_index(Fixed::Event)?;
+            let by_event = self.header.times.is_some() && (with.times || with.quarters);
+            if is_whole && by_event && !whole.contains_key(&event) {
+                whole.insert(event, WholeColumn::Texts(self.texts_of(event, None, parts)?));
+            }
             indices.retain(|index| !whole.contains_key(index));
             let mut builder = BlockBuilder::new(&self.header, *with, properties, &indices, expected as usize);
-            if self.header.times.is_some() && (with.times || with.quarters) {
-                match whole.get(&self.header.layout.fixed_index(Fixed::Event)?) {
-                    Some(WholeColumn::Texts(events)) => {
-                        builder.add_times(self.read_all_times(events, *with, parts)?);
-                    }
-                    _ => builder.append_times(&self.read_times(want, parts)?.unwrap_or_default()),
+            match whole.get(&event) {
+                Some(WholeColumn::Texts(events)) if by_event => {
+                    builder.add_times(self.read_block_times(events, None, *with, parts)?);
                 }
+                _ if by_event => builder.append_times(&self.read_times(want, parts)?.unwrap_or_default()),
+                _ => {}
             }
             builder.add_whole(whole)?;
             if indices.is_empty() {
@@ -396,118 +404,4 @@ pub(super) fn bits_of(mut bits: BooleanBufferBuilder, rows: usize) -> Bits {
     let chunks = bits.bit_chunks();
     let words = chunks.iter().chain(std::iter::once(chunks.remainder_bits())).collect();
     Bits::from_words(words, rows)
-}
-
-/// Adds the values that live in the JSON column, whose pages come one by one.
-pub(super) fn add_rest(
-    asked: &[String],
-    pages: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
-    block: &mut RowBlock,
-) -> Result<(), FormatError> {
-    let rows = block.event.len();
-    let mut found: Vec<RestColumn> = asked.iter().map(|_| RestColumn::default()).collect();
-    let mut row = 0;
-    for page in pages {
-        for text in page?.column(0).as_string::<i32>() {
-            if let Some(text) = text {
-                if row >= rows {
-                    return Err(FormatError::corrupt("more rows of JSON properties than rows"));
-                }
-                // The first of equal names: the others are copied from it below.
-                let wanted = |name: &str| asked.iter().position(|asked| asked == name);
-                json::read(text, wanted, |property, value| found[property].set(row, rows, value))?;
-            }
-            row += 1;
-        }
-    }
-    if row != rows {
-        return Err(FormatError::corrupt(format!("{row} rows of JSON properties where there are {rows}")));
-    }
-    for (index, name) in asked.iter().enumerate() {
-        let first = asked.iter().position(|asked| asked == name).unwrap_or(index);
-        let rest = found[first].column();
-        let property = Arc::make_mut(&mut block.properties[index]);
-        // A type has its own column or lives in the JSON column, never both.
-        property.strings = property.strings.take().or(rest.strings);
-        property.integers = property.integers.take().or(rest.integers);
-        property.floats = property.floats.take().or(rest.floats);
-        property.booleans = property.booleans.take().or(rest.booleans);
-        property.json = property.json.take().or(rest.json);
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct RestColumn {
-    strings: RestTexts,
-    json: RestTexts,
-    integers: RestNumbers<i64>,
-    floats: RestNumbers<f64>,
-    booleans: RestNumbers<bool>,
-}
-
-/// Texts of a column as they are found.
-#[derive(Default)]
-struct RestTexts {
-    /// One a row; none before the first text.
-    codes: Vec<u32>,
-    builder: DictionaryBuilder,
-}
-
-impl RestTexts {
-    fn set(&mut self, row: usize, rows: usize, text: &str) {
-        self.codes.resize(rows, ABSENT);
-        self.codes[row] = self.builder.code_of(text);
-    }
-
-    fn dictionary(&self) -> Option<Dictionary> {
-        let mut builder = self.builder.clone();
-        builder.extend(self.codes.iter().copied());
-        (!self.codes.is_empty()).then(|| builder.finish())
-    }
-}
-
-impl RestColumn {
-    fn column(&self) -> PropertyColumn {
-        PropertyColumn {
-            strings: self.strings.dictionary(),
-            json: self.json.dictionary(),
-            integers: self.integers.numbers(),
-            floats: self.floats.numbers(),
-            booleans: self.booleans.numbers(),
-        }
-    }
-
-    fn set(&mut self, row: usize, rows: usize, value: PropertyValue) {
-        match value {
-            PropertyValue::String(text) => self.strings.set(row, rows, &text),
-            PropertyValue::Json(text) => self.json.set(row, rows, &text),
-            PropertyValue::Integer(number) => self.integers.set(row, rows, number),
-            PropertyValue::Float(number) => self.floats.set(row, rows, number),
-            PropertyValue::Bool(flag) => self.booleans.set(row, rows, flag),
-        }
-    }
-}
-
-/// Numbers of a column as they are found, row by row.
-#[derive(Default)]
-struct RestNumbers<T> {
-    values: Vec<T>,
-    /// None before the first number.
-    present: Bits,
-}
-
-impl<T: Copy> RestNumbers<T> {
-    /// Precondition: rows ascend.
-    fn set(&mut self, row: usize, rows: usize, value: T) {
-        if self.present.is_empty() {
-            self.present = Bits::zeros(rows);
-        }
-        self.present.set(row);
-        self.values.push(value);
-    }
-
-    fn numbers(&self) -> Option<Numbers<T>> {
-        (!self.values.is_empty()).then(|| Numbers::new(self.values.clone(), self.present.clone()))
-    }
 }

@@ -45,7 +45,7 @@ impl ObjectReader {
             block.person_no = self.persons_of(&rows, parts)?.into();
         }
         if with.times || with.quarters {
-            let (times, quarters) = self.read_times_of_events((&all, events, &rows), with, parts)?;
+            let (times, quarters) = self.read_block_times(&all, Some((events, &rows)), with, parts)?;
             block.occurred_at = Arc::new(times);
             block.quarters = Arc::new(quarters);
         }
@@ -92,7 +92,7 @@ impl ObjectReader {
     }
 
     /// A column of texts; `rows`: only those.
-    fn texts_of(
+    pub(super) fn texts_of(
         &self,
         index: usize,
         rows: Option<&[u32]>,

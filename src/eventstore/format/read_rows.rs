@@ -13,14 +13,16 @@ use super::cells::Chunk;
 use super::columns::{Fixed, PropertyKind};
 use super::header::Header;
 use super::parts::PartSet;
-use super::read::{Columns, Located, ObjectReader, Want, fewer_rows};
+use super::read::{ObjectReader, fewer_rows};
+use super::want::{Columns, Located, Want};
 use super::{FormatError, RowRanges, StoredRow, ids, json};
 use crate::model::{
     EventId, FastMap, Millis, PersonNo, ProjectId, Properties, PropertiesWriter, PropertyRef, TimeSource,
 };
 
 impl ObjectReader {
-    /// The asked rows with everything they have, page by page; `want.columns` is [`Columns::All`] or
+    /// The asked rows with everything they have, page by page, but for times that are no column, which are read at
+    /// once; `want.columns` is [`Columns::All`] or
     /// [`Columns::Located`].
     pub fn read_rows(&self, want: &Want, parts: &PartSet) -> Result<RowBatches, FormatError> {
         let columns = self.columns_decoded(want)?;

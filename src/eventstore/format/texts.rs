@@ -89,7 +89,10 @@ impl ObjectReader {
             }
         }
         match texts {
-            Some(texts) if left == 0 => Ok(Some(texts.finish())),
+            Some(texts) if left == 0 => {
+                let texts = texts.finish();
+                Ok(Some(if asked.is_some() { texts.of_used_texts() } else { texts }))
+            }
             // No row has a text: there is no list.
             _ if left == rows => Ok(None),
             _ => Err(fewer_rows(rows as u64)),

@@ -1,6 +1,5 @@
 //! Sorted rows into an object: pages, parts, filter and facts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::Schema;
@@ -9,11 +8,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
-use super::columns::{Access, Layout, PropertyKind};
+use super::columns::{Access, Layout};
 use super::facts::SliceCount;
 use super::filter::{self, Filter, identity_hash};
 use super::header::{Header, ObjectKind, Rest};
 use super::parts::{PART_BYTES, PartTable, cut};
+use super::plan::{SegmentPlan, widen};
 use super::rollup::{Rollup, RollupBuilder};
 use super::times::{EventTimes, EventTimesBuilder};
 use super::write_columns::PageBuffer;
@@ -42,9 +42,10 @@ pub struct WriteOptions {
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        // 4,096 rows of a column are some 5 to 50 KB: enough to compress well, little to read for one person.
+        // 8,192 rows of a column are some 2 to 100 KB: with fewer, making the tables of each page is much of what
+        // it takes to inflate columns of few bits; with more, a look at one person reads more.
         Self {
-            page_rows: 4_096,
+            page_rows: 8_192,
             columns_max: 500,
             names_max: 2_000,
             zstd_level: 6,
@@ -56,7 +57,7 @@ impl Default for WriteOptions {
 }
 
 /// With fewer, the times of all of them are few parts.
-const TIMES_BY_EVENT_ROWS_MIN: u64 = if cfg!(test) { 40 } else { 50_000 };
+const TIMES_BY_EVENT_ROWS_MIN: u64 = if cfg!(test) { 40 } else { 20_000 };
 
 impl From<&SealingConfig> for WriteOptions {
     fn from(config: &SealingConfig) -> Self {
@@ -81,7 +82,7 @@ const PAGE_RAW_BYTES_MAX: u64 = 8 << 20;
 const PAGE_ROWS_MIN: usize = 16;
 
 impl WriteOptions {
-    fn page_rows_for(&self, rows: u64, raw_bytes: u64) -> usize {
+    pub(super) fn page_rows_for(&self, rows: u64, raw_bytes: u64) -> usize {
         let row_bytes = (raw_bytes / rows.max(1)).max(1);
         let mut page_rows = self.page_rows;
         while page_rows > PAGE_ROWS_MIN && page_rows as u64 * row_bytes > PAGE_RAW_BYTES_MAX {
@@ -97,108 +98,6 @@ pub struct ObjectBytes {
     /// The number of a part is its index.
     pub parts: Vec<Bytes>,
     pub facts: ObjectFacts,
-}
-
-/// What has to be known about a segment's rows before the first is written.
-#[derive(Clone, Debug)]
-pub struct SegmentPlan {
-    rows: u64,
-    raw_bytes: u64,
-    occurred: Option<(Millis, Millis)>,
-    received: Option<(Millis, Millis)>,
-    /// Rows per property and type; the most frequent ones where there are too many.
-    properties: BTreeMap<(String, PropertyKind), u64>,
-    properties_max: usize,
-}
-
-impl SegmentPlan {
-    pub fn new(options: &WriteOptions) -> Self {
-        Self {
-            rows: 0,
-            raw_bytes: 0,
-            occurred: None,
-            received: None,
-            properties: BTreeMap::new(),
-            properties_max: 2 * options.names_max.max(options.columns_max),
-        }
-    }
-
-    /// And the facts of those rows, which need not be gathered again while they are written, unless
-    /// names were left out.
-    fn of_rows(rows: &[StoredRow], options: &WriteOptions) -> (Self, SliceFacts) {
-        let mut plan = Self::new(options);
-        for row in rows {
-            plan.rows += 1;
-            plan.raw_bytes += row.raw_bytes();
-            widen(&mut plan.occurred, (row.occurred_at, row.occurred_at));
-            widen(&mut plan.received, (row.received_at, row.received_at));
-        }
-        let mut count = SliceCount::new(0, options.names_max.max(options.columns_max), std::iter::empty());
-        rows.iter().for_each(|row| count.add(row));
-        let facts = count.finish(rows.first().map_or(ProjectId(0), |row| row.project_id));
-        plan.add_properties(&facts);
-        (plan, facts)
-    }
-
-    /// Adds the rows of another segment.
-    pub fn add_segment(&mut self, facts: &ObjectFacts) {
-        self.rows += facts.rows;
-        self.raw_bytes += facts.raw_bytes;
-        widen(&mut self.occurred, (facts.occurred_min, facts.occurred_max));
-        widen(&mut self.received, (facts.received_min, facts.received_max));
-        facts.slices.iter().for_each(|slice| self.add_properties(slice));
-    }
-
-    pub(super) fn page_rows(&self, options: &WriteOptions) -> usize {
-        options.page_rows_for(self.rows, self.raw_bytes)
-    }
-
-    /// Where times are to lie by event, what puts them together.
-    pub(super) fn event_times(&self, options: &WriteOptions) -> Option<EventTimesBuilder> {
-        let is_large = options.short_ids && self.rows >= options.times_by_event_rows_min;
-        self.occurred.filter(|_| is_large).and_then(EventTimesBuilder::new)
-    }
-
-    pub(super) fn layout(self, options: &WriteOptions) -> Layout {
-        let (received_as_delay, short_ids) = (self.keeps_delays(), options.short_ids);
-        let times_by_event = self.event_times(options).is_some();
-        let properties = self.choose(options.columns_max);
-        Layout { kind: ObjectKind::Segment, properties, received_as_delay, short_ids, times_by_event }
-    }
-
-    /// Received times that lie much closer together than those of the events are an import.
-    fn keeps_delays(&self) -> bool {
-        let length = |range: Option<(Millis, Millis)>| {
-            range.map_or(0, |(least, greatest)| i128::from(greatest) - i128::from(least))
-        };
-        length(self.received) * 4 >= length(self.occurred)
-    }
-
-    fn add_properties(&mut self, slice: &SliceFacts) {
-        for fact in &slice.properties {
-            *self.properties.entry((fact.name.clone(), fact.kind)).or_default() += fact.rows;
-        }
-        // What is rare in every input so far gets a column only when the next ones are full of it, and
-        // then they count it.
-        if self.properties.len() > self.properties_max {
-            self.properties = self.most_frequent(self.properties_max / 2).collect();
-        }
-    }
-
-    /// Of equal ones those that come first by name.
-    fn most_frequent(&mut self, max: usize) -> impl Iterator<Item = ((String, PropertyKind), u64)> + use<> {
-        let mut by_rows: Vec<_> = std::mem::take(&mut self.properties).into_iter().collect();
-        // Stable, and the map was sorted: equal counts stay in the order of names.
-        by_rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
-        by_rows.into_iter().take(max)
-    }
-
-    /// The columns, sorted.
-    fn choose(mut self, columns_max: usize) -> Vec<(String, PropertyKind)> {
-        let mut columns: Vec<_> = self.most_frequent(columns_max).map(|(column, _)| column).collect();
-        columns.sort_unstable();
-        columns
-    }
 }
 
 /// Writes rows of one project, sorted by [`StoredRow::segment_key`].
@@ -225,7 +124,8 @@ pub fn write_run(rows: &[StoredRow], options: &WriteOptions) -> Result<ObjectByt
     writer.finish()
 }
 
-/// A segment whose rows come one by one. It holds the compressed pages and one page of rows.
+/// A segment whose rows come one by one. It holds the compressed pages, one page of rows, and where times are to lie
+/// by event those of all rows.
 pub struct SegmentWriter {
     project_id: ProjectId,
     last: Option<(PersonNo, Millis, EventId)>,
@@ -549,11 +449,6 @@ pub(super) fn file_writer(
     let properties = layout.writer_properties(page_rows, zstd_level)?;
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
-}
-
-pub(super) fn widen(range: &mut Option<(Millis, Millis)>, by: (Millis, Millis)) {
-    let (least, greatest) = range.unwrap_or(by);
-    *range = Some((least.min(by.0), greatest.max(by.1)));
 }
 
 fn split(bytes: &Bytes, size: usize) -> Vec<Bytes> {

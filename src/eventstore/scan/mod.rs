@@ -360,12 +360,20 @@ impl Scanner {
         let unreadable = |source| ScanError::Format { object_id, source };
         let Some(OpenObject { reader, bytes_read: header_bytes, .. }) = opened else { return Ok(None) };
         let (with, missing) = known.missing(&properties);
-        let of_events = projecting.as_ref().and_then(|projecting| projecting.want(&reader));
-        let is_of_events = of_events.is_some();
-        let want = of_events.unwrap_or_else(|| Want {
+        let projecting = match projecting {
+            Some(projecting) if projecting.has_no_rows(&reader) => {
+                return Ok(Some((projecting.keep(RowBlock::default()), header_bytes)));
+            }
+            other => other,
+        };
+        let whole = Want {
             columns: Columns::Block { with, properties: missing.clone(), of_events: None },
             rows: object.rows.clone(),
-        });
+        };
+        let of_events = projecting.as_ref().map(|projecting| projecting.want(&reader, &whole));
+        let of_events = of_events.transpose().map_err(unreadable)?.flatten();
+        let is_of_events = of_events.is_some();
+        let want = of_events.unwrap_or(whole);
         let part_nos = reader.parts_for(&want).map_err(unreadable)?;
         let Some(parts) = objects::find_parts_of(db, object_id, object.bytes, &part_nos).await? else {
             return Ok(None);

@@ -5,10 +5,10 @@
 //! and a kernel that picks them touches most of the memory of every column. So what a question needs of their rows
 //! has columns of its own, if they are at most half of all; whoever asks for the same events later takes those.
 //!
-//! Where something has to be read, and the segment has its times by event, no more of it is read than these rows
-//! ([`ObjectReader::rows_of_events_at_most`]), until so many have been read that way, of one event after the other,
-//! that all of them would have cost as much: then whole columns are read. Out of whole columns the rows are gathered
-//! when their events are asked for a second time.
+//! Where something has to be read, and the segment has its times by event, these rows alone are decoded and of
+//! times no others are read ([`ObjectReader::rows_of_events_at_most`]), until so many have been read that way, of one
+//! event after the other, that all of them would have cost about as much: then whole columns are read. Out of whole
+//! columns the rows are gathered when their events are asked for a second time.
 
 use std::sync::Arc;
 
@@ -16,9 +16,12 @@ use sha2::{Digest, Sha256};
 
 use super::columns::{ColumnCache, KeptRows, Known, Standing};
 use super::{ListedObject, ROWS_AT_ONCE_MAX, ScanRequest, Scanner};
-use crate::eventstore::format::{Columns, ObjectReader, RowRanges, Want};
+use crate::eventstore::format::{Columns, FormatError, ObjectReader, RowRanges, Want};
 use crate::eventstore::{RowBlock, RowColumns};
 use crate::model::ProjectId;
+
+/// However few rows are read alone, they count as one in so many of all.
+const ROWS_A_SELECTION_PART: u64 = 8;
 
 /// What of an object is there for a question before anything of it is read.
 pub(super) struct Found {
@@ -118,15 +121,26 @@ impl Projecting {
         self.columns.keep_standing(&self.object, self.project_id, self.events.rows, standing);
     }
 
-    /// What to read where no more than the rows of these events are to be read; that they are is kept in mind.
-    pub fn want(&self, reader: &ObjectReader) -> Option<Want> {
+    /// Whether part 0 says that there is none.
+    pub fn has_no_rows(&self, reader: &ObjectReader) -> bool {
+        reader.rows_of_events_at_most(&self.events.names, &[]) == Some(0)
+    }
+
+    /// What to read where no more than the rows of these events are to be read, `None` where all are; that they are
+    /// is kept in mind. `whole`: what would be read of all rows, which may be less where most columns are kept.
+    pub fn want(&self, reader: &ObjectReader, whole: &Want) -> Result<Option<Want>, FormatError> {
         let (rows, names) = (self.object.rows_to_read(), &self.events.names);
-        let few = reader.rows_of_events_at_most(names, &self.properties).filter(|few| *few <= rows / 2)?;
-        if !self.columns.may_select(&self.object, self.project_id, few, rows / 2) {
-            return None;
-        }
+        let few = reader.rows_of_events_at_most(names, &self.properties);
+        let Some(few) = few.filter(|few| *few <= rows / 2) else { return Ok(None) };
         let (with, properties, of_events) = (self.with, self.properties.clone(), Some(names.clone()));
-        Some(Want { columns: Columns::Block { with, properties, of_events }, rows: RowRanges::All })
+        let want = Want { columns: Columns::Block { with, properties, of_events }, rows: RowRanges::All };
+        if reader.parts_for(&want)?.len() > reader.parts_for(whole)?.len() {
+            return Ok(None);
+        }
+        // To read the few of other columns costs a part of what all of them do.
+        let counted = few.max(rows / ROWS_A_SELECTION_PART);
+        let may = self.columns.may_select(&self.object, self.project_id, counted, rows / 2);
+        Ok(may.then_some(want))
     }
 }
 

@@ -126,6 +126,45 @@ fn one_event_of_many_needs_few_bytes() {
 }
 
 #[test]
+fn events_without_a_list_have_their_times_too() {
+    // More names than Parquet's writer keeps in one.
+    let mut rows: Vec<StoredRow> =
+        (0..20_000).map(|n| row(n / 9, i64::from(n % 9) * 70_001, n.into())).collect();
+    for (n, row) in rows.iter_mut().enumerate() {
+        row.event = if n % 3 == 0 { "often".into() } else { format!("{n:0>400}").into() };
+    }
+    let object = write_segment(&rows, &WriteOptions::default()).unwrap();
+    let reader = open(&object);
+    assert!(reader.header().times.is_some());
+    let event = reader.header().layout.fixed_index(super::super::columns::Fixed::Event).unwrap();
+    let columns = Columns::Block { with: RowColumns::default(), properties: Vec::new(), of_events: None };
+    let parts = fetch(&object, &reader, &Want { columns, rows: RowRanges::All });
+    assert!(reader.read_texts(event, None, &parts).unwrap().is_none());
+    assert_eq!(read_rows(&object, RowRanges::All), rows);
+    assert_eq!(read_rows(&object, RowRanges::one(7_000..7_010)), rows[7_000..7_010]);
+    let quarters = RowColumns { quarters: true, ..RowColumns::default() };
+    for (events, from) in [(None, 0), (None, 15_000), (Some("often"), 0)] {
+        let is_asked = |row: &&StoredRow| events.is_none_or(|event| row.event == event);
+        let own: Vec<StoredRow> = rows[from..].iter().filter(is_asked).cloned().collect();
+        let of_events: Option<Arc<[String]>> = events.map(|event| [event.to_owned()].into());
+        let ranges = if from == 0 { RowRanges::All } else { RowRanges::one(from as u64..20_000) };
+        for with in [quarters, RowColumns::ALL] {
+            let columns = Columns::Block { with, properties: Vec::new(), of_events: of_events.clone() };
+            let want = Want { columns, rows: ranges.clone() };
+            let block = reader.read_block(&want, &fetch(&object, &reader, &want)).unwrap();
+            assert_eq!(block.row_count(), own.len());
+            for (n, row) in own.iter().enumerate() {
+                assert_eq!(block.event.get(n), Some(&*row.event));
+                match with.quarters {
+                    true => assert_eq!(block.quarters.start_of(n), row.occurred_at / 900_000 * 900_000),
+                    false => assert_eq!(block.occurred_at.at(n), row.occurred_at),
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn counts_that_are_not_those_of_the_pages_are_refused() {
     let of = |events: usize, counts: &[u32]| {
         let events = (0..events).map(|n| format!("e{n}")).collect();
@@ -144,6 +183,66 @@ fn counts_that_are_not_those_of_the_pages_are_refused() {
         let refused = of(events, &counts).unwrap_err().to_string();
         assert!(refused.contains("times by event"), "{refused}");
     }
+    let at = |base| EventTimes::new(base, Vec::new(), &[3, 3, 1], 7, 3);
+    let last = (i64::MAX - 66_000 * 60_000) / 900_000 * 900_000;
+    assert!(at(-900_000).is_ok() && at(last).is_ok());
+    for base in [-1, 60_000, i64::MAX / 900_000 * 900_000] {
+        assert!(at(base).unwrap_err().to_string().contains("quarter of an hour"), "{base}");
+    }
+}
+
+#[test]
+fn times_are_read_across_the_borders_of_parts() {
+    // 63 places and the others outside tests; here three, each over several parts.
+    let mut rows: Vec<StoredRow> =
+        (0..150_000_u32).map(|n| row(n / 50, i64::from(n % 50) * 1_234_567, n.into())).collect();
+    rows.iter_mut().enumerate().for_each(|(n, row)| row.event = if n % 3 == 1 { "b" } else { "a" }.into());
+    rows.sort_by_key(StoredRow::segment_key);
+    let object = write_segment(&rows, &WriteOptions::default()).unwrap();
+    let expected: Vec<i64> = rows.iter().map(|row| row.occurred_at).collect();
+    let reader = open(&object);
+    let read = |columns: Columns, rows: RowRanges| {
+        let want = Want { columns, rows };
+        reader.read_identities(&want, &fetch(&object, &reader, &want)).unwrap().occurred_at
+    };
+    assert_eq!(read(Columns::PersonsAndTimes, RowRanges::All), expected);
+    for first in [0, 32_600, 65_300, 98_000, 149_990] {
+        let range = first..(first + 100).min(150_000);
+        let some = RowRanges::one(range.start as u64..range.end as u64);
+        assert_eq!(read(Columns::PersonsAndTimes, some), expected[range]);
+    }
+    for event in ["a", "b"] {
+        let of_events = Some([event.to_owned()].into());
+        let with = RowColumns { quarters: true, ..RowColumns::ALL };
+        let want = Want {
+            columns: Columns::Block { with, properties: Vec::new(), of_events },
+            rows: RowRanges::All,
+        };
+        let block = reader.read_block(&want, &fetch(&object, &reader, &want)).unwrap();
+        let own: Vec<i64> = rows.iter().filter(|row| row.event == event).map(|row| row.occurred_at).collect();
+        assert!(block.occurred_at.iter().eq(own.iter().copied()));
+        let quarters = (0..own.len()).map(|row| block.quarters.start_of(row));
+        assert!(quarters.eq(own.iter().map(|at| at / 900_000 * 900_000)));
+    }
+}
+
+#[test]
+fn texts_of_some_rows_are_no_more_than_they_have() {
+    let mut rows = many_rows();
+    rows[7].event = "rare".into();
+    let object = write_segment(&rows, &small_pages()).unwrap();
+    let reader = open(&object);
+    let of_events = Some(["rare".to_owned()].into());
+    let want = Want {
+        columns: Columns::Block { with: RowColumns::default(), properties: vec!["page".into()], of_events },
+        rows: RowRanges::All,
+    };
+    let block = reader.read_block(&want, &fetch(&object, &reader, &want)).unwrap();
+    assert_eq!(block.properties[0].strings.as_ref().unwrap().values().len(), 1);
+    assert_eq!(block.event.values().len(), 1);
+    let few = Want { rows: RowRanges::one(0..10), ..want };
+    let refused = reader.read_block(&few, &fetch(&object, &reader, &few)).unwrap_err().to_string();
+    assert!(refused.contains("some events"), "{refused}");
 }
 
 #[test]
