@@ -90,8 +90,10 @@ impl ObjectReader {
         }
         match texts {
             Some(texts) if left == 0 => {
+                // Where there are more rows than texts the list is the smaller part, and most of it is used.
+                let is_long = asked.is_some_and(|rows| rows.len() < texts.texts());
                 let texts = texts.finish();
-                Ok(Some(if asked.is_some() { texts.of_used_texts() } else { texts }))
+                Ok(Some(if is_long { texts.of_used_texts() } else { texts }))
             }
             // No row has a text: there is no list.
             _ if left == rows => Ok(None),
