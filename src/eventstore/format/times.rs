@@ -46,6 +46,7 @@ pub(super) struct EventTimes {
 
 /// One of those that times lie in.
 type Place = u8;
+
 impl EventTimes {
     /// `counts`: how many rows of each page are in which place. A page has `page_rows` rows, the last the rest.
     pub fn new(
