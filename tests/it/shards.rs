@@ -22,10 +22,16 @@ use crate::reference;
 use crate::support::{Catalogue, Installation, MariaDb, Project, Weir, until};
 
 /// Kept when a seed has failed once; the first is the data this test began with.
-const PAST_SEEDS: [u64; 1] = [20_260_301];
-/// Requests after which the journal is seen empty before the next: each gives at least one small run
-/// in one shard or more, so that compaction has enough to merge.
+const PAST_SEEDS: [u64; 2] = [20_260_301, 939_931_938];
+/// Requests after which the journal is seen empty before the next: each gives at least one run or
+/// segment in one shard or more, so that compaction has enough to merge.
 const SEALED_REQUESTS: usize = 24;
+/// The least rows that a pass makes a segment of.
+const SEGMENT_ROWS_MIN: std::ops::Range<u32> = 40..400;
+/// The first requests have few enough events that each becomes a run, whatever the least rows of a
+/// segment are, and are more than are merged.
+const SMALL_REQUESTS: usize = 6;
+const SMALL_REQUEST_EVENTS: usize = SEGMENT_ROWS_MIN.start as usize / 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_the_same_bytes_for_any_shards_batches_resends_and_compaction() {
@@ -94,7 +100,7 @@ impl Run {
             };
             let fan_in = chance.random_range(2..=3);
             // A pass or a merge gives segments to some, runs to others.
-            let rows_min = chance.random_range(40..400_u32).to_string();
+            let rows_min = chance.random_range(SEGMENT_ROWS_MIN).to_string();
             // Few enough that properties lose their columns and get them back from merge to merge.
             let columns_max = [1, 3, 500][chance.random_range(0..3)].to_string();
             let names_max = [2, 5, 2_000][chance.random_range(0..3)].to_string();
@@ -202,7 +208,8 @@ impl Run {
         let mut requests = Vec::new();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
-            let size = way.chance.random_range(1..=way.batch_max).min(rest.len());
+            let most = if requests.len() < SMALL_REQUESTS { SMALL_REQUEST_EVENTS } else { rest.len() };
+            let size = way.chance.random_range(1..=way.batch_max).min(most);
             let (batch, after) = rest.split_at(size);
             requests.push(batch);
             rest = after;
@@ -210,7 +217,8 @@ impl Run {
         let again = requests.clone().into_iter().filter(|_| way.chance.random_range(0..100) < way.resent);
         let again: Vec<_> = again.collect();
         requests.extend(again);
-        requests.shuffle(&mut way.chance);
+        // Sent again or not, the small ones stay first.
+        requests[SMALL_REQUESTS..].shuffle(&mut way.chance);
         let sealed_every = requests.len().div_ceil(SEALED_REQUESTS);
         let mut records = weir.metric("weir_seal_events_total").await;
         for (n, request) in requests.iter().enumerate() {
@@ -218,7 +226,7 @@ impl Run {
             // A link is a record of its own.
             let links = request.iter().filter(|event| event["event"] == "$identify").count();
             records += (request.len() + links) as f64;
-            if n % sealed_every == 0 {
+            if n < SMALL_REQUESTS || n % sealed_every == 0 {
                 until("the journal to be sealed", Duration::from_secs(60), || async {
                     (weir.metric("weir_seal_events_total").await >= records).then_some(())
                 })
