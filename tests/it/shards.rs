@@ -190,10 +190,9 @@ impl Run {
                 assert!(of_tier.len() < most, "seed {}, {}: {tiers:?}", self.seed, way.name);
             }
         }
-        // More than a thousand rows are tier 1, and no pass wrote so many at once.
-        if way.shards == 1 {
-            assert!(catalogue.segments.iter().any(|s| s.tier > 0 && s.rows >= 1_024), "{catalogue:?}");
-        }
+        let are_in_their_tiers =
+            catalogue.segments.iter().all(|segment| (segment.rows >= 1_024) == (segment.tier > 0));
+        assert!(are_in_their_tiers, "seed {}, {}: {catalogue:?}", self.seed, way.name);
         println!(
             "{}: {segments_as_sealed} segments as sealed, {} at rest",
             way.name,
