@@ -1,10 +1,12 @@
 //! Making, finding and revoking keys.
 
+use std::sync::Arc;
+
 use super::{Access, hash_token, token};
 use crate::model::{AccountId, KeyId, KeyKind, Millis, ProjectId, Random};
 use crate::storage::StorageError;
-use crate::storage::control::keys::{self, ActiveKey, InsertKey, ProjectKey};
-use crate::storage::control::projects::{Project, find_project};
+use crate::storage::control::keys::{self, InsertKey, ProjectKey};
+use crate::storage::control::projects::Project;
 
 /// A key just made; a secret one is shown now and never again.
 pub struct CreatedKey {
@@ -46,13 +48,12 @@ impl Access {
     pub async fn revoke_key(&self, project_id: ProjectId, key_id: KeyId) -> Result<bool, StorageError> {
         let now = self.clock.now_ms();
         let revoked = keys::revoke_key(&self.storage.control, project_id, key_id, now).await?;
-        self.secret_keys
-            .forget_where(|_, known| known.as_ref().is_some_and(|(active, _)| active.key_id == key_id));
+        self.secret_keys.forget_where(|_, known| known.as_ref().is_some_and(|(known, _)| *known == key_id));
         Ok(revoked)
     }
 
     /// The project of a secret key. A write key leads nowhere here.
-    pub async fn find_secret_key(&self, key: &str) -> Result<Option<(ActiveKey, Project)>, StorageError> {
+    pub async fn find_secret_key(&self, key: &str) -> Result<Option<(KeyId, Arc<Project>)>, StorageError> {
         if !key.starts_with(KeyKind::Secret.prefix()) {
             return Ok(None);
         }
@@ -61,14 +62,8 @@ impl Access {
         if let Some(known) = self.secret_keys.find(&key_hash, now) {
             return Ok(known);
         }
-        let active = keys::find_active_key(&self.storage.control, &key_hash).await?;
-        let found = match active.filter(|active| active.kind == KeyKind::Secret) {
-            Some(active) => {
-                let project = find_project(&self.storage.control, active.project_id).await?;
-                project.map(|project| (active, project))
-            }
-            None => None,
-        };
+        let found = keys::find_key_with_project(&self.storage.control, KeyKind::Secret, &key_hash).await?;
+        let found = found.map(|(key_id, project)| (key_id, Arc::new(project)));
         self.secret_keys.keep(key_hash, found.clone(), now);
         Ok(found)
     }

@@ -26,10 +26,9 @@ pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordBusy, Passwor
 pub use projects::{CreateProject, CreatedProject, Membership, ProjectError, RETENTION_DAYS};
 pub use token::hash_token;
 
-use crate::model::{AccountId, Clock, Millis, ProjectId, Random};
+use crate::model::{AccountId, Clock, KeyId, Millis, ProjectId, Random};
 use crate::storage::Storage;
 use crate::storage::control::TokenHash;
-use crate::storage::control::keys::ActiveKey;
 use crate::storage::control::projects::Project;
 use known::Known;
 
@@ -48,7 +47,7 @@ pub struct Access {
     sessions: Known<TokenHash, Option<Session>>,
     memberships: Known<(AccountId, ProjectId), Option<Membership>>,
     projects_of: Known<AccountId, Arc<[Membership]>>,
-    secret_keys: Known<TokenHash, Option<(ActiveKey, Project)>>,
+    secret_keys: Known<TokenHash, Option<(KeyId, Arc<Project>)>>,
 }
 
 impl Access {

@@ -16,7 +16,7 @@ pub const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
 /// A project as one account sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Membership {
-    pub project: Project,
+    pub project: Arc<Project>,
     pub role: Role,
 }
 
@@ -134,7 +134,7 @@ impl Access {
         let membership = match role {
             Some(role) => {
                 let project = find_project(&self.storage.control, project_id).await?;
-                project.map(|project| Membership { project, role })
+                project.map(|project| Membership { project: Arc::new(project), role })
             }
             None => None,
         };
@@ -150,10 +150,12 @@ impl Access {
         }
         let list: Arc<[Membership]> = if session.is_admin {
             let all = projects::list_projects(&self.storage.control, PROJECTS_LISTED_MAX).await?;
-            all.into_iter().map(|project| Membership { project, role: Role::Owner }).collect()
+            all.into_iter()
+                .map(|project| Membership { project: Arc::new(project), role: Role::Owner })
+                .collect()
         } else {
             let own = projects::list_projects_of(&self.storage.control, session.account_id).await?;
-            own.into_iter().map(|(project, role)| Membership { project, role }).collect()
+            own.into_iter().map(|(project, role)| Membership { project: Arc::new(project), role }).collect()
         };
         self.projects_of.keep(session.account_id, list.clone(), now);
         Ok(list)

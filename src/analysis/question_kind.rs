@@ -454,8 +454,13 @@ impl TicketKind for QuestionKind {
         })
     }
 
-    fn presume(&self, project: ProjectId, body: &Value) -> Option<Prepared> {
-        let project = self.known.find(project)?;
+    fn presume(
+        &self,
+        project: ProjectId,
+        let_in_with: Option<&Arc<Project>>,
+        body: &Value,
+    ) -> Option<Prepared> {
+        let project = self.known.find(project).or(let_in_with.cloned())?;
         let asked = Asked::parse(body, &self.settings_of(&project)).ok()?;
         // Of others there is more to be read, and the project tells what answers they may share.
         let body = asked.fresh.then(|| asked.to_body())?;

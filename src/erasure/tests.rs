@@ -252,6 +252,7 @@ impl World {
     fn submission(&self, kind: &str, body: Value) -> Submit {
         Submit {
             project_id: self.project_id,
+            project: None,
             kind: kind.to_owned(),
             body,
             idempotency_key: None,

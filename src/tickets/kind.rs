@@ -26,9 +26,15 @@ pub trait TicketKind: Send + Sync + 'static {
         body: &'a Value,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>>;
 
-    /// The same by what is known of the project from earlier, where nothing else has to be read; `None` where it
-    /// is not known, or the body is not good by it. The ticket is prepared anew where that turns out not to hold.
-    fn presume(&self, _project: ProjectId, _body: &Value) -> Option<Prepared> {
+    /// The same by what is known of the project from earlier, or else by what the caller was let in with, where
+    /// nothing else has to be read; `None` where neither is there, or the body is not good by it. The ticket is
+    /// prepared anew where that turns out not to hold.
+    fn presume(
+        &self,
+        _project: ProjectId,
+        _let_in_with: Option<&Arc<Project>>,
+        _body: &Value,
+    ) -> Option<Prepared> {
         None
     }
 

@@ -20,6 +20,7 @@ use super::unwritten::Terms;
 use super::{InvalidBody, Ticket, TicketKind, TicketPage, TicketState, WAIT_MAX, WaitFor};
 use crate::cache::{Cache, Wakeup};
 use crate::model::{Clock, Millis, ProjectId, Random, ReplicaId, ShardNo, TicketId};
+use crate::storage::control::projects::Project;
 use crate::storage::control::tickets::{
     ATTEMPTS_UNLIMITED, KINDS_MAX, LeaseRequest, MaintenanceRules, NewTicket, ResultRef, TicketRow,
     TicketStore,
@@ -111,6 +112,8 @@ pub(super) struct Inner {
 #[derive(Clone, Debug)]
 pub struct Submit {
     pub project_id: ProjectId,
+    /// As it was when the caller was let in, if it is known: a few seconds ago at most.
+    pub project: Option<Arc<Project>>,
     pub kind: String,
     pub body: Value,
     pub idempotency_key: Option<String>,
@@ -202,7 +205,8 @@ impl Tickets {
             let project = prepared.project.take().filter(|_| may_run_unwritten)?;
             Some(Terms { project, is_presumed, written_after })
         };
-        let presumed = may_run_unwritten.then(|| kind.presume(submit.project_id, &submit.body)).flatten();
+        let presume = || kind.presume(submit.project_id, submit.project.as_ref(), &submit.body);
+        let presumed = may_run_unwritten.then(presume).flatten();
         if let Some(mut prepared) = presumed
             && let Some(terms) = terms(&mut prepared, true)
             && let Some(submitted) = self.submit_prepared(&*kind, &submit, prepared, Some(terms)).await?

@@ -19,7 +19,7 @@ use crate::eventstore::scan::Scanner;
 use crate::model::{BatchId, ManualClock, ObjectId, SeededRandom, ShardNo};
 use crate::storage::batch::EncodedBatch;
 use crate::storage::conformance::fresh_sqlite;
-use crate::storage::control::projects::{InsertProject, create_project, update_project};
+use crate::storage::control::projects::{InsertProject, create_project, find_project, update_project};
 use crate::storage::server::journal::{self, NewBatch};
 use crate::storage::server::objects::{self, ObjectKind};
 use crate::storage::server::{masks, persons};
@@ -155,20 +155,26 @@ async fn what_was_read_of_a_project_is_presumed_by_fresh_questions_alone() {
             "series": [{"measure": measure}]})
     };
     let fresh = question(true, "count");
-    assert!(kind.presume(project_id, &fresh).is_none(), "nothing is known yet");
+    assert!(kind.presume(project_id, None, &fresh).is_none(), "nothing is known yet");
+    let let_in_with = Arc::new(find_project(&storage.control, project_id).await.unwrap().unwrap());
+    let presumed = kind.presume(project_id, Some(&let_in_with), &fresh).unwrap();
     let prepared = kind.prepare(project_id, &fresh).await.unwrap();
-    let presumed = kind.presume(project_id, &fresh).unwrap();
+    assert_eq!((&presumed.body, &presumed.project), (&prepared.body, &prepared.project));
+    let presumed = kind.presume(project_id, None, &fresh).unwrap();
     assert_eq!((&presumed.body, &presumed.project), (&prepared.body, &prepared.project));
     assert_eq!(presumed.data_version, None);
-    assert!(kind.presume(project_id, &question(false, "count")).is_none(), "it may share an answer");
+    assert!(kind.presume(project_id, None, &question(false, "count")).is_none(), "it may share an answer");
     assert!(
-        kind.presume(project_id, &question(true, "no such")).is_none(),
+        kind.presume(project_id, None, &question(true, "no such")).is_none(),
         "wrong questions are for prepare"
     );
     // As it was, until it is read again.
     update_project(&storage.control, project_id, "p", "Europe/Paris").await.unwrap();
-    assert_eq!(kind.presume(project_id, &fresh).unwrap().project, prepared.project);
+    assert_eq!(kind.presume(project_id, None, &fresh).unwrap().project, prepared.project);
     let anew = kind.prepare(project_id, &fresh).await.unwrap();
     assert_ne!(anew.body, prepared.body);
-    assert_eq!(kind.presume(project_id, &fresh).unwrap().body, anew.body);
+    for let_in_with in [None, Some(&let_in_with)] {
+        let presumed = kind.presume(project_id, let_in_with, &fresh).unwrap();
+        assert_eq!(presumed.body, anew.body, "what was read last counts");
+    }
 }

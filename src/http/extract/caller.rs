@@ -1,5 +1,7 @@
 //! Who calls the API, and about which project.
 
+use std::sync::Arc;
+
 use actix_web::dev::Payload;
 use actix_web::http::{Method, header};
 use actix_web::{FromRequest, HttpRequest, web};
@@ -20,7 +22,7 @@ const PROJECT_HEADER: &str = "x-weir-project";
 /// The caller of an API route: `Authorization: Bearer sk_…`, whose project is the key's, or the
 /// session of a browser with `X-Weir-Project: 1` (`?project=1` will do for a GET).
 pub struct Caller {
-    pub project: Project,
+    pub project: Arc<Project>,
     pub role: Role,
     pub id: CallerId,
 }
@@ -68,9 +70,7 @@ impl Caller {
             return Err(unauthenticated("A write key may only send events; this needs a secret key."));
         }
         match state_of(request).access.find_secret_key(key).await? {
-            Some((active, project)) => {
-                Ok(Self { project, role: Role::Owner, id: CallerId::Key(active.key_id) })
-            }
+            Some((key_id, project)) => Ok(Self { project, role: Role::Owner, id: CallerId::Key(key_id) }),
             None => Err(unauthenticated("The key is unknown or was revoked.")),
         }
     }

@@ -1,5 +1,7 @@
 //! A page of a project.
 
+use std::sync::Arc;
+
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
@@ -14,7 +16,7 @@ use crate::storage::control::projects::Project;
 /// does not exist: a 403 would tell strangers which projects there are.
 pub struct ProjectPage {
     pub session: Session,
-    pub project: Project,
+    pub project: Arc<Project>,
     pub role: Role,
 }
 

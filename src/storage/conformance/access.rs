@@ -105,12 +105,18 @@ on_both! {
         let active = keys::find_active_key(&db, &[2; 32]).await.unwrap().unwrap();
         assert_eq!((active.key_id, active.project_id, active.kind, active.span), (secret, id, KeyKind::Secret, 4));
         assert_eq!(keys::find_active_key(&db, &[3; 32]).await.unwrap(), None);
+        let with_project = async |kind, hash| keys::find_key_with_project(&db, kind, &[hash; 32]).await.unwrap();
+        let one = projects::find_project(&db, id).await.unwrap().unwrap();
+        assert_eq!(with_project(KeyKind::Secret, 2).await, Some((secret, one)));
+        assert_eq!(with_project(KeyKind::Secret, 1).await, None, "it is a write key");
+        assert_eq!(with_project(KeyKind::Secret, 3).await, None);
 
         // A stranger's project cannot revoke it.
         assert!(!keys::revoke_key(&db, ProjectId(id.0 + 1), secret, 10).await.unwrap());
         assert!(keys::revoke_key(&db, id, secret, 10).await.unwrap());
         assert!(!keys::revoke_key(&db, id, secret, 11).await.unwrap());
         assert_eq!(keys::find_active_key(&db, &[2; 32]).await.unwrap(), None);
+        assert_eq!(with_project(KeyKind::Secret, 2).await, None);
 
         let listed = keys::list_keys(&db, id).await.unwrap();
         let seen: Vec<_> = listed.iter().map(|key| (key.kind, key.revoked_at)).collect();

@@ -1,9 +1,10 @@
 //! A project's keys. Found by hash only; a write key, which is public, is also kept as it is.
 
 use super::TokenHash;
+use super::projects::{self, Project};
 use crate::model::{AccountId, KeyId, KeyKind, Millis, ProjectId};
 use crate::storage::StorageError;
-use crate::storage::db::{Db, Row, Statement, Tx, statement};
+use crate::storage::db::{Db, Read, Reads, Row, Statement, Tx, statement};
 use crate::values;
 
 /// A project with more keys than this shows the newest.
@@ -51,6 +52,12 @@ static FIND_ACTIVE: Statement = statement!(
      JOIN projects p ON p.project_id = k.project_id \
      WHERE k.key_hash = ? AND k.revoked_at IS NULL AND p.archived_at IS NULL"
 );
+static FIND_WITH_PROJECT: Statement = statement!(
+    "project_keys.find_with_project",
+    "SELECT p.project_id, p.name, p.time_zone, p.span, p.created_at, p.retention_days, p.erasure_epoch, \
+     k.key_id FROM project_keys k JOIN projects p ON p.project_id = k.project_id \
+     WHERE k.key_hash = ? AND k.kind = ? AND k.revoked_at IS NULL AND p.archived_at IS NULL"
+);
 static LIST_ACTIVE: Statement = statement!(
     "project_keys.list_active",
     "SELECT k.key_id, k.project_id, k.kind, p.span, k.key_hash FROM project_keys k \
@@ -87,6 +94,21 @@ pub async fn insert_key(tx: &mut Tx, project_id: ProjectId, key: InsertKey) -> R
 pub async fn find_active_key(db: &Db, key_hash: &TokenHash) -> Result<Option<ActiveKey>, StorageError> {
     let row = db.fetch_optional(&FIND_ACTIVE, values![*key_hash]).await?;
     row.map(|row| active_of(&row)).transpose()
+}
+
+/// The key of this kind with this hash and its project, unless one of them is gone. As one message, without the
+/// preparing that a statement takes on each of many connections: a caller waits for it.
+pub async fn find_key_with_project(
+    db: &Db,
+    kind: KeyKind,
+    key_hash: &TokenHash,
+) -> Result<Option<(KeyId, Project)>, StorageError> {
+    let found = |rows: &[Row]| {
+        rows.first().map(|row| Ok((KeyId(row.u64(7)?), projects::project_of(row)?))).transpose()
+    };
+    let mut reads = Reads::default();
+    let place = reads.add(Read::new(&FIND_WITH_PROJECT, values![*key_hash, kind.as_str()], found));
+    db.read_in_order(reads).await?.get(place)
 }
 
 /// Active keys of a kind in order of their ids, `limit` of those after `after`: how a replica

@@ -222,7 +222,8 @@ fn role_of(row: &Row, index: usize) -> Result<Role, StorageError> {
     Role::parse(&text).ok_or_else(|| StorageError::corrupt("memberships", "role", text))
 }
 
-fn project_of(row: &Row) -> Result<Project, StorageError> {
+/// Of the first columns, in the order of [`FIND`].
+pub(super) fn project_of(row: &Row) -> Result<Project, StorageError> {
     Ok(Project {
         project_id: ProjectId(row.u32(0)?),
         name: row.text(1)?,

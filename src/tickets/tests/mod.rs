@@ -96,7 +96,7 @@ impl TicketKind for Puppet {
         })
     }
 
-    fn presume(&self, _project: ProjectId, body: &Value) -> Option<Prepared> {
+    fn presume(&self, _: ProjectId, _: Option<&Arc<Project>>, body: &Value) -> Option<Prepared> {
         let presumed = self.presumed.lock().unwrap().clone()?;
         Some(self.prepared(body, Some(presumed)))
     }
@@ -263,6 +263,7 @@ impl Stage {
 fn submission(body: Value) -> Submit {
     Submit {
         project_id: PROJECT,
+        project: None,
         kind: "puppet".to_owned(),
         body,
         idempotency_key: None,
