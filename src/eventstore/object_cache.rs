@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -58,6 +59,10 @@ pub struct ShardList {
 /// Half of the shortest time for which replaced objects can be told to stay, and long enough for all that a
 /// page asks.
 const LIST_AGE_MAX: Duration = Duration::from_millis(500);
+/// No more are read ahead: facts may tell that few of them are needed.
+const OPENED_AHEAD_MAX: usize = 64;
+/// On one connection and thread.
+const OPENED_TOGETHER: usize = 4;
 /// Lists are used for so short a time.
 const LISTS_BYTES_MAX: usize = 8 << 20;
 
@@ -138,6 +143,20 @@ impl ObjectCache {
             opened.push(OpenObject { object_id, reader, bytes_read: header.len() as u64 });
         }
         Ok(opened)
+    }
+
+    /// Opens the first of these that are not known, to be kept: for who is about to read most of them and has something
+    /// else to wait for. What cannot be read is left to whoever reads it.
+    pub async fn open_ahead(&self, db: &Db, object_ids: &[ObjectId]) {
+        let Some(readers) = &self.readers else { return };
+        let missing = object_ids.iter().copied().filter(|object_id| !readers.contains_key(object_id));
+        let missing: Vec<ObjectId> = missing.take(OPENED_AHEAD_MAX).collect();
+        let open = |object_ids: &[ObjectId]| {
+            let (known, db, object_ids) = (self.clone(), db.clone(), object_ids.to_vec());
+            tokio::spawn(async move { known.open(&db, &object_ids).await.is_ok() })
+        };
+        let openings: Vec<_> = missing.chunks(OPENED_TOGETHER).map(open).collect();
+        join_all(openings).await;
     }
 
     /// `None` when the object's facts are not known.
@@ -239,6 +258,30 @@ mod tests {
             let none = ObjectCache::none();
             open(&none, &ids).await;
             assert!(open(&none, &ids).await.iter().all(|opened| opened.bytes_read > 0));
+        }
+    }
+
+    on_both! {
+        async fn what_is_opened_ahead_is_there_for_who_opens_it_and_is_not_much(db: Db) {
+            let random = SeededRandom::new(1);
+            let mut segments = Vec::new();
+            for n in 0..2 {
+                segments.push(store_segment(&db, &random, rows(PROJECT, n * 50..(n + 1) * 50)).await);
+            }
+            let cache = ObjectCache::new(1 << 20, 0, &Metrics::default());
+            // Of objects that are gone nobody has to know here.
+            let gone = (1..OPENED_AHEAD_MAX).map(|_| ObjectId::random(&random));
+            let ids: Vec<ObjectId> = segments[..1].iter().copied().chain(gone).chain([segments[1]]).collect();
+            let bytes_read = async |segment: usize| cache.open(&db, &segments[segment..=segment]).await.unwrap()[0].bytes_read;
+            cache.open_ahead(&db, &ids).await;
+            assert_eq!(bytes_read(0).await, 0);
+            assert!(bytes_read(1).await > 0, "there were too many before it");
+            cache.forget();
+            assert!(bytes_read(0).await > 0);
+            // What is known does not count.
+            cache.open_ahead(&db, &ids).await;
+            assert_eq!(bytes_read(1).await, 0);
+            ObjectCache::none().open_ahead(&db, &ids).await;
         }
     }
 

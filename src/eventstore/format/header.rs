@@ -1,6 +1,6 @@
 //! Part 0: everything a reader has to know before it reads anything else.
 //!
-//! `WEIR`, a version byte, the length (u32) of what follows in zstd, and the rollups ([`super::rollup`]). In zstd:
+//! `WEIR`, a version byte, the length (u32) of what follows in zstd, and the short rollups ([`super::rollup`]). In zstd:
 //! the length of a JSON description (u32), the description, the first person of each page (u32 each), how many
 //! rows of each page are in each place of times by event (u32 each, [`super::times`]) and the end of the Parquet
 //! file from behind its last column chunk (offset index and footer).
@@ -21,8 +21,9 @@ use crate::model::{Millis, PersonNo, ProjectId};
 
 const MAGIC: &[u8; 4] = b"WEIR";
 /// 2 may leave names out of `rest`, 3 may have a rollup, 4 has short ids and a filter of any bits, 5 has its
-/// rollups by themselves, 6 may have its times by event.
-pub(super) const FORMAT_VERSION: u8 = 6;
+/// rollups by themselves, 6 may have its times by event, 7 has long rollups behind these.
+pub(super) const FORMAT_VERSION: u8 = 7;
+const TIMES_BY_EVENT_VERSION: u8 = 6;
 const OWN_ROLLUPS_VERSION: u8 = 5;
 const SHORT_IDS_VERSION: u8 = 4;
 const WHOLE_IDS_VERSION: u8 = 3;
@@ -88,6 +89,9 @@ struct Description {
     /// Of each the quarters of a step and how many bytes it has in zstd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rollups: Vec<(u64, usize)>,
+    /// How many of them, the first ones, lie behind the times.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    rollups_behind: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times_by_event: Option<DescribedTimes>,
     filter_parts: u32,
@@ -99,6 +103,10 @@ struct Description {
 struct DescribedTimes {
     base: Millis,
     events: Vec<String>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Header {
@@ -124,8 +132,11 @@ impl Header {
         let has_own_rollups = version >= OWN_ROLLUPS_VERSION;
         let older = self.rollups.first().filter(|_| !has_own_rollups);
         let older = older.map(Rollup::to_older).transpose()?;
-        let packed_rollups = self.rollups.iter().filter(|_| has_own_rollups).map(Rollup::to_packed);
-        let packed_rollups: Vec<(u64, Bytes)> = packed_rollups.collect();
+        let own_rollups: &[Rollup] = if has_own_rollups { &self.rollups } else { &[] };
+        let packed_rollups: Vec<Option<Bytes>> = own_rollups.iter().map(Rollup::packed).collect();
+        let of_rollup = |(rollup, packed): (&Rollup, &Option<Bytes>)| {
+            (rollup.quarters(), packed.as_ref().map_or(rollup.bytes(), Bytes::len))
+        };
         let description = Description {
             kind: self.layout.kind,
             project_id: self.project_id,
@@ -138,7 +149,8 @@ impl Header {
             rest_has_more: self.rest.has_more,
             pages: self.page_first_persons.len(),
             rollup_bytes: older.as_ref().map(Vec::len),
-            rollups: packed_rollups.iter().map(|(quarters, packed)| (*quarters, packed.len())).collect(),
+            rollups: own_rollups.iter().zip(&packed_rollups).map(of_rollup).collect(),
+            rollups_behind: self.rollups_behind(),
             times_by_event: self
                 .times
                 .as_ref()
@@ -166,8 +178,12 @@ impl Header {
             bytes.extend_from_slice(&(packed.len() as u32).to_le_bytes());
         }
         bytes.extend_from_slice(&packed);
-        packed_rollups.iter().for_each(|(_, packed)| bytes.extend_from_slice(packed));
+        packed_rollups.iter().flatten().for_each(|packed| bytes.extend_from_slice(packed));
         Ok(bytes.into())
+    }
+
+    fn rollups_behind(&self) -> usize {
+        self.rollups.iter().filter(|rollup| rollup.bytes_behind().is_some()).count()
     }
 
     /// The earliest that has a word for all of it.
@@ -175,7 +191,8 @@ impl Header {
         match (self.layout.kind, self.layout.short_ids) {
             (ObjectKind::Run, _) => RUN_VERSION,
             (ObjectKind::Segment, false) => WHOLE_IDS_VERSION,
-            (ObjectKind::Segment, true) if self.times.is_some() => FORMAT_VERSION,
+            (ObjectKind::Segment, true) if self.rollups_behind() > 0 => FORMAT_VERSION,
+            (ObjectKind::Segment, true) if self.times.is_some() => TIMES_BY_EVENT_VERSION,
             (ObjectKind::Segment, true) if self.rollups.is_empty() => SHORT_IDS_VERSION,
             (ObjectKind::Segment, true) => OWN_ROLLUPS_VERSION,
         }
@@ -214,7 +231,7 @@ impl Header {
         }
         let times = match description.times_by_event {
             None => None,
-            Some(_) if !description.short_ids || version < FORMAT_VERSION => {
+            Some(_) if !description.short_ids || version < TIMES_BY_EVENT_VERSION => {
                 return Err(FormatError::corrupt("times by event, where they are a column"));
             }
             Some(DescribedTimes { base, events }) => {
@@ -236,7 +253,17 @@ impl Header {
         if !older.is_empty() {
             rollups.push(Rollup::from_older(&older)?);
         }
-        for (quarters, bytes) in description.rollups {
+        if description.rollups_behind > 0 && version < FORMAT_VERSION {
+            return Err(FormatError::corrupt("rollups behind the times, where they are in part 0"));
+        }
+        let mut bytes_behind = times.as_ref().map_or(0, |_| description.rows.saturating_mul(TIME_BYTES));
+        for (number, (quarters, bytes)) in description.rollups.into_iter().enumerate() {
+            if number < description.rollups_behind {
+                let start = bytes_behind;
+                bytes_behind = start.saturating_add(bytes as u64);
+                rollups.push(Rollup::from_behind(quarters, start..bytes_behind)?);
+                continue;
+            }
             let (packed, behind) = packed_rollups.split_at_checked(bytes).ok_or_else(cut)?;
             packed_rollups = behind;
             rollups.push(Rollup::from_packed(quarters, Bytes::copy_from_slice(packed))?);
@@ -266,7 +293,7 @@ impl Header {
             table: PartTable {
                 filter_parts: description.filter_parts,
                 ends: description.part_ends,
-                time_bytes: times.as_ref().map_or(0, |_| description.rows * TIME_BYTES),
+                bytes_behind,
             },
             rollups,
             times,

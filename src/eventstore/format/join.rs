@@ -116,7 +116,7 @@ fn roll_up(inputs: &[JoinInput<'_>], keys: &[Keys], rows: u64) -> Result<Vec<Rol
         }
         let shortest = header.rollups.first();
         if let Some(shortest) = shortest.filter(|shortest| builder.can_add(shortest)) {
-            builder.add_all(shortest, header.rows)?;
+            builder.add_all(&shortest.fetched(&header.table, input.parts)?, header.rows)?;
             continue;
         }
         let events = input.reader.read_column(header.layout.fixed_index(Fixed::Event)?, input.parts)?;
@@ -136,7 +136,7 @@ fn by_event(
     keys: &[Keys],
     order: &Order,
     page_rows: usize,
-) -> Result<(EventTimes, Bytes), FormatError> {
+) -> Result<(EventTimes, Vec<u8>), FormatError> {
     let mut events: Vec<Vec<u32>> = Vec::with_capacity(inputs.len());
     for input in inputs {
         let index = input.reader.header().layout.fixed_index(Fixed::Event)?;

@@ -25,8 +25,8 @@ pub(super) struct PartTable {
     pub filter_parts: u32,
     /// Ascending; data part n holds the bytes from the end before it to its own.
     pub ends: Vec<u64>,
-    /// Of the times that lie behind the Parquet file ([`super::times`]).
-    pub time_bytes: u64,
+    /// Of what lies behind the Parquet file: times ([`super::times`]) and then rollups ([`super::rollup`]).
+    pub bytes_behind: u64,
 }
 
 impl PartTable {
@@ -34,12 +34,12 @@ impl PartTable {
         HEADER_PART + 1 + self.filter_parts
     }
 
-    fn first_time_part(&self) -> u32 {
+    fn first_part_behind(&self) -> u32 {
         self.first_data_part() + self.ends.len() as u32
     }
 
     pub fn parts(&self) -> u32 {
-        self.first_time_part() + self.time_bytes.div_ceil(PART_BYTES as u64) as u32
+        self.first_part_behind() + self.bytes_behind.div_ceil(PART_BYTES as u64) as u32
     }
 
     /// The index into `ends` of the part that holds this byte.
@@ -70,10 +70,10 @@ impl PartTable {
         start..self.ends[index]
     }
 
-    /// Bytes of the times, as slices of parts.
-    pub fn time_slices(&self, bytes: Range<u64>) -> impl Iterator<Item = PartSlice> + use<> {
+    /// Bytes of what lies behind the Parquet file, as slices of parts.
+    pub fn slices_behind(&self, bytes: Range<u64>) -> impl Iterator<Item = PartSlice> + use<> {
         const PART: u64 = PART_BYTES as u64;
-        let first = self.first_time_part();
+        let first = self.first_part_behind();
         let parts = if bytes.is_empty() { 0..0 } else { bytes.start / PART..bytes.end.div_ceil(PART) };
         parts.map(move |part| {
             let (start, end) = (bytes.start.max(part * PART), bytes.end.min((part + 1) * PART));
@@ -84,9 +84,9 @@ impl PartTable {
     /// How many bytes a part has that is not of the filter; `None`: there is no such part.
     fn length_of(&self, part_no: u32) -> Option<u64> {
         const PART: u64 = PART_BYTES as u64;
-        if let Some(of_times) = part_no.checked_sub(self.first_time_part()) {
-            let start = u64::from(of_times) * PART;
-            return (start < self.time_bytes).then(|| PART.min(self.time_bytes - start));
+        if let Some(behind) = part_no.checked_sub(self.first_part_behind()) {
+            let start = u64::from(behind) * PART;
+            return (start < self.bytes_behind).then(|| PART.min(self.bytes_behind - start));
         }
         let range = self.range((part_no - self.first_data_part()) as usize);
         Some(range.end - range.start)
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn reads_across_parts_and_names_a_missing_one() {
-        let table = PartTable { filter_parts: 1, ends: vec![3, 5, 9], time_bytes: 0 };
+        let table = PartTable { filter_parts: 1, ends: vec![3, 5, 9], bytes_behind: 0 };
         assert_eq!(table.covering(2..6), 2..5);
         assert_eq!(table.covering(3..5), 3..4);
         let all: PartSet = [

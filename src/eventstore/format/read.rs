@@ -89,7 +89,7 @@ impl ObjectReader {
         let rest = header.rest.names.iter().map(|name| name.len() + size_of::<String>());
         metadata
             + header.tail.len()
-            + header.rollups.iter().map(Rollup::bytes).sum::<usize>()
+            + header.rollups.iter().map(Rollup::memory_bytes).sum::<usize>()
             + header.times.as_ref().map_or(0, EventTimes::memory_bytes)
             + size_of_val(&*header.page_first_persons)
             + size_of_val(&*header.table.ends)
@@ -98,8 +98,16 @@ impl ObjectReader {
 
     /// All rows as a block of counts by event and time, where the object has these by steps of this length or
     /// of shorter ones.
-    pub fn read_rollup(&self, step_max: Millis) -> Result<Option<RowBlock>, FormatError> {
-        self.rollup(step_max).map(|rollup| rollup.read(self.header.rows)).transpose()
+    pub fn read_rollup(&self, step_max: Millis, parts: &PartSet) -> Result<Option<RowBlock>, FormatError> {
+        let Some(rollup) = self.rollup(step_max) else { return Ok(None) };
+        rollup.fetched(&self.header.table, parts)?.read(self.header.rows).map(Some)
+    }
+
+    /// The parts to fetch beside part 0 before [`Self::read_rollup`], ascending.
+    pub fn parts_for_rollup(&self, step_max: Millis) -> Vec<u32> {
+        let behind = self.rollup(step_max).and_then(Rollup::bytes_behind).cloned();
+        let slices = behind.into_iter().flat_map(|bytes| self.header.table.slices_behind(bytes));
+        slices.map(|slice| slice.part_no).collect()
     }
 
     /// How many bytes [`Self::read_rollup`] reads.
@@ -145,7 +153,7 @@ impl ObjectReader {
         let (table, mut bytes) = (&self.header.table, self.bytes_for(want)?);
         let mut of_times = Vec::new();
         if let Some((times, rows)) = self.bytes_of_times(want) {
-            of_times.extend(times.into_iter().flat_map(|bytes| table.time_slices(bytes)));
+            of_times.extend(times.into_iter().flat_map(|bytes| table.slices_behind(bytes)));
             self.bytes_of_column(self.header.layout.fixed_index(Fixed::Event)?, &rows, &mut bytes)?;
         }
         let slices = bytes.into_iter().flat_map(|bytes| table.slices(bytes));

@@ -1,10 +1,13 @@
 //! The rows of a segment counted by event and time.
 //!
 //! Who asks how many events there were on each day needs no person and no property, and would decode
-//! millions of rows to learn a few thousand numbers. A segment has these numbers in part 0, where they are
-//! a small part of its rows: by quarters of an hour, by hours and by days, each in zstd by itself, so that who
-//! wants days inflates and reads a hundredth of what the quarters are. Of the short steps there are none where
-//! they would be too many; where even days are, who counts reads the rows.
+//! millions of rows to learn a few thousand numbers. A segment has these numbers where they are a small part of
+//! its rows: by quarters of an hour, by hours and by days, each in zstd by itself, so that who wants days reads
+//! a hundredth of what the quarters are. Of the short steps there are none where they would be too many; where
+//! even days are, who counts reads the rows.
+//!
+//! They lie in part 0, which everybody reads. From version 7 of the format on, the long ones of segments that
+//! have their times by event lie behind these.
 //!
 //! ```text
 //! rollup  = events (varint) · event …
@@ -16,6 +19,7 @@
 //! a step (varint), and it is packed with the rest of part 0.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +27,7 @@ use bytes::Bytes;
 use super::FormatError;
 use super::inflate::inflate;
 use super::names::Names;
+use super::parts::{PartSet, PartTable};
 use crate::eventstore::{COUNT_STEPS, Dictionary, QUARTER_MS, Quarters, RowBlock};
 use crate::model::{
     FastMap, Interned, Millis, PropertiesError, put_text, put_varint, put_zigzag, take_text, take_varint,
@@ -33,8 +38,10 @@ use crate::model::{
 const ROWS_MIN: u64 = if cfg!(test) { 8 } else { 4_096 };
 /// With fewer rows a cell, a rollup is hardly smaller than the columns it is read instead of.
 const ROWS_A_CELL_MIN: u64 = if cfg!(test) { 2 } else { 8 };
-/// Part 0 is read for other purposes too.
+/// Who merges segments reads all of them.
 const CELLS_MAX: u64 = if cfg!(test) { 1_000 } else { 32_768 };
+/// A longer one lies behind the times: part 0 is read by all who do not count too.
+const BYTES_IN_PART_0_MAX: usize = if cfg!(test) { 30 } else { 2_048 };
 /// A rollup by longer steps is kept beside one by shorter ones that has this many times its cells.
 const TIMES_FEWER_MIN: usize = 2;
 const ZSTD_LEVEL: i32 = 3;
@@ -206,6 +213,8 @@ enum Body {
     Events(Bytes),
     /// The same in zstd.
     Packed(Bytes),
+    /// That, as it lies behind the Parquet file.
+    Behind(Range<u64>),
 }
 
 impl Rollup {
@@ -214,20 +223,50 @@ impl Rollup {
         Ok(Self { step_ms: step_of(quarters)?, body: Body::Packed(packed) })
     }
 
+    /// As part 0 tells of one that lies behind the Parquet file.
+    pub fn from_behind(quarters: u64, bytes: Range<u64>) -> Result<Self, FormatError> {
+        Ok(Self { step_ms: step_of(quarters)?, body: Body::Behind(bytes) })
+    }
+
     /// As an earlier build wrote it.
     pub fn from_older(mut bytes: &[u8]) -> Result<Self, FormatError> {
         let quarters = take_varint(&mut bytes).map_err(unreadable)?;
         Ok(Self { step_ms: step_of(quarters)?, body: Body::Events(Bytes::copy_from_slice(bytes)) })
     }
 
-    pub fn to_packed(&self) -> (u64, Bytes) {
-        let packed = match &self.body {
-            Body::Packed(packed) => packed.clone(),
-            Body::Events(events) => zstd::bulk::compress(events, ZSTD_LEVEL)
-                .expect("memory is the only thing zstd can lack")
-                .into(),
-        };
-        (self.quarters(), packed)
+    /// In zstd, where it is at hand.
+    pub fn packed(&self) -> Option<Bytes> {
+        match &self.body {
+            Body::Packed(packed) => Some(packed.clone()),
+            Body::Events(events) => {
+                let packed = zstd::bulk::compress(events, ZSTD_LEVEL);
+                Some(packed.expect("memory is the only thing zstd can lack").into())
+            }
+            Body::Behind(_) => None,
+        }
+    }
+
+    /// Puts those that are too long for part 0 behind what is `stored` so far.
+    pub fn put_behind(rollups: &mut [Self], stored: &mut Vec<u8>) {
+        for rollup in rollups {
+            let Some(packed) = rollup.packed().filter(|packed| packed.len() > BYTES_IN_PART_0_MAX) else {
+                // The next ones are of longer steps, and shorter.
+                break;
+            };
+            let start = stored.len() as u64;
+            stored.extend_from_slice(&packed);
+            rollup.body = Body::Behind(start..stored.len() as u64);
+        }
+    }
+
+    /// With what was fetched of it, where it is not in part 0.
+    pub fn fetched(&self, table: &PartTable, parts: &PartSet) -> Result<Self, FormatError> {
+        let Body::Behind(bytes) = &self.body else { return Ok(self.clone()) };
+        let mut packed = Vec::new();
+        for slice in table.slices_behind(bytes.clone()) {
+            packed.extend_from_slice(parts.slice(slice)?);
+        }
+        Ok(Self { step_ms: self.step_ms, body: Body::Packed(packed.into()) })
     }
 
     pub fn to_older(&self) -> Result<Vec<u8>, FormatError> {
@@ -241,14 +280,26 @@ impl Rollup {
         self.step_ms
     }
 
-    fn quarters(&self) -> u64 {
+    pub fn quarters(&self) -> u64 {
         (self.step_ms / QUARTER_MS) as u64
     }
 
-    /// In memory.
+    /// Where it lies, if not in part 0.
+    pub fn bytes_behind(&self) -> Option<&Range<u64>> {
+        match &self.body {
+            Body::Behind(bytes) => Some(bytes),
+            Body::Events(_) | Body::Packed(_) => None,
+        }
+    }
+
     pub fn bytes(&self) -> usize {
+        self.bytes_behind().map_or(self.memory_bytes(), |bytes| (bytes.end - bytes.start) as usize)
+    }
+
+    pub fn memory_bytes(&self) -> usize {
         match &self.body {
             Body::Events(bytes) | Body::Packed(bytes) => bytes.len(),
+            Body::Behind(_) => 0,
         }
     }
 
@@ -259,6 +310,7 @@ impl Rollup {
                 let events = inflate(packed).map_err(|e| FormatError::corrupt(format!("rollup: {e}")))?;
                 Ok(Cow::Owned(events))
             }
+            Body::Behind(_) => Err(FormatError::corrupt("a rollup that was not fetched")),
         }
     }
 
@@ -378,8 +430,7 @@ mod tests {
             for rollup in &whole {
                 let cells = by_step(rollup.step_ms());
                 prop_assert_eq!(counted(&rollup.read(all).unwrap()), cells.clone());
-                let (quarters, packed) = rollup.to_packed();
-                let packed = Rollup::from_packed(quarters, packed).unwrap();
+                let packed = Rollup::from_packed(rollup.quarters(), rollup.packed().unwrap()).unwrap();
                 let older = Rollup::from_older(&rollup.to_older().unwrap()).unwrap();
                 for stored in [packed, older] {
                     prop_assert_eq!(stored.step_ms(), rollup.step_ms());
@@ -404,7 +455,8 @@ mod tests {
                     None => rows.iter().for_each(|(event, at)| joined.add(event.as_bytes(), *at)),
                 }
             }
-            let stored = |rollups: &[Rollup]| rollups.iter().map(Rollup::to_packed).collect::<Vec<_>>();
+            let of_one = |rollup: &Rollup| (rollup.quarters(), rollup.packed().unwrap());
+            let stored = |rollups: &[Rollup]| rollups.iter().map(of_one).collect::<Vec<_>>();
             prop_assert_eq!(stored(&joined.finish()), stored(&whole));
         }
 
@@ -420,7 +472,7 @@ mod tests {
             bytes.truncate(place);
             prop_assert!(read(&bytes).is_err());
 
-            let (quarters, packed) = rollups[0].to_packed();
+            let (quarters, packed) = (rollups[0].quarters(), rollups[0].packed().unwrap());
             let read = |packed: &[u8]| Rollup::from_packed(quarters, Bytes::copy_from_slice(packed))?.read(4);
             let mut packed = packed.to_vec();
             prop_assert!(read(&packed).is_ok());
@@ -430,6 +482,35 @@ mod tests {
             packed.truncate(place);
             prop_assert!(read(&packed).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_too_long_for_part_0_lies_behind_and_is_read_from_there() {
+        let rows: Vec<_> = (0..100).map(|n| ("a", n * n % 191 * QUARTER_MS)).collect();
+        let whole = built(&rows, u64::MAX);
+        let (mut rollups, mut stored) = (whole.clone(), vec![9; 5]);
+        Rollup::put_behind(&mut rollups, &mut stored);
+        let bytes_of = |rollup: &Rollup| rollup.packed().map(|packed| packed.len());
+        let is_long = |rollup: &Rollup| bytes_of(rollup).unwrap() > BYTES_IN_PART_0_MAX;
+        assert!(is_long(&whole[0]) && !is_long(whole.last().unwrap()), "there are both");
+        let table = PartTable { filter_parts: 0, ends: vec![3], bytes_behind: stored.len() as u64 };
+        let parts: PartSet = [(2, Bytes::from(stored.clone()))].into_iter().collect();
+        let mut ends_before = 5;
+        for (rollup, whole) in rollups.iter().zip(&whole) {
+            assert_eq!(rollup.bytes_behind().is_some(), is_long(whole));
+            assert_eq!(bytes_of(rollup), bytes_of(whole).filter(|_| !is_long(whole)));
+            if let Some(bytes) = rollup.bytes_behind() {
+                assert_eq!((bytes.start, rollup.memory_bytes()), (ends_before, 0));
+                assert_eq!(Some(rollup.bytes()), bytes_of(whole));
+                ends_before = bytes.end;
+                assert!(rollup.read(100).is_err(), "it has not been fetched");
+                let missing = rollup.fetched(&table, &PartSet::default()).err().unwrap();
+                assert!(matches!(missing, FormatError::MissingPart { part_no: 2 }), "{missing}");
+            }
+            let fetched = rollup.fetched(&table, &parts).unwrap();
+            assert_eq!(counted(&fetched.read(100).unwrap()), counted(&whole.read(100).unwrap()));
+        }
+        assert_eq!(ends_before, stored.len() as u64);
     }
 
     #[test]

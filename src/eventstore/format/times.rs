@@ -18,8 +18,6 @@ mod read;
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use super::FormatError;
 use super::names::Names;
 use crate::eventstore::QUARTER_MS;
@@ -190,7 +188,7 @@ impl EventTimesBuilder {
     }
 
     /// And the bytes of the times.
-    pub fn finish(self, page_rows: usize) -> Result<(EventTimes, Bytes), FormatError> {
+    pub fn finish(self, page_rows: usize) -> Result<(EventTimes, Vec<u8>), FormatError> {
         let Self { base, names, times: of_rows, numbers } = self;
         let names = names.into_names();
         let mut rows_of = vec![0_u32; names.len()];
@@ -223,6 +221,6 @@ impl EventTimesBuilder {
                 *next += 1;
             }
         }
-        Ok((times, stored.into_flattened().into()))
+        Ok((times, stored.into_flattened()))
     }
 }

@@ -375,7 +375,7 @@ pub(super) struct WrittenFile {
     /// From the shortest steps to the longest; empty where there is none.
     pub rollups: Vec<Rollup>,
     /// Where they are no column, and their bytes.
-    pub times: Option<(EventTimes, Bytes)>,
+    pub times: Option<(EventTimes, Vec<u8>)>,
 }
 
 impl WrittenFile {
@@ -395,12 +395,13 @@ impl WrittenFile {
         let filter = Filter::build(self.hashes, self.filter_bits);
         let filter_parts: Vec<Bytes> = split(filter.bytes(), PART_BYTES);
         let (times, stored_times) = self.times.unzip();
-        let stored_times = stored_times.unwrap_or_default();
-        let table = PartTable {
-            filter_parts: filter_parts.len() as u32,
-            ends,
-            time_bytes: stored_times.len() as u64,
-        };
+        let (mut rollups, mut behind) = (self.rollups, stored_times.unwrap_or_default());
+        if times.is_some() {
+            Rollup::put_behind(&mut rollups, &mut behind);
+        }
+        let behind = Bytes::from(behind);
+        let table =
+            PartTable { filter_parts: filter_parts.len() as u32, ends, bytes_behind: behind.len() as u64 };
         let header = Header {
             layout: self.layout,
             project_id,
@@ -408,7 +409,7 @@ impl WrittenFile {
             page_rows: self.page_rows as u64,
             rest,
             page_first_persons: self.page_first_persons,
-            rollups: self.rollups,
+            rollups,
             times,
             tail: file.slice(data_end as usize..),
             table,
@@ -420,7 +421,7 @@ impl WrittenFile {
             parts.push(file.slice(start..end as usize));
             start = end as usize;
         }
-        parts.extend(split(&stored_times, PART_BYTES));
+        parts.extend(split(&behind, PART_BYTES));
         let least = slices.iter().map(|slice| slice.occurred_min).min();
         let greatest = slices.iter().map(|slice| slice.occurred_max).max();
         let facts = ObjectFacts {

@@ -109,8 +109,11 @@ impl Listing {
     ) -> Result<Vec<Self>, ScanError> {
         for _ in 0..ATTEMPTS {
             let snapshot = Snapshot::read(db, known, shards, request, with_waiting).await?;
+            let unknown = snapshot.without_facts(known, request);
             // Facts never change, so they need not be of the same moment.
-            if let Some(slices) = find_slices(db, known, snapshot.objects(request), request).await? {
+            let slices = find_slices(db, known, snapshot.objects(request), request);
+            let (slices, ()) = tokio::join!(slices, known.open_ahead(db, &unknown));
+            if let Some(slices) = slices? {
                 return Ok(snapshot.into_listings(shards, slices, request));
             }
             known.forget_lists();
@@ -166,24 +169,25 @@ async fn find_slices(
 ) -> Result<Option<Slices>, ScanError> {
     let project_id = request.project_id;
     let mut slices = Slices::new();
-    for kind in [ObjectKind::Run, ObjectKind::Segment] {
-        let mut unknown = Vec::new();
-        for object in objects.clone().filter(|object| object.kind == kind && needs_facts(object, request)) {
-            match known.slice_of(object.object_id, project_id) {
-                Some(slice) => _ = slices.insert(object.object_id, slice),
-                None => unknown.push((object.shard_no, object.object_id)),
-            }
+    let (mut runs, mut segments) = (Vec::new(), Vec::new());
+    for object in objects.filter(|object| needs_facts(object, request)) {
+        match (known.slice_of(object.object_id, project_id), object.kind) {
+            (Some(slice), _) => _ = slices.insert(object.object_id, slice),
+            (None, ObjectKind::Run) => runs.push((object.shard_no, object.object_id)),
+            (None, ObjectKind::Segment) => segments.push((object.shard_no, object.object_id)),
         }
-        let found = objects::find_facts_of(db, kind, &unknown).await?;
-        if found.len() < unknown.len() {
-            return Ok(None);
-        }
-        for (object_id, facts) in found {
-            let unreadable = |source| ScanError::Format { object_id, source };
-            let slice = slice_in(&facts, project_id).map_err(unreadable)?;
-            known.keep_slice(object_id, project_id, slice.clone());
-            slices.insert(object_id, slice);
-        }
+    }
+    let of_runs = objects::find_facts_of(db, ObjectKind::Run, &runs);
+    let of_segments = objects::find_facts_of(db, ObjectKind::Segment, &segments);
+    let (of_runs, of_segments) = tokio::try_join!(of_runs, of_segments)?;
+    if of_runs.len() < runs.len() || of_segments.len() < segments.len() {
+        return Ok(None);
+    }
+    for (object_id, facts) in of_runs.into_iter().chain(of_segments) {
+        let unreadable = |source| ScanError::Format { object_id, source };
+        let slice = slice_in(&facts, project_id).map_err(unreadable)?;
+        known.keep_slice(object_id, project_id, slice.clone());
+        slices.insert(object_id, slice);
     }
     Ok(Some(slices))
 }
@@ -296,6 +300,17 @@ impl Snapshot {
     /// Those of the asked time.
     fn objects<'a>(&'a self, request: &'a ScanRequest) -> impl Iterator<Item = &'a ObjectRow> + Clone {
         self.shards.iter().flat_map(|list| &list.objects).filter(|object| request.overlaps(object))
+    }
+
+    /// Those whose facts have to be read, of which the headers are mostly not known either; segments first, since
+    /// a run may have nothing of the project.
+    fn without_facts(&self, known: &ObjectCache, request: &ScanRequest) -> Vec<ObjectId> {
+        let has_none = |object: &&ObjectRow| {
+            needs_facts(object, request) && known.slice_of(object.object_id, request.project_id).is_none()
+        };
+        let objects = self.objects(request).filter(has_none);
+        let (runs, segments): (Vec<_>, Vec<_>) = objects.partition(|object| object.kind == ObjectKind::Run);
+        segments.into_iter().chain(runs).map(|object| object.object_id).collect()
     }
 
     /// In the order of the shards. Where nothing waits, a list is as fresh as the snapshot.

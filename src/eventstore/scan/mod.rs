@@ -24,7 +24,7 @@ use std::sync::Arc;
 use columns::{Asked, ColumnCache, KeptRows};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::format::{Columns, FormatError, ObjectReader, PartSet, RowRanges, Want};
+use super::format::{Columns, FormatError, PartSet, RowRanges, Want};
 use super::object_cache::{ObjectCache, OpenObject};
 use super::{COUNT_STEPS, Cores, EndedEarly, RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
@@ -42,7 +42,7 @@ pub use prune::Need;
 const FETCHES_AT_ONCE: usize = 4;
 /// So many rows are looked through sooner than another thread has begun to.
 const ROWS_AT_ONCE_MAX: u64 = if cfg!(test) { 150 } else { 20_000 };
-/// And so many bytes of rollups, as they lie in part 0, are read in less than a millisecond.
+/// And so many bytes of rollups, in zstd, are read in less than a millisecond.
 const ROLLUP_BYTES_AT_ONCE_MAX: usize = if cfg!(test) { 100 } else { 64 << 10 };
 
 #[derive(Debug, thiserror::Error)]
@@ -239,7 +239,10 @@ impl Scanner {
         }
         let mut opened: HashMap<ObjectId, OpenObject> =
             opened.into_iter().map(|opened| (opened.object_id, opened)).collect();
-        let mut rollups = self.read_rollups(request.project_id, &wanted, &opened).await?;
+        let Some(mut rollups) = self.read_rollups(db, request.project_id, &wanted, &opened).await? else {
+            self.objects.forget_lists();
+            return Ok(None);
+        };
         let (masked, nobody) = (Arc::new(listing.masked), Arc::default());
         let mut read: Vec<(RowBlock, u64)> = vec![Default::default(); wanted.len()];
         let mut reads = Vec::new();
@@ -247,19 +250,19 @@ impl Scanner {
             let masked = if object.obeys_masks { &nobody } else { &masked };
             let narrow = request.narrow(&object, masked);
             let opened = opened.remove(&object.object_id);
-            let found = match (found, rollups.remove(&object.object_id)) {
-                (Some(found), _) => found,
-                (None, Some(block)) => {
+            let (found, rollup_bytes) = match (found, rollups.remove(&object.object_id)) {
+                (Some(found), _) => (found, 0),
+                (None, Some((block, bytes))) => {
                     self.columns.observe_rollup(false);
-                    Found::of_rollup(block)
+                    (Found::of_rollup(block), bytes)
                 }
-                (None, None) => self.look_for(request, events.as_ref(), &object, with),
+                (None, None) => (self.look_for(request, events.as_ref(), &object, with), 0),
             };
             let is_little = found.known.is_rollup() || object.rows_to_read() <= ROWS_AT_ONCE_MAX;
             if found.is_complete() && (is_little || !narrow.leaves_out()) {
                 let mut block = found.known.complete_with(RowBlock::default());
                 narrow.apply(&mut block);
-                read[place] = (block, opened.map_or(0, |opened| opened.bytes_read));
+                read[place] = (block, opened.map_or(0, |opened| opened.bytes_read) + rollup_bytes);
                 continue;
             }
             // In a box: what waits for several of them moves them about.
@@ -311,29 +314,40 @@ impl Scanner {
         Wanted { object, with, found, step_max }
     }
 
-    /// The rollups of objects of which it was not known whether they have one, where they will do.
+    /// The rollups of objects of which it was not known whether they have one, where they will do, and how many
+    /// bytes beside part 0 were read for each; `None` when an object is gone.
     async fn read_rollups(
         &self,
+        db: &Db,
         project_id: ProjectId,
         wanted: &[Wanted],
         opened: &HashMap<ObjectId, OpenObject>,
-    ) -> Result<HashMap<ObjectId, RowBlock>, ScanError> {
+    ) -> Result<Option<HashMap<ObjectId, (RowBlock, u64)>>, ScanError> {
         let asked = wanted.iter().filter(|wanted| wanted.found.is_none()).filter_map(|wanted| {
             let opened = opened.get(&wanted.object.object_id)?;
-            Some((wanted.object.object_id, wanted.step_max?, opened.reader.clone()))
+            Some((&wanted.object, wanted.step_max?, opened.reader.clone()))
         });
-        let asked: Vec<(ObjectId, Millis, ObjectReader)> = asked.collect();
-        let bytes: usize = asked.iter().map(|(_, step_max, reader)| reader.rollup_bytes(*step_max)).sum();
+        let fetches = asked.map(|(object, step_max, reader)| async move {
+            let part_nos = reader.parts_for_rollup(step_max);
+            let parts = objects::find_parts_of(db, object.object_id, object.bytes, &part_nos).await?;
+            let parts: Option<PartSet> = parts.map(|parts| parts.into_iter().collect());
+            Ok::<_, ScanError>(parts.map(|parts| (object.object_id, step_max, reader, parts)))
+        });
+        let fetches: Vec<_> = fetches.collect();
+        let fetched: Vec<_> = stream::iter(fetches).buffered(FETCHES_AT_ONCE).try_collect().await?;
+        let Some(fetched) = fetched.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let bytes: usize =
+            fetched.iter().map(|(_, step_max, reader, _)| reader.rollup_bytes(*step_max)).sum();
         let columns = self.columns.clone();
         let work = move || {
             let mut found = HashMap::new();
-            for (object_id, step_max, reader) in asked {
-                let rollup = reader.read_rollup(step_max);
+            for (object_id, step_max, reader, parts) in fetched {
+                let rollup = reader.read_rollup(step_max, &parts);
                 let rollup = rollup.map_err(|source| ScanError::Format { object_id, source })?;
                 columns.keep_rollup(object_id, project_id, step_max, &rollup);
-                found.extend(rollup.map(|block| (object_id, block)));
+                found.extend(rollup.map(|block| (object_id, (block, parts.bytes() as u64))));
             }
-            Ok(found)
+            Ok(Some(found))
         };
         if bytes <= ROLLUP_BYTES_AT_ONCE_MAX { work() } else { self.cores.run(work).await? }
     }

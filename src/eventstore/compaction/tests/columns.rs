@@ -114,12 +114,12 @@ proptest! {
         prop_assert_eq!(&joined.facts.slices, &whole.facts.slices);
         prop_assert_eq!(joined.facts.raw_bytes, whole.facts.raw_bytes);
         // Also of inputs too small to have one.
-        let rollup = |of: &Input, step| format!("{:?}", of.reader.read_rollup(step).unwrap());
+        let rollup = |of: &Input, step| format!("{:?}", of.reader.read_rollup(step, &of.parts).unwrap());
         for step in COUNT_STEPS {
             prop_assert_eq!(rollup(&joined, step), rollup(&whole, step));
         }
         // Two events on 21 days, and half as many cells as rows at most.
-        prop_assert!(joined.reader.read_rollup(DAY_MS).unwrap().is_some() || all.len() < 2 * 2 * 21);
+        prop_assert!(joined.reader.read_rollup(DAY_MS, &joined.parts).unwrap().is_some() || all.len() < 2 * 2 * 21);
         prop_assert_eq!(joined.facts.received_min, whole.facts.received_min);
         // Pages are cut alike, so whoever looks for a person finds the same rows.
         for row in &all {

@@ -48,7 +48,7 @@ struct Fetched<'a> {
 
 impl Fetched<'_> {
     fn append(&self, bytes: Range<u64>, halves: &mut Vec<u16>) -> Result<(), FormatError> {
-        for slice in self.table.time_slices(bytes) {
+        for slice in self.table.slices_behind(bytes) {
             let bytes = self.parts.slice(slice)?.as_chunks().0;
             halves.extend(bytes.iter().map(|bytes| u16::from_le_bytes(*bytes)));
         }
