@@ -460,6 +460,7 @@ impl TicketKind for QuestionKind {
         let_in_with: Option<&Arc<Project>>,
         body: &Value,
     ) -> Option<Prepared> {
+        let let_in_with = let_in_with.filter(|known| known.project_id == project);
         let project = self.known.find(project).or(let_in_with.cloned())?;
         let asked = Asked::parse(body, &self.settings_of(&project)).ok()?;
         // Of others there is more to be read, and the project tells what answers they may share.

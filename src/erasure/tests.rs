@@ -252,7 +252,7 @@ impl World {
     fn submission(&self, kind: &str, body: Value) -> Submit {
         Submit {
             project_id: self.project_id,
-            project: None,
+            let_in_with: None,
             kind: kind.to_owned(),
             body,
             idempotency_key: None,

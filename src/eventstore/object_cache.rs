@@ -10,9 +10,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -24,11 +25,12 @@ use crate::storage::Db;
 use crate::storage::server::objects::{self, ObjectRow};
 use crate::storage::server::persons::ProjectCounters;
 use crate::telemetry::Metrics;
+use crate::telemetry::queries::carried;
 
 /// One for the process. Cheap to clone.
 #[derive(Clone)]
 pub struct ObjectCache {
-    readers: Option<Arc<Cache<ObjectId, ObjectReader, MemoryBytes>>>,
+    readers: Option<Arc<Cache<ObjectId, KeptReader, MemoryBytes>>>,
     slices: Option<Arc<Cache<SliceKey, ProjectSlice, MemoryBytes>>>,
     lists: Option<Arc<Cache<ListKey, Arc<ShardList>, MemoryBytes>>>,
     headers_bytes: prometheus::IntGauge,
@@ -63,6 +65,8 @@ const LIST_AGE_MAX: Duration = Duration::from_millis(500);
 const OPENED_AHEAD_MAX: usize = 64;
 /// On one connection and thread.
 const OPENED_TOGETHER: usize = 4;
+/// A server's connections are for others too.
+const OPENINGS_AT_ONCE: usize = 4;
 /// Lists are used for so short a time.
 const LISTS_BYTES_MAX: usize = 8 << 20;
 
@@ -82,11 +86,18 @@ pub struct OpenObject {
 }
 
 #[derive(Clone)]
+struct KeptReader {
+    reader: ObjectReader,
+    /// What was read ahead for it, until somebody is told.
+    untold_bytes: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
 struct MemoryBytes;
 
-impl Weighter<ObjectId, ObjectReader> for MemoryBytes {
-    fn weight(&self, _: &ObjectId, reader: &ObjectReader) -> u64 {
-        reader.memory_bytes() as u64
+impl Weighter<ObjectId, KeptReader> for MemoryBytes {
+    fn weight(&self, _: &ObjectId, kept: &KeptReader) -> u64 {
+        kept.reader.memory_bytes() as u64
     }
 }
 
@@ -129,34 +140,58 @@ impl ObjectCache {
         let mut missing = Vec::new();
         for &object_id in object_ids {
             match self.readers.as_ref().and_then(|readers| readers.get(&object_id)) {
-                Some(reader) => opened.push(OpenObject { object_id, reader, bytes_read: 0 }),
+                Some(KeptReader { reader, untold_bytes }) => {
+                    let bytes_read = untold_bytes.swap(0, Ordering::Relaxed);
+                    opened.push(OpenObject { object_id, reader, bytes_read });
+                }
                 None => missing.push(object_id),
             }
         }
-        for (object_id, header) in objects::find_headers(db, &missing).await? {
-            let reader =
-                ObjectReader::open(&header).map_err(|source| ScanError::Format { object_id, source })?;
-            if let Some(readers) = &self.readers {
-                readers.insert(object_id, reader.clone());
-                self.headers_bytes.set(readers.weight() as i64);
-            }
-            opened.push(OpenObject { object_id, reader, bytes_read: header.len() as u64 });
+        for read in self.read(db, &missing).await? {
+            self.keep_reader(&read, 0);
+            opened.push(read);
         }
         Ok(opened)
     }
 
-    /// Opens the first of these that are not known, to be kept: for who is about to read most of them and has something
-    /// else to wait for. What cannot be read is left to whoever reads it.
+    async fn read(&self, db: &Db, object_ids: &[ObjectId]) -> Result<Vec<OpenObject>, ScanError> {
+        let headers = objects::find_headers(db, object_ids).await?.into_iter();
+        let read = headers.map(|(object_id, header)| {
+            let reader = ObjectReader::open(&header);
+            let reader = reader.map_err(|source| ScanError::Format { object_id, source })?;
+            Ok(OpenObject { object_id, reader, bytes_read: header.len() as u64 })
+        });
+        read.collect()
+    }
+
+    fn keep_reader(&self, opened: &OpenObject, untold_bytes: u64) {
+        if let Some(readers) = &self.readers {
+            let untold_bytes = Arc::new(AtomicU64::new(untold_bytes));
+            readers.insert(opened.object_id, KeptReader { reader: opened.reader.clone(), untold_bytes });
+            self.headers_bytes.set(readers.weight() as i64);
+        }
+    }
+
+    /// Opens the first of these that are not known, to be kept: for who is about to read most of them and has
+    /// something else to wait for. What cannot be read is left to whoever reads it.
     pub async fn open_ahead(&self, db: &Db, object_ids: &[ObjectId]) {
         let Some(readers) = &self.readers else { return };
         let missing = object_ids.iter().copied().filter(|object_id| !readers.contains_key(object_id));
         let missing: Vec<ObjectId> = missing.take(OPENED_AHEAD_MAX).collect();
-        let open = |object_ids: &[ObjectId]| {
+        let openings = missing.chunks(OPENED_TOGETHER).map(|object_ids| {
             let (known, db, object_ids) = (self.clone(), db.clone(), object_ids.to_vec());
-            tokio::spawn(async move { known.open(&db, &object_ids).await.is_ok() })
-        };
-        let openings: Vec<_> = missing.chunks(OPENED_TOGETHER).map(open).collect();
-        join_all(openings).await;
+            async move {
+                // On another thread, since a header takes a while to be read.
+                let opening = tokio::spawn(carried(async move {
+                    for read in known.read(&db, &object_ids).await.unwrap_or_default() {
+                        known.keep_reader(&read, read.bytes_read);
+                    }
+                }));
+                _ = opening.await;
+            }
+        });
+        let openings: Vec<_> = openings.collect();
+        stream::iter(openings).for_each_concurrent(OPENINGS_AT_ONCE, |opening| opening).await;
     }
 
     /// `None` when the object's facts are not known.
@@ -272,15 +307,19 @@ mod tests {
             // Of objects that are gone nobody has to know here.
             let gone = (1..OPENED_AHEAD_MAX).map(|_| ObjectId::random(&random));
             let ids: Vec<ObjectId> = segments[..1].iter().copied().chain(gone).chain([segments[1]]).collect();
-            let bytes_read = async |segment: usize| cache.open(&db, &segments[segment..=segment]).await.unwrap()[0].bytes_read;
+            let is_kept = |segment: usize| cache.readers.as_ref().unwrap().contains_key(&segments[segment]);
             cache.open_ahead(&db, &ids).await;
-            assert_eq!(bytes_read(0).await, 0);
-            assert!(bytes_read(1).await > 0, "there were too many before it");
-            cache.forget();
-            assert!(bytes_read(0).await > 0);
+            assert!(is_kept(0) && !is_kept(1), "there were too many before it");
             // What is known does not count.
             cache.open_ahead(&db, &ids).await;
-            assert_eq!(bytes_read(1).await, 0);
+            assert!(is_kept(1));
+            // Whoever opens them first is told what was read for them.
+            let bytes_read = async || {
+                let opened = cache.open(&db, &segments).await.unwrap();
+                opened.iter().map(|opened| opened.bytes_read).collect::<Vec<_>>()
+            };
+            assert!(bytes_read().await.iter().all(|bytes| *bytes > 0));
+            assert_eq!(bytes_read().await, [0, 0]);
             ObjectCache::none().open_ahead(&db, &ids).await;
         }
     }

@@ -112,8 +112,8 @@ pub(super) struct Inner {
 #[derive(Clone, Debug)]
 pub struct Submit {
     pub project_id: ProjectId,
-    /// As it was when the caller was let in, if it is known: a few seconds ago at most.
-    pub project: Option<Arc<Project>>,
+    /// The project as it was when the caller was let in, if it is known: a few seconds ago at most.
+    pub let_in_with: Option<Arc<Project>>,
     pub kind: String,
     pub body: Value,
     pub idempotency_key: Option<String>,
@@ -205,7 +205,7 @@ impl Tickets {
             let project = prepared.project.take().filter(|_| may_run_unwritten)?;
             Some(Terms { project, is_presumed, written_after })
         };
-        let presume = || kind.presume(submit.project_id, submit.project.as_ref(), &submit.body);
+        let presume = || kind.presume(submit.project_id, submit.let_in_with.as_ref(), &submit.body);
         let presumed = may_run_unwritten.then(presume).flatten();
         if let Some(mut prepared) = presumed
             && let Some(terms) = terms(&mut prepared, true)

@@ -29,7 +29,7 @@ pub const WRITTEN_AFTER: Duration = Duration::from_millis(25);
 pub(super) struct Terms {
     /// What the run goes by.
     pub(super) project: Arc<Project>,
-    /// It was read for an earlier ticket. Precondition: the ticket has no data version.
+    /// It was read earlier, for another ticket or to let the caller in. Precondition: the ticket has no data version.
     pub(super) is_presumed: bool,
     pub(super) written_after: Duration,
 }

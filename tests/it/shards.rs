@@ -190,6 +190,7 @@ impl Run {
                 assert!(of_tier.len() < most, "seed {}, {}: {tiers:?}", self.seed, way.name);
             }
         }
+        // More than a thousand rows are tier 1.
         let are_in_their_tiers =
             catalogue.segments.iter().all(|segment| (segment.rows >= 1_024) == (segment.tier > 0));
         assert!(are_in_their_tiers, "seed {}, {}: {catalogue:?}", self.seed, way.name);
@@ -207,8 +208,8 @@ impl Run {
         let mut requests = Vec::new();
         let mut rest = events.as_slice();
         while !rest.is_empty() {
-            let most = if requests.len() < SMALL_REQUESTS { SMALL_REQUEST_EVENTS } else { rest.len() };
-            let size = way.chance.random_range(1..=way.batch_max).min(most);
+            let most = if requests.len() < SMALL_REQUESTS { SMALL_REQUEST_EVENTS } else { way.batch_max };
+            let size = way.chance.random_range(1..=way.batch_max).min(most).min(rest.len());
             let (batch, after) = rest.split_at(size);
             requests.push(batch);
             rest = after;

@@ -1,9 +1,9 @@
 //! Part 0: everything a reader has to know before it reads anything else.
 //!
-//! `WEIR`, a version byte, the length (u32) of what follows in zstd, and the short rollups ([`super::rollup`]). In zstd:
-//! the length of a JSON description (u32), the description, the first person of each page (u32 each), how many
-//! rows of each page are in each place of times by event (u32 each, [`super::times`]) and the end of the Parquet
-//! file from behind its last column chunk (offset index and footer).
+//! `WEIR`, a version byte, the length (u32) of what follows in zstd, and the short rollups ([`super::rollup`]).
+//! In zstd: the length of a JSON description (u32), the description, the first person of each page (u32 each),
+//! how many rows of each page are in each place of times by event (u32 each, [`super::times`]) and the end of the
+//! Parquet file from behind its last column chunk (offset index and footer).
 //!
 //! Up to version 4 there is no length before zstd, which goes to the end, and one rollup between the persons
 //! and the end of the file.
@@ -253,12 +253,13 @@ impl Header {
         if !older.is_empty() {
             rollups.push(Rollup::from_older(&older)?);
         }
-        if description.rollups_behind > 0 && version < FORMAT_VERSION {
-            return Err(FormatError::corrupt("rollups behind the times, where they are in part 0"));
+        let behind = description.rollups_behind;
+        if behind > description.rollups.len() || behind > 0 && (version < FORMAT_VERSION || times.is_none()) {
+            return Err(FormatError::corrupt(format!("{behind} rollups behind the times")));
         }
         let mut bytes_behind = times.as_ref().map_or(0, |_| description.rows.saturating_mul(TIME_BYTES));
         for (number, (quarters, bytes)) in description.rollups.into_iter().enumerate() {
-            if number < description.rollups_behind {
+            if number < behind {
                 let start = bytes_behind;
                 bytes_behind = start.saturating_add(bytes as u64);
                 rollups.push(Rollup::from_behind(quarters, start..bytes_behind)?);

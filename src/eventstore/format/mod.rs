@@ -10,10 +10,11 @@
 //!
 //! ```text
 //! part 0            format version, columns, where every part lies, first person of each page,
-//!                   rows by event and time, the Parquet footer and offset index
+//!                   rows by event and time if these are short, the Parquet footer and offset index
 //! parts 1 … f       the duplicate filter
 //! parts f+1 …       column chunks, one behind the other, cut at equal lengths
-//! the last ones     of most segments the times, by event ([`times`]), cut the same way
+//! the last ones     of most segments the times, by event ([`times`]), and long counts of rows by event and time
+//!                   ([`rollup`]), cut the same way
 //! ```
 //!
 //! So a reader fetches part 0, asks [`ObjectReader::parts_for`] which others hold what it wants, and

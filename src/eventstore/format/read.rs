@@ -103,11 +103,10 @@ impl ObjectReader {
         rollup.fetched(&self.header.table, parts)?.read(self.header.rows).map(Some)
     }
 
-    /// The parts to fetch beside part 0 before [`Self::read_rollup`], ascending.
-    pub fn parts_for_rollup(&self, step_max: Millis) -> Vec<u32> {
+    /// What of the parts to fetch beside part 0 before [`Self::read_rollup`].
+    pub fn slices_for_rollup(&self, step_max: Millis) -> Vec<PartSlice> {
         let behind = self.rollup(step_max).and_then(Rollup::bytes_behind).cloned();
-        let slices = behind.into_iter().flat_map(|bytes| self.header.table.slices_behind(bytes));
-        slices.map(|slice| slice.part_no).collect()
+        behind.into_iter().flat_map(|bytes| self.header.table.slices_behind(bytes)).collect()
     }
 
     /// How many bytes [`Self::read_rollup`] reads.

@@ -51,6 +51,9 @@ const NAME_BYTES_MAX: usize = if cfg!(test) { 2_000 } else { 64 << 10 };
 /// Since 1970, in steps. Of times tens of thousands of years away, which nobody sends, there is no rollup.
 type Step = i32;
 
+/// More than the cells and names of any take.
+const BYTES_MAX: u64 = 1 << 20;
+
 /// Counts while rows are written, by longer steps when there are too many cells.
 pub(super) struct RollupBuilder {
     names: Names,
@@ -225,6 +228,10 @@ impl Rollup {
 
     /// As part 0 tells of one that lies behind the Parquet file.
     pub fn from_behind(quarters: u64, bytes: Range<u64>) -> Result<Self, FormatError> {
+        if bytes.end - bytes.start > BYTES_MAX {
+            let detail = format!("a rollup of {} bytes, {BYTES_MAX} at most", bytes.end - bytes.start);
+            return Err(FormatError::Corrupt(detail));
+        }
         Ok(Self { step_ms: step_of(quarters)?, body: Body::Behind(bytes) })
     }
 
@@ -249,10 +256,12 @@ impl Rollup {
     /// Puts those that are too long for part 0 behind what is `stored` so far.
     pub fn put_behind(rollups: &mut [Self], stored: &mut Vec<u8>) {
         for rollup in rollups {
-            let Some(packed) = rollup.packed().filter(|packed| packed.len() > BYTES_IN_PART_0_MAX) else {
-                // The next ones are of longer steps, and shorter.
+            let Some(packed) = rollup.packed() else { break };
+            if packed.len() <= BYTES_IN_PART_0_MAX {
+                rollup.body = Body::Packed(packed);
+                // The next ones are of longer steps, and mostly shorter.
                 break;
-            };
+            }
             let start = stored.len() as u64;
             stored.extend_from_slice(&packed);
             rollup.body = Body::Behind(start..stored.len() as u64);
@@ -292,6 +301,7 @@ impl Rollup {
         }
     }
 
+    /// As it lies in the object, wherever that is; of one that was just made, before it is packed.
     pub fn bytes(&self) -> usize {
         self.bytes_behind().map_or(self.memory_bytes(), |bytes| (bytes.end - bytes.start) as usize)
     }

@@ -55,14 +55,16 @@ fn small_pages() -> WriteOptions {
     WriteOptions { page_rows: 512, ..WriteOptions::default() }
 }
 
-/// Gives a reader only what it says it needs, so that every test shows that this is enough.
 fn rollup_of(object: &ObjectBytes, step_max: Millis) -> Option<RowBlock> {
-    let reader = open(object);
-    let part_nos = reader.parts_for_rollup(step_max).into_iter();
-    let parts = part_nos.map(|part_no| (part_no, object.parts[part_no as usize].clone())).collect();
+    let (reader, mut parts) = (open(object), PartSet::default());
+    for slice in reader.slices_for_rollup(step_max) {
+        let part = &object.parts[slice.part_no as usize];
+        parts.insert_slice(slice, part.slice(slice.start as usize..slice.end as usize));
+    }
     reader.read_rollup(step_max, &parts).unwrap()
 }
 
+/// Gives a reader only what it says it needs, so that every test shows that this is enough.
 fn fetch(object: &ObjectBytes, reader: &ObjectReader, want: &Want) -> PartSet {
     let parts = reader.parts_for(want).unwrap();
     parts.into_iter().map(|part_no| (part_no, object.parts[part_no as usize].clone())).collect()

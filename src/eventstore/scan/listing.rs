@@ -99,17 +99,17 @@ impl Listing {
         Self::list(db, known, shards, request, true).await
     }
 
-    /// `with_waiting`: whether anybody wants to know what waits.
+    /// `of_question`: whether most of what is listed will be read, and anybody wants to know what waits.
     async fn list(
         db: &Db,
         known: &ObjectCache,
         shards: &[ShardNo],
         request: &ScanRequest,
-        with_waiting: bool,
+        of_question: bool,
     ) -> Result<Vec<Self>, ScanError> {
         for _ in 0..ATTEMPTS {
-            let snapshot = Snapshot::read(db, known, shards, request, with_waiting).await?;
-            let unknown = snapshot.without_facts(known, request);
+            let snapshot = Snapshot::read(db, known, shards, request, of_question).await?;
+            let unknown = if of_question { snapshot.without_facts(known, request) } else { Vec::new() };
             // Facts never change, so they need not be of the same moment.
             let slices = find_slices(db, known, snapshot.objects(request), request);
             let (slices, ()) = tokio::join!(slices, known.open_ahead(db, &unknown));

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use columns::{Asked, ColumnCache, KeptRows};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::format::{Columns, FormatError, PartSet, RowRanges, Want};
+use super::format::{Columns, FormatError, ObjectReader, PartSet, PartSlice, RowRanges, Want};
 use super::object_cache::{ObjectCache, OpenObject};
 use super::{COUNT_STEPS, Cores, EndedEarly, RowBlock, RowColumns, begins_a_quarter};
 use crate::model::{Millis, ObjectId, PersonNo, ProjectId};
@@ -325,17 +325,22 @@ impl Scanner {
     ) -> Result<Option<HashMap<ObjectId, (RowBlock, u64)>>, ScanError> {
         let asked = wanted.iter().filter(|wanted| wanted.found.is_none()).filter_map(|wanted| {
             let opened = opened.get(&wanted.object.object_id)?;
-            Some((&wanted.object, wanted.step_max?, opened.reader.clone()))
+            let reader = opened.reader.clone();
+            Some((wanted.object.object_id, wanted.step_max?, reader, PartSet::default()))
         });
-        let fetches = asked.map(|(object, step_max, reader)| async move {
-            let part_nos = reader.parts_for_rollup(step_max);
-            let parts = objects::find_parts_of(db, object.object_id, object.bytes, &part_nos).await?;
-            let parts: Option<PartSet> = parts.map(|parts| parts.into_iter().collect());
-            Ok::<_, ScanError>(parts.map(|parts| (object.object_id, step_max, reader, parts)))
-        });
-        let fetches: Vec<_> = fetches.collect();
-        let fetched: Vec<_> = stream::iter(fetches).buffered(FETCHES_AT_ONCE).try_collect().await?;
-        let Some(fetched) = fetched.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let mut fetched: Vec<(ObjectId, Millis, ObjectReader, PartSet)> = asked.collect();
+        let (mut slices, mut owners) = (Vec::new(), Vec::new());
+        for (owner, (object_id, step_max, reader, _)) in fetched.iter().enumerate() {
+            for slice in reader.slices_for_rollup(*step_max) {
+                let PartSlice { part_no, start, end } = slice;
+                slices.push(objects::Slice { object_id: *object_id, part_no, bytes: start..end });
+                owners.push((owner, slice));
+            }
+        }
+        for ((owner, slice), bytes) in owners.into_iter().zip(objects::find_slices(db, &slices).await?) {
+            let Some(bytes) = bytes else { return Ok(None) };
+            fetched[owner].3.insert_slice(slice, bytes);
+        }
         let bytes: usize =
             fetched.iter().map(|(_, step_max, reader, _)| reader.rollup_bytes(*step_max)).sum();
         let columns = self.columns.clone();

@@ -1,3 +1,4 @@
+mod ahead;
 mod events;
 
 use std::collections::BTreeMap;

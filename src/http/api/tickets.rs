@@ -65,7 +65,7 @@ pub async fn submit_ticket(
     };
     let submit = Submit {
         project_id: caller.project_id(),
-        project: Some(caller.project.clone()),
+        let_in_with: Some(caller.project.clone()),
         kind: kind.to_owned(),
         body: asked,
         idempotency_key: idempotency_key(request.headers())?,

@@ -67,7 +67,7 @@ impl Asking<'_> {
         let account = self.project.session.account_id;
         let submit = Submit {
             project_id: self.project.project_id(),
-            project: Some(self.project.project.clone()),
+            let_in_with: Some(self.project.project.clone()),
             kind: QUESTION.to_owned(),
             body,
             idempotency_key: None,

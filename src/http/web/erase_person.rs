@@ -51,7 +51,7 @@ pub async fn erase(
     }
     let submit = Submit {
         project_id: project.project_id(),
-        project: Some(project.project.clone()),
+        let_in_with: Some(project.project.clone()),
         kind: ERASURE.to_owned(),
         body: json!({"distinct_id": form.distinct_id}),
         idempotency_key: None,

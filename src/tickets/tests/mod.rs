@@ -263,7 +263,7 @@ impl Stage {
 fn submission(body: Value) -> Submit {
     Submit {
         project_id: PROJECT,
-        project: None,
+        let_in_with: None,
         kind: "puppet".to_owned(),
         body,
         idempotency_key: None,

@@ -138,6 +138,38 @@ fn the_last_row_of_a_name_is_known_to_the_second() {
     assert_eq!(slice.last_at(slice.facts_of("page").unwrap()[0].quiet_secs), end);
 }
 
+/// With another description in part 0.
+fn with_description(object: &ObjectBytes, change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let (start, packed) = object.parts[0].split_at(5);
+    let (length, packed) = packed.split_first_chunk().unwrap();
+    let (packed, rollups) = packed.split_at(u32::from_le_bytes(*length) as usize);
+    let body = zstd::decode_all(packed).unwrap();
+    let (length, body) = body.split_first_chunk().unwrap();
+    let (json, rest) = body.split_at(u32::from_le_bytes(*length) as usize);
+    let mut description = serde_json::from_slice(json).unwrap();
+    change(&mut description);
+    let json = serde_json::to_vec(&description).unwrap();
+    let body = [&(json.len() as u32).to_le_bytes()[..], &json, rest].concat();
+    let packed = zstd::encode_all(&*body, 3).unwrap();
+    [start, &(packed.len() as u32).to_le_bytes(), &packed, rollups].concat()
+}
+
+#[test]
+fn what_part_0_says_of_rollups_is_checked() {
+    let object = write_segment(&many_rows(), &small_pages()).unwrap();
+    assert!(ObjectReader::open(&with_description(&object, |_| ())).is_ok());
+    let rollups = open(&object).header().rollups.len();
+    let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+        ObjectReader::open(&with_description(&object, change)).err().map(|error| error.to_string())
+    };
+    let too_many = refused(&|description| description["rollups_behind"] = (rollups + 1).into());
+    assert!(too_many.is_some_and(|refused| refused.contains("rollups behind")));
+    for bytes in [(1 << 20) + 1, u64::MAX] {
+        let too_long = refused(&|description| description["rollups"][0][1] = bytes.into()).unwrap();
+        assert!(too_long.contains("1048576 at most"), "{too_long}");
+    }
+}
+
 #[test]
 fn objects_of_the_versions_before_are_read() {
     let of_version = |object: &ObjectBytes, version| {

@@ -102,7 +102,7 @@ async fn a_browser_follows_with_its_session_and_may_do_without_the_result() {
     let (browser, project_id) = api.site.signed_in("ada@example.org").await;
     let submit = Submit {
         project_id,
-        project: None,
+        let_in_with: None,
         kind: "question".to_owned(),
         body: json!({"wait": true}),
         idempotency_key: None,
