@@ -10,10 +10,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -25,12 +23,11 @@ use crate::storage::Db;
 use crate::storage::server::objects::{self, ObjectRow};
 use crate::storage::server::persons::ProjectCounters;
 use crate::telemetry::Metrics;
-use crate::telemetry::queries::carried;
 
 /// One for the process. Cheap to clone.
 #[derive(Clone)]
 pub struct ObjectCache {
-    readers: Option<Arc<Cache<ObjectId, KeptReader, MemoryBytes>>>,
+    readers: Option<Arc<Cache<ObjectId, ObjectReader, MemoryBytes>>>,
     slices: Option<Arc<Cache<SliceKey, ProjectSlice, MemoryBytes>>>,
     lists: Option<Arc<Cache<ListKey, Arc<ShardList>, MemoryBytes>>>,
     headers_bytes: prometheus::IntGauge,
@@ -61,12 +58,6 @@ pub struct ShardList {
 /// Half of the shortest time for which replaced objects can be told to stay, and long enough for all that a
 /// page asks.
 const LIST_AGE_MAX: Duration = Duration::from_millis(500);
-/// No more are read ahead: facts may tell that few of them are needed.
-const OPENED_AHEAD_MAX: usize = 64;
-/// On one connection and thread.
-const OPENED_TOGETHER: usize = 4;
-/// A server's connections are for others too.
-const OPENINGS_AT_ONCE: usize = 4;
 /// Lists are used for so short a time.
 const LISTS_BYTES_MAX: usize = 8 << 20;
 
@@ -86,18 +77,11 @@ pub struct OpenObject {
 }
 
 #[derive(Clone)]
-struct KeptReader {
-    reader: ObjectReader,
-    /// What was read ahead for it, until somebody is told.
-    untold_bytes: Arc<AtomicU64>,
-}
-
-#[derive(Clone)]
 struct MemoryBytes;
 
-impl Weighter<ObjectId, KeptReader> for MemoryBytes {
-    fn weight(&self, _: &ObjectId, kept: &KeptReader) -> u64 {
-        kept.reader.memory_bytes() as u64
+impl Weighter<ObjectId, ObjectReader> for MemoryBytes {
+    fn weight(&self, _: &ObjectId, reader: &ObjectReader) -> u64 {
+        reader.memory_bytes() as u64
     }
 }
 
@@ -140,58 +124,20 @@ impl ObjectCache {
         let mut missing = Vec::new();
         for &object_id in object_ids {
             match self.readers.as_ref().and_then(|readers| readers.get(&object_id)) {
-                Some(KeptReader { reader, untold_bytes }) => {
-                    let bytes_read = untold_bytes.swap(0, Ordering::Relaxed);
-                    opened.push(OpenObject { object_id, reader, bytes_read });
-                }
+                Some(reader) => opened.push(OpenObject { object_id, reader, bytes_read: 0 }),
                 None => missing.push(object_id),
             }
         }
-        for read in self.read(db, &missing).await? {
-            self.keep_reader(&read, 0);
-            opened.push(read);
+        for (object_id, header) in objects::find_headers(db, &missing).await? {
+            let reader =
+                ObjectReader::open(&header).map_err(|source| ScanError::Format { object_id, source })?;
+            if let Some(readers) = &self.readers {
+                readers.insert(object_id, reader.clone());
+                self.headers_bytes.set(readers.weight() as i64);
+            }
+            opened.push(OpenObject { object_id, reader, bytes_read: header.len() as u64 });
         }
         Ok(opened)
-    }
-
-    async fn read(&self, db: &Db, object_ids: &[ObjectId]) -> Result<Vec<OpenObject>, ScanError> {
-        let headers = objects::find_headers(db, object_ids).await?.into_iter();
-        let read = headers.map(|(object_id, header)| {
-            let reader = ObjectReader::open(&header);
-            let reader = reader.map_err(|source| ScanError::Format { object_id, source })?;
-            Ok(OpenObject { object_id, reader, bytes_read: header.len() as u64 })
-        });
-        read.collect()
-    }
-
-    fn keep_reader(&self, opened: &OpenObject, untold_bytes: u64) {
-        if let Some(readers) = &self.readers {
-            let untold_bytes = Arc::new(AtomicU64::new(untold_bytes));
-            readers.insert(opened.object_id, KeptReader { reader: opened.reader.clone(), untold_bytes });
-            self.headers_bytes.set(readers.weight() as i64);
-        }
-    }
-
-    /// Opens the first of these that are not known, to be kept: for who is about to read most of them and has
-    /// something else to wait for. What cannot be read is left to whoever reads it.
-    pub async fn open_ahead(&self, db: &Db, object_ids: &[ObjectId]) {
-        let Some(readers) = &self.readers else { return };
-        let missing = object_ids.iter().copied().filter(|object_id| !readers.contains_key(object_id));
-        let missing: Vec<ObjectId> = missing.take(OPENED_AHEAD_MAX).collect();
-        let openings = missing.chunks(OPENED_TOGETHER).map(|object_ids| {
-            let (known, db, object_ids) = (self.clone(), db.clone(), object_ids.to_vec());
-            async move {
-                // On another thread, since a header takes a while to be read.
-                let opening = tokio::spawn(carried(async move {
-                    for read in known.read(&db, &object_ids).await.unwrap_or_default() {
-                        known.keep_reader(&read, read.bytes_read);
-                    }
-                }));
-                _ = opening.await;
-            }
-        });
-        let openings: Vec<_> = openings.collect();
-        stream::iter(openings).for_each_concurrent(OPENINGS_AT_ONCE, |opening| opening).await;
     }
 
     /// `None` when the object's facts are not known.
@@ -293,34 +239,6 @@ mod tests {
             let none = ObjectCache::none();
             open(&none, &ids).await;
             assert!(open(&none, &ids).await.iter().all(|opened| opened.bytes_read > 0));
-        }
-    }
-
-    on_both! {
-        async fn what_is_opened_ahead_is_there_for_who_opens_it_and_is_not_much(db: Db) {
-            let random = SeededRandom::new(1);
-            let mut segments = Vec::new();
-            for n in 0..2 {
-                segments.push(store_segment(&db, &random, rows(PROJECT, n * 50..(n + 1) * 50)).await);
-            }
-            let cache = ObjectCache::new(1 << 20, 0, &Metrics::default());
-            // Of objects that are gone nobody has to know here.
-            let gone = (1..OPENED_AHEAD_MAX).map(|_| ObjectId::random(&random));
-            let ids: Vec<ObjectId> = segments[..1].iter().copied().chain(gone).chain([segments[1]]).collect();
-            let is_kept = |segment: usize| cache.readers.as_ref().unwrap().contains_key(&segments[segment]);
-            cache.open_ahead(&db, &ids).await;
-            assert!(is_kept(0) && !is_kept(1), "there were too many before it");
-            // What is known does not count.
-            cache.open_ahead(&db, &ids).await;
-            assert!(is_kept(1));
-            // Whoever opens them first is told what was read for them.
-            let bytes_read = async || {
-                let opened = cache.open(&db, &segments).await.unwrap();
-                opened.iter().map(|opened| opened.bytes_read).collect::<Vec<_>>()
-            };
-            assert!(bytes_read().await.iter().all(|bytes| *bytes > 0));
-            assert_eq!(bytes_read().await, [0, 0]);
-            ObjectCache::none().open_ahead(&db, &ids).await;
         }
     }
 

@@ -99,21 +99,18 @@ impl Listing {
         Self::list(db, known, shards, request, true).await
     }
 
-    /// `of_question`: whether most of what is listed will be read, and anybody wants to know what waits.
+    /// `with_waiting`: whether anybody wants to know what waits.
     async fn list(
         db: &Db,
         known: &ObjectCache,
         shards: &[ShardNo],
         request: &ScanRequest,
-        of_question: bool,
+        with_waiting: bool,
     ) -> Result<Vec<Self>, ScanError> {
         for _ in 0..ATTEMPTS {
-            let snapshot = Snapshot::read(db, known, shards, request, of_question).await?;
-            let unknown = if of_question { snapshot.without_facts(known, request) } else { Vec::new() };
+            let snapshot = Snapshot::read(db, known, shards, request, with_waiting).await?;
             // Facts never change, so they need not be of the same moment.
-            let slices = find_slices(db, known, snapshot.objects(request), request);
-            let (slices, ()) = tokio::join!(slices, known.open_ahead(db, &unknown));
-            if let Some(slices) = slices? {
+            if let Some(slices) = find_slices(db, known, snapshot.objects(request), request).await? {
                 return Ok(snapshot.into_listings(shards, slices, request));
             }
             known.forget_lists();
@@ -300,17 +297,6 @@ impl Snapshot {
     /// Those of the asked time.
     fn objects<'a>(&'a self, request: &'a ScanRequest) -> impl Iterator<Item = &'a ObjectRow> + Clone {
         self.shards.iter().flat_map(|list| &list.objects).filter(|object| request.overlaps(object))
-    }
-
-    /// Those whose facts have to be read, of which the headers are mostly not known either; segments first, since
-    /// a run may have nothing of the project.
-    fn without_facts(&self, known: &ObjectCache, request: &ScanRequest) -> Vec<ObjectId> {
-        let has_none = |object: &&ObjectRow| {
-            needs_facts(object, request) && known.slice_of(object.object_id, request.project_id).is_none()
-        };
-        let objects = self.objects(request).filter(has_none);
-        let (runs, segments): (Vec<_>, Vec<_>) = objects.partition(|object| object.kind == ObjectKind::Run);
-        segments.into_iter().chain(runs).map(|object| object.object_id).collect()
     }
 
     /// In the order of the shards. Where nothing waits, a list is as fresh as the snapshot.

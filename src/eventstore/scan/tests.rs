@@ -1,4 +1,4 @@
-mod ahead;
+mod counts;
 mod events;
 
 use std::collections::BTreeMap;
